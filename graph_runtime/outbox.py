@@ -1,0 +1,107 @@
+"""What the outside world must be told: claimed under a lease, drawn from present state, told at least once.
+
+An entry is done only when it was drawn at the revision that is wanted now; an old card can never win.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from . import records
+from .clock import SECOND
+from .runtime import Runtime
+from .storage import Ask, Batch, Do, Params
+from .types import OutboxEntry, Place
+
+#: Longer than any call to the outside may take.
+LEASE = 30 * SECOND
+#: A courier that was overtaken may have a call under way; the card is drawn once more after it must be over.
+REDRAW_AFTER = 15 * SECOND
+#: First wait after a failure; doubles up to LONGEST_WAIT.
+FIRST_WAIT = 1 * SECOND
+LONGEST_WAIT = 5 * 60 * SECOND
+
+
+class Outbox:
+    """The courier's view of the outbox."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._store = runtime.store
+
+    async def claim(self) -> OutboxEntry | None:
+        """Take the next entry that may be told now, under a lease; None when there is nothing.
+
+        Entries of one request come in order. ``attempts`` above 1 or ``overtaken`` mean that an earlier
+        delivery may have landed without its receipt.
+        """
+        now = self._runtime.clock()
+        params: Params = {"owner": self._runtime.owner, "until": now + LEASE, "now": now}
+        (rows,) = await self._store.commit(Batch("claim entry", (Do("claim_entry", params),)))
+        return records.read_entry(rows[0]) if rows else None
+
+    async def landed(self, entry: OutboxEntry, place: Place | None) -> None:
+        """Record that the entry was told, and where its message lies when it is a new one.
+
+        Raises LeaseLost-like :class:`~graph_runtime.errors.Conflict` when another courier has it by now.
+        """
+        now = self._runtime.clock()
+        receipt = []
+        if place is not None:
+            receipt.append(
+                Do(
+                    "put_receipt",
+                    {
+                        "entry_id": entry.id,
+                        "request_id": entry.request_id,
+                        "kind": entry.kind,
+                        "surface": place.surface,
+                        "app": place.app,
+                        "workspace": place.workspace,
+                        "channel": place.channel,
+                        "message": place.message,
+                        "now": now,
+                    },
+                )
+            )
+        held = self._held(entry, now)
+        if entry.overtaken:
+            done = Do("complete_entry_again", {**held, "again_at": now + REDRAW_AFTER}, guard="lease")
+        else:
+            done = Do("complete_entry", {**held, "drawn": entry.wanted}, guard="lease")
+        await self._store.commit(Batch("receipt", (*receipt, done)))
+
+    async def retry(self, entry: OutboxEntry, error: str, *, wait: int | None = None) -> None:
+        """Give the entry back, to be tried after ``wait`` microseconds, or longer after each failure."""
+        now = self._runtime.clock()
+        if wait is None:
+            wait = min(FIRST_WAIT * 2 ** min(entry.attempts - 1, 20), LONGEST_WAIT)
+        params: Params = {**self._held(entry, now), "available_at": now + wait, "error": error}
+        await self._store.commit(Batch("retry entry", (Do("retry_entry", params, guard="lease"),)))
+
+    async def park(self, entry: OutboxEntry, error: str) -> None:
+        """Stop trying, and say so in the journal: an operator must look at it."""
+        now = self._runtime.clock()
+        event = records.put_event(
+            self._runtime.new_id("evt"),
+            "outbox.parked",
+            now,
+            request_id=entry.request_id,
+            entry=entry.id,
+            error=error,
+        )
+        parked = Do("park_entry", {**self._held(entry, now), "error": error}, guard="lease")
+        await self._store.commit(Batch("park entry", (parked, event)))
+
+    async def count(self) -> Mapping[str, int]:
+        """Return how many entries wait (``pending``) or were given up (``parked``)."""
+        (rows,) = await self._store.read(Ask("count_outbox"))
+        return {row["status"]: row["count"] for row in rows}
+
+    def _held(self, entry: OutboxEntry, now: int) -> dict[str, str | int | None]:
+        return {
+            "entry_id": entry.id,
+            "owner": self._runtime.owner,
+            "attempts": entry.attempts,
+            "now": now,
+        }

@@ -1,0 +1,261 @@
+"""The arithmetic of a step: what is due, how writes merge, what comes next. Pure: no await, no clock.
+
+A step runs every due task on the same state; then their updates merge in task order (node name first, then
+Sends in the order they were sent) and the routes they took name the tasks of the next step.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .errors import EmptyInputError, InvalidUpdateError
+from .state import Schema
+from .types import END, START, Command, Route, RunId, Send, Task, TaskId
+from .values import Codec
+
+Target = str | Send
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A node of a plan: what it runs, and the part of the state it is given."""
+
+    name: str
+    run: Callable[..., Any]
+    sees: Schema
+    #: Waits until nothing else is due.
+    deferred: bool = False
+    #: Distinguishes two meanings of one name across deployments; part of the fingerprint.
+    version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """A conditional edge: ``choose`` looks at the fresh state and names what comes next."""
+
+    name: str
+    choose: Callable[..., Any]
+    #: Translates what ``choose`` returns; None takes it as node names.
+    ends: Mapping[Any, str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """An edge from several nodes that waits for all of them, also over different steps."""
+
+    sources: tuple[str, ...]
+    target: str
+
+    @property
+    def key(self) -> str:
+        """Return the name under which arrivals are counted in a checkpoint."""
+        return "+".join(self.sources) + ">" + self.target
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A compiled graph, as data and functions: found by name whenever one of its runs is advanced."""
+
+    name: str
+    version: str
+    state: Schema
+    input: Schema
+    output: Schema
+    nodes: Mapping[str, Node]
+    edges: Mapping[str, tuple[str, ...]]
+    joins: tuple[Join, ...]
+    branches: Mapping[str, tuple[Branch, ...]]
+    codec: Codec
+
+    def fingerprint(self, node: str) -> str:
+        """Return a digest of what makes ``node`` the same node for a paused run: never its source code.
+
+        Name, explicit version, the keys it is given, and its outgoing edges and branches.
+        """
+        spec = self.nodes[node]
+        return self.codec.digest(
+            [
+                node,
+                spec.version,
+                sorted(spec.sees.channels),
+                sorted(self.edges.get(node, ())),
+                sorted(join.key for join in self.joins if node in join.sources),
+                [[b.name, sorted((b.ends or {}).values())] for b in self.branches.get(node, ())],
+            ]
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What one branch chose."""
+
+    by: str
+    targets: tuple[Target, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a finished task says: channel updates in order, and where to go besides its plain edges."""
+
+    task: Task
+    updates: tuple[tuple[str, Any], ...] = ()
+    goto: tuple[Target, ...] = ()
+    chosen: tuple[Chosen, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class After:
+    """Where a step leads: the values it changed, and what is due on them."""
+
+    changed: Mapping[str, Any]
+    due: tuple[Task, ...]
+    joins: Mapping[str, tuple[str, ...]]
+    held: tuple[str, ...]
+    routes: tuple[Route, ...]
+
+
+def task_id(run_id: RunId, step: int, node: str, push: int | None) -> TaskId:
+    """Return the id that this task has whenever it runs: 32 hex digits."""
+    text = f"{run_id}\n{step}\n{node}\n{'' if push is None else push}"
+    return TaskId(hashlib.sha256(text.encode()).hexdigest()[:32])
+
+
+def task_order(task: Task) -> tuple[int, int, str]:
+    """Sort key in which the writes of one step are applied: by node name, then Sends in their order."""
+    return (0, 0, task.node) if task.push is None else (1, task.push, task.node)
+
+
+def read_return(plan: Plan, task: Task, returned: Any) -> Result:
+    """Return what a node's return value means. Raises InvalidUpdateError for a wrong shape or target."""
+    updates: list[tuple[str, Any]] = []
+    goto: list[Target] = []
+    parts = returned if isinstance(returned, list | tuple) and _speaks(returned) else [returned]
+    for part in parts:
+        if isinstance(part, Command):
+            updates.extend(_command_updates(plan, task, part.update))
+            goto.extend(targets_of(part.goto))
+        else:
+            updates.extend(plan.state.updates(part, by=f"node {task.node!r}").items())
+    check_targets(plan, task.node, goto)
+    return Result(task, tuple(updates), tuple(goto))
+
+
+def _speaks(returned: Sequence[Any]) -> bool:
+    return any(isinstance(part, Command) for part in returned)
+
+
+def _command_updates(plan: Plan, task: Task, update: Any) -> Iterable[tuple[str, Any]]:
+    if isinstance(update, list | tuple) and all(isinstance(p, tuple) and len(p) == 2 for p in update):
+        return [(key, value) for key, value in update if key in plan.state.channels]
+    return plan.state.updates(update, by=f"node {task.node!r}").items()
+
+
+def targets_of(goto: Target | Sequence[Target]) -> tuple[Target, ...]:
+    """Return ``goto`` as a tuple, whichever of its shapes it had."""
+    return (goto,) if isinstance(goto, str | Send) else tuple(goto)
+
+
+def check_targets(plan: Plan, source: str, targets: Iterable[Target]) -> None:
+    """Raise InvalidUpdateError when a target is no node of the plan; nothing of the step is stored then."""
+    for target in targets:
+        name = target.node if isinstance(target, Send) else target
+        if name == END and not isinstance(target, Send):
+            continue
+        if name not in plan.nodes:
+            raise InvalidUpdateError(
+                f"nothing of this step was stored: {source!r} goes to {name!r}, "
+                f"which is no node of graph {plan.name!r}; its nodes are {', '.join(sorted(plan.nodes))}"
+            )
+
+
+def fresh_values(plan: Plan, values: Mapping[str, Any], updates: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """Return ``values`` with one task's own updates applied: what the branches of its node look at."""
+    return {**values, **_merged(plan, values, updates)}
+
+
+def _merged(plan: Plan, values: Mapping[str, Any], updates: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    per_channel: dict[str, list[Any]] = {}
+    for name, value in updates:
+        per_channel.setdefault(name, []).append(value)
+    return {name: plan.state.channels[name].merge(values, new) for name, new in per_channel.items()}
+
+
+def merged_values(plan: Plan, values: Mapping[str, Any], results: Iterable[Result]) -> dict[str, Any]:
+    """Return ``values`` with the updates of finished tasks merged in task order."""
+    ordered = sorted(results, key=lambda result: task_order(result.task))
+    return {**values, **_merged(plan, values, (update for result in ordered for update in result.updates))}
+
+
+def start_updates(plan: Plan, given: Any) -> tuple[tuple[str, Any], ...]:
+    """Return the updates that an input stands for. Raises EmptyInputError when it holds nothing we know."""
+    updates = plan.input.updates(given, by="the input")
+    if not updates:
+        raise EmptyInputError(
+            f"no run was started: the input has no key of graph {plan.name!r}; "
+            f"it takes {', '.join(sorted(plan.input.channels))}"
+        )
+    return tuple(updates.items())
+
+
+def after_step(
+    plan: Plan,
+    run_id: RunId,
+    step: int,
+    *,
+    values: Mapping[str, Any],
+    joins: Mapping[str, tuple[str, ...]],
+    held: Sequence[str],
+    results: Iterable[Result],
+) -> After:
+    """Return where the finished step ``step - 1`` leads: merged values, and the tasks of step ``step``.
+
+    Raises InvalidUpdateError when two tasks wrote one plain key.
+    """
+    ordered = sorted(results, key=lambda result: task_order(result.task))
+    changed = _merged(plan, values, (update for result in ordered for update in result.updates))
+    arrived = {key: list(sources) for key, sources in joins.items()}
+    triggered: set[str] = set()
+    sends: list[Send] = []
+    routes: list[Route] = []
+
+    for result in ordered:
+        source = result.task.node
+        triggered.update(target for target in plan.edges.get(source, ()) if target != END)
+        for join in plan.joins:
+            if source in join.sources and source not in arrived.setdefault(join.key, []):
+                arrived[join.key].append(source)
+        ways: list[tuple[str | None, tuple[Target, ...]]] = [(c.by, c.targets) for c in result.chosen]
+        if result.goto:
+            ways.append((None, result.goto))
+        for by, targets in ways:
+            names = tuple(t.node if isinstance(t, Send) else t for t in targets)
+            routes.append(Route(source, "goto" if by is None else "branch", names, by))
+            triggered.update(t for t in targets if isinstance(t, str) and t != END)
+            sends.extend(t for t in targets if isinstance(t, Send))
+    for join in plan.joins:
+        if set(arrived.get(join.key, ())) == set(join.sources):
+            del arrived[join.key]
+            triggered.add(join.target)
+            routes.append(Route(", ".join(join.sources), "join", (join.target,)))
+
+    waiting = set(held) | {name for name in triggered if plan.nodes[name].deferred}
+    ready = {name for name in triggered if not plan.nodes[name].deferred}
+    if not ready and not sends:
+        ready, waiting = waiting, set()
+    due = [Task(task_id(run_id, step, name, None), name) for name in sorted(ready)]
+    due += [Task(task_id(run_id, step, s.node, i), s.node, i, s.arg) for i, s in enumerate(sends)]
+    return After(
+        changed=changed,
+        due=tuple(due),
+        joins={key: tuple(sorted(sources)) for key, sources in sorted(arrived.items()) if sources},
+        held=tuple(sorted(waiting)),
+        routes=tuple(routes),
+    )
+
+
+def start_task(run_id: RunId, step: int, given: Any) -> Task:
+    """Return the task of the input step: it carries the input to the nodes behind START."""
+    return Task(task_id(run_id, step, START, None), START, None, given)

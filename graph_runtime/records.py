@@ -1,0 +1,282 @@
+"""Rows of the store and the nouns they stand for, in both directions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from .plan import Chosen, Result, Target
+from .storage import Do, Param, Row
+from .types import (
+    Action,
+    ApprovalRequest,
+    Checkpoint,
+    CheckpointId,
+    Event,
+    Interrupt,
+    InterruptId,
+    OutboxEntry,
+    Place,
+    Question,
+    Route,
+    Run,
+    Send,
+    Task,
+    TaskId,
+    Vote,
+)
+from .values import Codec
+
+
+def compact(value: Any) -> str:
+    """Return plain JSON without spaces; for our own small records, never for state values."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def read_compact(text: str) -> Any:
+    """Return what ``compact`` was given."""
+    return json.loads(text)
+
+
+def read_run(row: Row) -> Run:
+    """Return the run that a row of ``runs`` stands for."""
+    return Run(
+        id=row["run_id"],
+        thread_id=row["thread_id"],
+        graph=row["graph"],
+        version=row["version"],
+        status=row["status"],
+        driver=row["driver"],
+        head=row["head"],
+        step=row["step"],
+        steps_taken=row["steps_taken"],
+        max_steps=row["max_steps"],
+        requester=row["requester"],
+        error=None if row["error"] is None else json.loads(row["error"]),
+        lease_owner=row["lease_owner"],
+        lease_until=row["lease_until"],
+        epoch=row["epoch"],
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+    )
+
+
+def write_tasks(codec: Codec, tasks: Iterable[Task]) -> str:
+    """Return tasks as one JSON text; what a Send passed is encoded strictly."""
+    return codec.encode([[task.id, task.node, task.push, task.arg] for task in tasks])
+
+
+def read_tasks(codec: Codec, text: str) -> tuple[Task, ...]:
+    """Return the tasks that ``write_tasks`` was given."""
+    return tuple(Task(TaskId(id_), node, push, arg) for id_, node, push, arg in codec.decode(text))
+
+
+def write_result(codec: Codec, result: Result) -> str:
+    """Return what a finished task came to, as one JSON text."""
+    return codec.encode(
+        [
+            [[name, value] for name, value in result.updates],
+            _write_targets(result.goto),
+            [[chosen.by, _write_targets(chosen.targets)] for chosen in result.chosen],
+        ]
+    )
+
+
+def read_result(codec: Codec, task: Task, text: str) -> Result:
+    """Return the result that ``write_result`` was given."""
+    updates, goto, chosen = codec.decode(text)
+    return Result(
+        task,
+        tuple((name, value) for name, value in updates),
+        _read_targets(goto),
+        tuple(Chosen(by, _read_targets(targets)) for by, targets in chosen),
+    )
+
+
+def _write_targets(targets: Iterable[Target]) -> list[Any]:
+    return [[t.node, t.arg] if isinstance(t, Send) else t for t in targets]
+
+
+def _read_targets(targets: Iterable[Any]) -> tuple[Target, ...]:
+    return tuple(t if isinstance(t, str) else Send(t[0], t[1]) for t in targets)
+
+
+def read_checkpoint(codec: Codec, row: Row, values: Mapping[str, Any]) -> Checkpoint:
+    """Return the checkpoint that a row of ``checkpoints`` and its channel values stand for."""
+    return Checkpoint(
+        id=row["checkpoint_id"],
+        thread_id=row["thread_id"],
+        run_id=row["run_id"],
+        parent_id=row["parent_id"],
+        step=row["step"],
+        source=row["source"],
+        values=values,
+        due=read_tasks(codec, row["due"]),
+        joins={key: tuple(sources) for key, sources in json.loads(row["joins"]).items()},
+        held=tuple(json.loads(row["held"])),
+        routes=tuple(Route(s, w, tuple(t), b) for s, w, t, b in json.loads(row["routes"])),
+        created_at=row["created_at"],
+    )
+
+
+def put_checkpoint(
+    codec: Codec,
+    checkpoint: Checkpoint,
+    fingerprints: Mapping[str, str],
+    versions: Mapping[str, CheckpointId],
+) -> Do:
+    """Return the statement that stores a checkpoint, without its channel values."""
+    return Do(
+        "put_checkpoint",
+        {
+            "checkpoint_id": checkpoint.id,
+            "thread_id": checkpoint.thread_id,
+            "run_id": checkpoint.run_id,
+            "parent_id": checkpoint.parent_id,
+            "step": checkpoint.step,
+            "source": checkpoint.source,
+            "due": write_tasks(codec, checkpoint.due),
+            "joins": compact(dict(checkpoint.joins)),
+            "held": compact(list(checkpoint.held)),
+            "routes": compact([[r.source, r.way, list(r.targets), r.by] for r in checkpoint.routes]),
+            "fingerprints": compact(dict(fingerprints)),
+            "versions": compact(dict(versions)),
+            "now": checkpoint.created_at,
+        },
+        guard="the step is new",
+    )
+
+
+def read_values(codec: Codec, rows: Iterable[Row]) -> dict[str, Any]:
+    """Return the channel values that rows of ``channel_values`` hold."""
+    return {row["channel"]: codec.decode(row["value"]) for row in rows}
+
+
+def read_question(codec: Codec, row: Row) -> Question:
+    """Return the question that a row of ``interrupts`` stands for."""
+    return Question(
+        interrupt=Interrupt(
+            value=codec.decode(row["value"]),
+            id=InterruptId(row["interrupt_id"]),
+            digest=row["digest"],
+            key=row["key"],
+            occurrence=row["occurrence"],
+        ),
+        thread_id=row["thread_id"],
+        run_id=row["run_id"],
+        checkpoint_id=row["checkpoint_id"],
+        task_id=row["task_id"],
+        node=row["node"],
+        step=row["step"],
+        status=row["status"],
+        answer=None if row["answer"] is None else codec.decode(row["answer"]),
+        answered_by=row["answered_by"],
+        asked_at=row["asked_at"],
+        answered_at=row["answered_at"],
+        delivered_at=row["delivered_at"],
+    )
+
+
+_plain = Codec()
+
+
+def read_request(row: Row) -> ApprovalRequest:
+    """Return the request that a row of ``requests`` stands for."""
+    action = None if row["action"] is None else _plain.decode(row["action"])
+    return ApprovalRequest(
+        id=row["request_id"],
+        interrupt_id=row["interrupt_id"],
+        thread_id=row["thread_id"],
+        run_id=row["run_id"],
+        graph=row["graph"],
+        node=row["node"],
+        title=row["title"],
+        action=action if isinstance(action, Action) else None,
+        facts=_plain.decode(row["facts"]),
+        digest=row["digest"],
+        policy_name=row["policy_name"],
+        policy=json.loads(row["policy"]),
+        requester=row["requester"],
+        also=tuple(json.loads(row["also"])),
+        status=row["status"],
+        revision=row["revision"],
+        deadline_at=row["deadline_at"],
+        opened_at=row["opened_at"],
+        closed_at=row["closed_at"],
+    )
+
+
+def read_vote(row: Row) -> Vote:
+    """Return the vote that a row of ``decisions`` stands for."""
+    return Vote(
+        reviewer=row["reviewer"],
+        verdict=row["verdict"],
+        reason=row["reason"],
+        digest=row["digest"],
+        at=row["decided_at"],
+        surface=row["surface"],
+    )
+
+
+def read_entry(row: Row) -> OutboxEntry:
+    """Return the entry that a row of ``outbox`` stands for."""
+    return OutboxEntry(
+        id=row["entry_id"],
+        kind=row["kind"],
+        request_id=row["request_id"],
+        status=row["status"],
+        wanted=row["wanted"],
+        attempts=row["attempts"],
+        overtaken=bool(row["overtaken"]),
+        payload=json.loads(row["payload"]),
+        lease_owner=row["lease_owner"],
+        lease_until=row["lease_until"],
+        error=row["error"],
+    )
+
+
+def read_place(row: Row) -> Place:
+    """Return the place that a row of ``receipts`` stands for."""
+    return Place(row["surface"], row["app"], row["workspace"], row["channel"], row["message"])
+
+
+def read_event(row: Row) -> Event:
+    """Return the event that a row of ``events`` stands for."""
+    return Event(
+        id=row["event_id"],
+        at=row["at"],
+        kind=row["kind"],
+        actor=row["actor"],
+        thread_id=row["thread_id"],
+        run_id=row["run_id"],
+        request_id=row["request_id"],
+        data=json.loads(row["data"]),
+    )
+
+
+def put_event(
+    event_id: str,
+    kind: str,
+    now: int,
+    *,
+    actor: str | None = None,
+    thread_id: str | None = None,
+    run_id: str | None = None,
+    request_id: str | None = None,
+    **data: Param | list[str],
+) -> Do:
+    """Return the statement that adds a line to the journal. ``data`` holds ids and codes, no state values."""
+    return Do(
+        "put_event",
+        {
+            "event_id": event_id,
+            "kind": kind,
+            "now": now,
+            "actor": actor,
+            "thread_id": thread_id,
+            "run_id": run_id,
+            "request_id": request_id,
+            "data": compact(data),
+        },
+    )

@@ -1,0 +1,219 @@
+"""Opens an approval request in the same commit as the pause, and closes it in the same commit as the end.
+
+``approve()`` is what authors call. A plain ``interrupt(anything)`` gets a request too, by the default policy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from . import records
+from .advance import EndFacts, PauseFacts
+from .clock import SECOND
+from .errors import PolicyError, ValueRefused
+from .executor import interrupt
+from .policy import Policy
+from .storage import Do, Params
+from .types import Action, Decision, Interrupt, PersonId, RequestId, RequestStatus, Task
+from .values import Codec
+
+#: Marks an interrupt value that ``approve()`` made.
+APPROVAL = "signoff.approval"
+DEFAULT_POLICY = "default"
+MAX_TITLE = 150
+
+_plain = Codec()
+_OUTCOMES: Mapping[str, RequestStatus] = {"approve": "approved", "reject": "rejected"}
+
+
+def approve(
+    title: str,
+    *,
+    action: Action,
+    policy: str = DEFAULT_POLICY,
+    requester: str | None = None,
+    also: Sequence[str] = (),
+    facts: Mapping[str, Any] | None = None,
+    key: str | None = None,
+) -> Decision:
+    """Ask people whether ``action`` may be carried out, and return their decision.
+
+    The decision is bound to ``action`` and ``facts``, both shown on the card: when either has changed by the
+    time the node runs again, the answer is not used and a new question is asked. ``requester`` and the
+    people in ``also`` may not approve, unless the policy says so. The run pauses as in ``interrupt()``.
+
+    Raises :class:`ValueRefused` when the action or a fact is not of plain types.
+    """
+    shown = dict(facts or {})
+    _plain.encode([action, shown])
+    value = {
+        "type": APPROVAL,
+        "title": title,
+        "action": action,
+        "facts": shown,
+        "policy": policy,
+        "requester": requester,
+        "also": list(also),
+    }
+    answer = interrupt(value, key=key, bind={"action": action, "facts": shown})
+    if isinstance(answer, Decision):
+        return answer
+    # Answered by a program that keeps no approval requests, through Runtime.resume.
+    said = answer.get("decision") if isinstance(answer, Mapping) else None
+    if not isinstance(said, str) or said not in _OUTCOMES:
+        raise ValueRefused(
+            f"the answer to {title!r} was not understood: a Decision, "
+            'or {"decision": "approve"} or {"decision": "reject"} was expected'
+        )
+    digest = _plain.digest({"action": action, "facts": shown})
+    return Decision(_OUTCOMES[said], RequestId(""), digest, reason=answer.get("reason"))
+
+
+class Requests:
+    """The companion that keeps approval requests. ``policies`` must hold one called "default"."""
+
+    def __init__(self, policies: Mapping[str, Policy]) -> None:
+        if DEFAULT_POLICY not in policies:
+            raise PolicyError(
+                f"nothing was started: there is no policy called {DEFAULT_POLICY!r}, by which a plain "
+                "interrupt() is decided"
+            )
+        self._policies = dict(policies)
+
+    def on_pause(self, facts: PauseFacts) -> Sequence[Do]:
+        """Return the statements that open a request for each new question and supersede the old ones.
+
+        Raises :class:`PolicyError` for an unknown policy or one that nobody could satisfy.
+        """
+        superseded = [do for id_ in facts.superseded for do in _supersede(id_, facts.now)]
+        return [*superseded, *(do for asked, task in facts.opened for do in self._open(facts, asked, task))]
+
+    def on_end(self, facts: EndFacts) -> Sequence[Do]:
+        """Return the statements that withdraw what is still open and tell how the run ended."""
+        run, now = facts.run, facts.now
+        payload = records.compact({"what": "run", "status": facts.status, "by": facts.actor})
+        common: Params = {"run_id": run.id, "now": now}
+        told = [
+            Do("redraw_cards_of_run", common),
+            Do("put_trail_of_run", {**common, "entry_id": facts.new_id("out"), "payload": payload}),
+        ]
+        if facts.status == "needs_attention":
+            return told
+        return [
+            *told,
+            Do("put_trails_of_withdrawn", {**common, "entry_id": facts.new_id("out"), "payload": payload}),
+            Do(
+                "put_events_of_withdrawn",
+                {**common, "event_id": facts.new_id("evt"), "actor": facts.actor, "data": "{}"},
+            ),
+            Do("withdraw_requests", common),
+            Do("drop_due_of_closed", {"run_id": run.id}),
+        ]
+
+    def _open(self, facts: PauseFacts, asked: Interrupt, task: Task) -> Iterator[Do]:
+        said = _read_question(asked.value, facts.run.requester)
+        policy = self._policies.get(said["policy"])
+        if policy is None:
+            raise PolicyError(
+                f"nobody was asked: node {task.node!r} names policy {said['policy']!r}; "
+                f"there are {', '.join(sorted(self._policies))}"
+            )
+        policy.check_satisfiable(_excluded(said["requester"], said["also"]))
+        request_id = facts.new_id("req")
+        deadline = None if policy.deadline is None else facts.now + policy.deadline * SECOND
+        yield Do(
+            "put_request",
+            {
+                "request_id": request_id,
+                "interrupt_id": asked.id,
+                "thread_id": facts.run.thread_id,
+                "run_id": facts.run.id,
+                "graph": facts.run.graph,
+                "node": task.node,
+                "title": said["title"],
+                "action": None if said["action"] is None else _plain.encode(said["action"]),
+                "facts": _plain.encode(said["facts"]),
+                "digest": asked.digest,
+                "policy_name": said["policy"],
+                "policy": policy.model_dump_json(),
+                "requester": said["requester"],
+                "also": records.compact(said["also"]),
+                "deadline_at": deadline,
+                "now": facts.now,
+            },
+        )
+        entry: Params = {
+            "entry_id": facts.new_id("out"),
+            "kind": "card",
+            "request_id": request_id,
+            "payload": "{}",
+        }
+        yield Do("put_entry", {**entry, "now": facts.now})
+        if deadline is not None:
+            yield Do("put_due", {"kind": "deadline", "request_id": request_id, "due_at": deadline})
+        yield records.put_event(
+            facts.new_id("evt"),
+            "request.opened",
+            facts.now,
+            actor=said["requester"],
+            thread_id=facts.run.thread_id,
+            run_id=facts.run.id,
+            request_id=request_id,
+            interrupt=asked.id,
+            policy=said["policy"],
+            digest=asked.digest,
+        )
+
+
+def _supersede(interrupt_id: str, now: int) -> tuple[Do, ...]:
+    params: Params = {"interrupt_id": interrupt_id, "now": now}
+    return Do("supersede_request", params), Do("redraw_card_of_interrupt", params)
+
+
+def _excluded(requester: str | None, also: Iterable[str]) -> set[PersonId]:
+    return {PersonId(person) for person in (requester, *also) if person}
+
+
+def _read_question(value: Any, run_requester: str | None) -> dict[str, Any]:
+    """Return title, action, facts, policy, requester and also of what a node asked, whatever its shape."""
+    if isinstance(value, Mapping) and value.get("type") == APPROVAL:
+        return {
+            "title": str(value["title"])[:MAX_TITLE],
+            "action": value["action"],
+            "facts": value["facts"],
+            "policy": value["policy"],
+            "requester": value["requester"] or run_requester,
+            "also": list(value["also"]),
+        }
+    title, facts = "A run asks for a decision", {}
+    if isinstance(value, str):
+        title = value
+    elif isinstance(value, Mapping):
+        facts = {str(name): item for name, item in value.items()}
+        for name in ("title", "question", "message"):
+            if isinstance(facts.get(name), str) and facts[name].strip():
+                title = facts.pop(name)
+                break
+    else:
+        facts = {"value": value}
+    return {
+        "title": title[:MAX_TITLE],
+        "action": None,
+        "facts": _storable(facts),
+        "policy": DEFAULT_POLICY,
+        "requester": run_requester,
+        "also": [],
+    }
+
+
+def _storable(facts: dict[str, Any]) -> dict[str, Any]:
+    """Return the facts with what the plain codec does not know as text: they are only shown."""
+    shown = {}
+    for name, item in facts.items():
+        try:
+            _plain.encode(item)
+            shown[name] = item
+        except ValueRefused:
+            shown[name] = str(item)
+    return shown

@@ -1,0 +1,204 @@
+"""Channels and reducers, read from a state schema: a TypedDict, dataclass, pydantic model or single value."""
+
+from __future__ import annotations
+
+import collections.abc
+import dataclasses
+import enum
+import inspect
+import operator
+import typing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+import pydantic
+
+from .errors import InvalidUpdateError
+from .types import ROOT, Overwrite
+from .values import Codec, storable_class
+
+Reducer = Callable[[Any, Any], Any]
+
+#: What an abstract annotation starts as, so that a reducer has a left side at the first write.
+_CONCRETE: dict[Any, type] = {
+    collections.abc.Sequence: list,
+    collections.abc.MutableSequence: list,
+    collections.abc.Collection: list,
+    collections.abc.Iterable: list,
+    collections.abc.Set: set,
+    collections.abc.MutableSet: set,
+    collections.abc.Mapping: dict,
+    collections.abc.MutableMapping: dict,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """One key of the state and how writes to it are merged."""
+
+    name: str
+    #: ``reducer(left, right)``; None keeps the last value and refuses two writers in one step.
+    reducer: Reducer | None = None
+    #: Makes the value before the first write; None leaves the key absent.
+    start: Callable[[], Any] | None = None
+
+    def merge(self, values: Mapping[str, Any], updates: Sequence[Any]) -> Any:
+        """Return the value after ``updates``, applied in order to the present one.
+
+        Raises :class:`InvalidUpdateError` for two updates of a key without a reducer, or two
+        :class:`Overwrite` in one step.
+        """
+        overwrites = [update for update in updates if isinstance(update, Overwrite)]
+        if self.reducer is None:
+            if len(updates) > 1:
+                raise InvalidUpdateError(
+                    f"nothing of this step was stored: {len(updates)} tasks wrote the plain key "
+                    f"{self.name!r}, which can take one value per step; annotate it with a reducer"
+                )
+            return overwrites[0].value if overwrites else updates[0]
+        if overwrites:
+            if len(overwrites) > 1:
+                raise InvalidUpdateError(
+                    f"nothing of this step was stored: {len(overwrites)} tasks overwrote {self.name!r}"
+                )
+            return overwrites[0].value
+        rest = iter(updates)
+        if self.name in values:
+            value = values[self.name]
+        elif self.start is not None:
+            value = self.start()
+        else:
+            value = next(rest)
+        for update in rest:
+            value = self.reducer(value, update)
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """A state's shape: its channels, and the form in which a node is given it."""
+
+    type: Any
+    channels: Mapping[str, Channel]
+    form: Literal["mapping", "object", "root"]
+    classes: frozenset[type]
+
+    def start_values(self) -> dict[str, Any]:
+        """Return the values before anything was written: reducers that start somewhere, nothing else."""
+        return {c.name: c.start() for c in self.channels.values() if c.start is not None}
+
+    def present(self, values: Mapping[str, Any]) -> Any:
+        """Return the state as a node sees it; a pydantic state is validated here.
+
+        Raises ``pydantic.ValidationError`` (or the dataclass's own error) when the values do not fit.
+        """
+        if self.form == "root":
+            return values.get(ROOT)
+        seen = {name: values[name] for name in self.channels if name in values}
+        return seen if self.form == "mapping" else self.type(**seen)
+
+    def updates(self, value: Any, *, by: str) -> dict[str, Any]:
+        """Return the channel updates that ``value`` stands for; keys outside the schema are dropped.
+
+        Raises :class:`InvalidUpdateError`, naming ``by``, when the value is no update of this state.
+        """
+        if value is None:
+            return {}
+        if self.form == "root":
+            return {ROOT: value}
+        if isinstance(value, Mapping):
+            return {name: item for name, item in value.items() if name in self.channels}
+        if isinstance(value, pydantic.BaseModel):
+            return {n: getattr(value, n) for n in _spoken(value) if n in self.channels}
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            return {
+                f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.name in self.channels
+            }
+        raise InvalidUpdateError(
+            f"nothing of this step was stored: {by} returned {type(value).__name__}, expected a dict of "
+            "updates, a Command or None"
+        )
+
+
+def _spoken(value: pydantic.BaseModel) -> Iterator[str]:
+    # Fields nobody set and that still hold their default are no update (LangGraph does the same).
+    for name, field in type(value).model_fields.items():
+        default = field.get_default(call_default_factory=True, validated_data={})
+        if name in value.model_fields_set or getattr(value, name) != default:
+            yield name
+
+
+def read_schema(type_: Any) -> Schema:
+    """Return the channels of ``type_``: a TypedDict, dataclass, pydantic model, or any other single type."""
+    if isinstance(type_, type) and (
+        typing.is_typeddict(type_) or dataclasses.is_dataclass(type_) or issubclass(type_, pydantic.BaseModel)
+    ):
+        hints = typing.get_type_hints(type_, include_extras=True)
+        hints = {n: h for n, h in hints.items() if get_origin(h) is not typing.ClassVar}
+        if issubclass(type_, pydantic.BaseModel):
+            hints = {n: h for n, h in hints.items() if n in type_.model_fields}
+        channels = {name: _channel(name, hint) for name, hint in hints.items()}
+        form: Literal["mapping", "object"] = "mapping" if typing.is_typeddict(type_) else "object"
+        found = frozenset(cls for hint in hints.values() for cls in _classes(hint))
+        return Schema(type_, channels, form, found)
+    return Schema(type_, {ROOT: _channel(ROOT, type_)}, "root", frozenset(_classes(type_)))
+
+
+def codec_for(*schemas: Schema) -> Codec:
+    """Return a codec that knows every class the schemas name."""
+    found = frozenset[type]().union(*(schema.classes for schema in schemas))
+    return Codec(sorted(found, key=lambda cls: cls.__qualname__))
+
+
+def _channel(name: str, hint: Any) -> Channel:
+    while get_origin(hint) in (typing.Required, typing.NotRequired):
+        hint = get_args(hint)[0]
+    if get_origin(hint) is not Annotated:
+        return Channel(name)
+    type_, *extras = get_args(hint)
+    if not extras or not callable(extras[-1]) or isinstance(extras[-1], type):
+        return Channel(name)
+    return Channel(name, extras[-1], _start(type_)) if _takes_two(extras[-1]) else Channel(name)
+
+
+def _takes_two(function: Any) -> bool:
+    if function is operator.add:
+        return True
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return True
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    return len([p for p in positional if p.default is p.empty]) <= 2 <= len(positional) or any(
+        p.kind is p.VAR_POSITIONAL for p in parameters
+    )
+
+
+def _start(type_: Any) -> Callable[[], Any] | None:
+    while get_origin(type_) in (typing.Required, typing.NotRequired, Annotated):
+        type_ = get_args(type_)[0]
+    origin = get_origin(type_) or type_
+    origin = _CONCRETE.get(origin, origin)
+    if not isinstance(origin, type):
+        return None
+    try:
+        origin()
+    except Exception:  # noqa: BLE001 - any failure means the same: there is no empty value to start from
+        return None
+    return origin
+
+
+def _classes(hint: Any) -> Iterator[type]:
+    """Yield every storable class that an annotation names, at any depth."""
+    seen: set[Any] = set()
+    waiting = [hint]
+    while waiting:
+        one = waiting.pop()
+        waiting.extend(arg for arg in get_args(one) if not isinstance(arg, str | int))
+        if not storable_class(one) or one in seen:
+            continue
+        seen.add(one)
+        yield one
+        if not issubclass(one, enum.Enum):
+            waiting.extend(typing.get_type_hints(one, include_extras=True).values())

@@ -1,0 +1,100 @@
+"""The storage contract, in words: reads are snapshots, writes are guarded batches, and there is one door.
+
+``commit`` is the only write. A batch is a list of named statements; some carry a guard. It is committed
+whole and is on disk when ``commit`` returns, or it left no trace and raised. No lock and no transaction is
+ever held across an ``await`` of the caller: who loses a race reads again and decides again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from .sql import QueryName
+
+Row = Mapping[str, Any]
+Param = str | int | None
+Params = Mapping[str, Param]
+
+
+@dataclass(frozen=True, slots=True)
+class Do:
+    """One statement of ``queries.sql`` with its parameters.
+
+    ``guard`` names what it means when the statement changes no row, or breaks a uniqueness: the whole batch
+    is undone and ``commit`` raises :class:`~graph_runtime.errors.Conflict` with that name.
+    """
+
+    query: QueryName
+    params: Params = field(default_factory=dict)
+    guard: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Statements that happen together or not at all, under a name that faults and errors use."""
+
+    name: str
+    writes: tuple[Do, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One reading statement of ``queries.sql`` with its parameters."""
+
+    query: QueryName
+    params: Params = field(default_factory=dict)
+
+
+class Store(Protocol):
+    """A database that keeps threads, runs, questions and everything that must be told."""
+
+    #: Names this database; a card drawn from another one, or from before a restore, carries another name.
+    deployment: str
+
+    async def commit(self, batch: Batch) -> Sequence[Sequence[Row]]:
+        """Write the batch and return, for each statement, the rows it returned (none without RETURNING).
+
+        When this returns, the batch is on disk and every later ``read`` sees it, from any process. Batches
+        that wait at the same moment may share one flush; one that fails never takes another with it. Once
+        called it runs to its end even if the caller is cancelled.
+
+        Raises :class:`~graph_runtime.errors.Conflict` when a guard failed,
+        :class:`~graph_runtime.errors.StoreUnavailable` when the disk is full, read-only or locked for longer
+        than five seconds; nothing of the batch is in the database then, and the next try may succeed.
+        """
+        ...
+
+    async def read(self, *asks: Ask) -> Sequence[Sequence[Row]]:
+        """Return the rows of each ask, all from one snapshot: no commit falls between two of them."""
+        ...
+
+    async def check(self) -> Mapping[str, str]:
+        """Return what an operator should know of this database: engine, version, durability, problems."""
+        ...
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+def open_store(url: str, *, migrate: bool = True) -> Store:
+    """Return the store at ``url``, to be entered with ``async with``: ``sqlite:///PATH``.
+
+    Entering it creates a missing database and, with ``migrate``, brings an older schema up to date; without,
+    it raises :class:`~graph_runtime.errors.SchemaMismatch`, as it always does for a newer schema.
+    Raises ``ValueError`` for any other kind of address.
+    """
+    from .sqlite import SqliteStore  # noqa: PLC0415 - a database driver is loaded only where it is used
+
+    scheme, _, path = url.partition(":///")
+    if scheme != "sqlite" or not path:
+        raise ValueError(f"no database was opened: {scheme!r} is not the scheme of sqlite:///PATH")
+    return SqliteStore(path, migrate=migrate)
+
+
+__all__ = ["Ask", "Batch", "Do", "Param", "Params", "QueryName", "Row", "Store", "open_store"]

@@ -1,0 +1,347 @@
+-- Every statement of the store, by name. One text serves both databases: words that only PostgreSQL needs
+-- stand in comments of the form /* postgres: ... */, which only PostgreSQL un-comments.
+-- Batches lock rows in one order: runs, requests, interrupts, outbox.
+
+-- name: get_deployment
+SELECT value FROM deployment WHERE key = 'deployment_id';
+
+-- name: put_deployment
+INSERT INTO deployment (key, value) VALUES ('deployment_id', :value) ON CONFLICT (key) DO NOTHING;
+
+
+-- Threads and runs ---------------------------------------------------------------------------------
+
+-- name: put_thread
+INSERT INTO threads (thread_id, created_at) VALUES (:thread_id, :now) ON CONFLICT (thread_id) DO NOTHING;
+
+-- name: get_thread
+SELECT thread_id, created_at FROM threads WHERE thread_id = :thread_id;
+
+-- name: put_run
+INSERT INTO runs (run_id, thread_id, graph, version, status, driver, head, step, steps_taken, max_steps,
+  requester, idempotency_key, epoch, created_at, updated_at)
+VALUES (:run_id, :thread_id, :graph, :version, :status, :driver, :head, :step, 0, :max_steps,
+  :requester, :idempotency_key, 0, :now, :now);
+
+-- name: get_run
+SELECT * FROM runs WHERE run_id = :run_id;
+
+-- name: get_run_by_key
+SELECT * FROM runs WHERE graph = :graph AND idempotency_key = :idempotency_key;
+
+-- name: get_last_run
+SELECT * FROM runs WHERE thread_id = :thread_id ORDER BY created_at DESC, run_id DESC LIMIT 1;
+
+-- name: find_runs
+SELECT * FROM runs
+WHERE (:status = '' OR status = :status) AND (:graph = '' OR graph = :graph)
+ORDER BY created_at DESC, run_id DESC LIMIT :limit;
+
+-- name: count_runs
+SELECT status, count(*) AS count FROM runs GROUP BY status ORDER BY status;
+
+-- name: claim_run
+UPDATE runs SET status = 'running', lease_owner = :owner, lease_until = :until, epoch = epoch + 1,
+  updated_at = :now
+WHERE run_id = (
+  SELECT run_id FROM runs
+  WHERE driver = 'worker'
+    AND (status = 'queued' OR (status = 'running' AND lease_until < :now))
+  ORDER BY updated_at LIMIT 1 /* postgres: FOR UPDATE SKIP LOCKED */
+)
+RETURNING *;
+
+-- name: claim_this_run
+UPDATE runs SET status = 'running', lease_owner = :owner, lease_until = :until, epoch = epoch + 1,
+  updated_at = :now
+WHERE run_id = :run_id AND (status = 'queued' OR (status = 'running' AND lease_until < :now))
+RETURNING *;
+
+-- name: hold_run
+UPDATE runs SET lease_until = :until
+WHERE run_id = :run_id AND epoch = :epoch AND lease_owner = :owner AND status = 'running';
+
+-- name: step_run
+UPDATE runs SET head = :head, step = :step, steps_taken = steps_taken + 1, lease_until = :until,
+  updated_at = :now
+WHERE run_id = :run_id AND epoch = :epoch AND lease_owner = :owner AND status = 'running';
+
+-- The run rests when every task that is left waits for an answer; it is queued again at once when an answer
+-- has come in that this advance had not seen. A statement of its own, after the fence has locked the row.
+-- name: rest_run
+UPDATE runs SET lease_owner = NULL, lease_until = NULL, updated_at = :now,
+  status = CASE WHEN EXISTS (
+    SELECT 1 FROM interrupts WHERE run_id = :run_id AND status = 'answered' AND delivered_at IS NULL
+  ) THEN 'queued' ELSE 'interrupted' END
+WHERE run_id = :run_id;
+
+-- name: end_run
+UPDATE runs SET status = :status, error = :error, lease_owner = NULL, lease_until = NULL, updated_at = :now
+WHERE run_id = :run_id AND epoch = :epoch AND lease_owner = :owner AND status = 'running';
+
+-- name: give_back_run
+UPDATE runs SET status = 'queued', lease_owner = NULL, lease_until = NULL
+WHERE run_id = :run_id AND epoch = :epoch AND lease_owner = :owner AND status = 'running';
+
+-- name: wake_run
+UPDATE runs SET status = CASE WHEN status = 'interrupted' THEN 'queued' ELSE status END, updated_at = :now
+WHERE run_id = :run_id AND thread_id = :thread_id AND status IN ('queued', 'running', 'interrupted');
+
+-- name: cancel_run
+UPDATE runs SET status = 'cancelled', epoch = epoch + 1, lease_owner = NULL, lease_until = NULL,
+  updated_at = :now
+WHERE run_id = :run_id AND thread_id = :thread_id
+  AND status IN ('queued', 'running', 'interrupted', 'needs_attention');
+
+
+-- Checkpoints --------------------------------------------------------------------------------------
+
+-- name: put_checkpoint
+INSERT INTO checkpoints (checkpoint_id, thread_id, run_id, parent_id, step, source, due, joins, held, routes,
+  fingerprints, versions, created_at)
+VALUES (:checkpoint_id, :thread_id, :run_id, :parent_id, :step, :source, :due, :joins, :held, :routes,
+  :fingerprints, :versions, :now);
+
+-- name: put_value
+INSERT INTO channel_values (checkpoint_id, channel, value) VALUES (:checkpoint_id, :channel, :value);
+
+-- name: put_write
+INSERT INTO writes (checkpoint_id, task_id, value, created_at)
+VALUES (:checkpoint_id, :task_id, :value, :now);
+
+-- name: get_checkpoint
+SELECT * FROM checkpoints WHERE checkpoint_id = :checkpoint_id;
+
+-- name: get_head
+SELECT c.* FROM checkpoints c JOIN runs r ON r.head = c.checkpoint_id WHERE r.run_id = :run_id;
+
+-- name: get_values
+SELECT v.checkpoint_id, v.channel, v.value
+FROM checkpoints c, json_each(c.versions) j, channel_values v
+WHERE c.checkpoint_id = :checkpoint_id AND v.checkpoint_id = j.value AND v.channel = j.key;
+
+-- name: get_head_values
+SELECT v.checkpoint_id, v.channel, v.value
+FROM runs r, checkpoints c, json_each(c.versions) j, channel_values v
+WHERE r.run_id = :run_id AND c.checkpoint_id = r.head AND v.checkpoint_id = j.value AND v.channel = j.key;
+
+-- name: get_head_writes
+SELECT w.task_id, w.value FROM runs r JOIN writes w ON w.checkpoint_id = r.head WHERE r.run_id = :run_id;
+
+-- name: find_checkpoints
+SELECT * FROM checkpoints WHERE run_id = :run_id AND step < :before ORDER BY step DESC LIMIT :limit;
+
+-- name: find_values_of_run
+SELECT DISTINCT v.checkpoint_id, v.channel, v.value
+FROM checkpoints c, json_each(c.versions) j, channel_values v
+WHERE c.run_id = :run_id AND c.step < :before AND c.step >= :from_step
+  AND v.checkpoint_id = j.value AND v.channel = j.key;
+
+
+-- Interrupts ---------------------------------------------------------------------------------------
+
+-- name: put_interrupt
+INSERT INTO interrupts (interrupt_id, thread_id, run_id, checkpoint_id, task_id, node, step, key, occurrence,
+  value, digest, status, asked_at)
+VALUES (:interrupt_id, :thread_id, :run_id, :checkpoint_id, :task_id, :node, :step, :key, :occurrence,
+  :value, :digest, 'open', :now)
+ON CONFLICT (interrupt_id) DO NOTHING;
+
+-- name: find_questions
+SELECT * FROM interrupts WHERE run_id = :run_id ORDER BY asked_at, interrupt_id;
+
+-- A question that has an approval request is answered through it: the request is closed first.
+-- name: answer_interrupt
+UPDATE interrupts SET status = 'answered', answer = :answer, answered_by = :answered_by, answered_at = :now
+WHERE interrupt_id = :interrupt_id AND run_id = :run_id AND thread_id = :thread_id AND status = 'open'
+  AND NOT EXISTS (
+    SELECT 1 FROM requests q WHERE q.interrupt_id = :interrupt_id AND q.status = 'open'
+  );
+
+-- name: deliver_interrupt
+UPDATE interrupts SET delivered_at = :now WHERE interrupt_id = :interrupt_id;
+
+-- name: supersede_interrupt
+UPDATE interrupts SET status = 'superseded'
+WHERE interrupt_id = :interrupt_id AND status IN ('open', 'answered');
+
+-- name: withdraw_interrupts
+UPDATE interrupts SET status = 'withdrawn' WHERE run_id = :run_id AND status = 'open';
+
+
+-- Approval requests --------------------------------------------------------------------------------
+
+-- name: put_request
+INSERT INTO requests (request_id, interrupt_id, thread_id, run_id, graph, node, title, action, facts, digest,
+  policy_name, policy, requester, also, status, revision, deadline_at, opened_at)
+VALUES (:request_id, :interrupt_id, :thread_id, :run_id, :graph, :node, :title, :action, :facts, :digest,
+  :policy_name, :policy, :requester, :also, 'open', 1, :deadline_at, :now);
+
+-- name: get_request
+SELECT * FROM requests WHERE request_id = :request_id;
+
+-- name: get_run_of_request
+SELECT r.* FROM runs r JOIN requests q ON q.run_id = r.run_id WHERE q.request_id = :request_id;
+
+-- name: find_requests
+SELECT * FROM requests
+WHERE (:run_id = '' OR run_id = :run_id) AND (:status = '' OR status = :status)
+ORDER BY opened_at, request_id LIMIT :limit;
+
+-- name: close_request
+UPDATE requests SET status = :status, revision = revision + 1, closed_at = :now
+WHERE request_id = :request_id AND status = 'open' AND revision = :revision;
+
+-- name: withdraw_requests
+UPDATE requests SET status = 'withdrawn', revision = revision + 1, closed_at = :now
+WHERE run_id = :run_id AND status = 'open';
+
+-- name: supersede_request
+UPDATE requests SET status = 'superseded', revision = revision + 1, closed_at = :now
+WHERE interrupt_id = :interrupt_id AND status = 'open';
+
+-- name: put_decision
+INSERT INTO decisions (decision_id, request_id, reviewer, verdict, reason, digest, surface, decided_at)
+VALUES (:decision_id, :request_id, :reviewer, :verdict, :reason, :digest, :surface, :now);
+
+-- name: find_decisions
+SELECT * FROM decisions WHERE request_id = :request_id ORDER BY decided_at, decision_id;
+
+
+-- The outbox ---------------------------------------------------------------------------------------
+
+-- name: put_entry
+INSERT INTO outbox (entry_id, kind, request_id, status, wanted, attempts, overtaken, payload, available_at,
+  created_at, updated_at)
+VALUES (:entry_id, :kind, :request_id, 'pending', 1, 0, 0, :payload, :now, :now, :now);
+
+-- name: put_trails_of_withdrawn
+INSERT INTO outbox (entry_id, kind, request_id, status, wanted, attempts, overtaken, payload, available_at,
+  created_at, updated_at)
+SELECT :entry_id || '-' || request_id, 'trail', request_id, 'pending', 1, 0, 0, :payload, :now, :now, :now
+FROM requests WHERE run_id = :run_id AND status = 'open';
+
+-- name: redraw_card
+UPDATE outbox SET wanted = wanted + 1, status = 'pending', available_at = :now, updated_at = :now
+WHERE request_id = :request_id AND kind = 'card' AND status <> 'parked';
+
+-- name: redraw_card_of_interrupt
+UPDATE outbox SET wanted = wanted + 1, status = 'pending', available_at = :now, updated_at = :now
+WHERE kind = 'card' AND status <> 'parked' AND request_id = (
+  SELECT request_id FROM requests WHERE interrupt_id = :interrupt_id
+);
+
+-- Open cards of the run, and the newest one whatever became of it: the ones a reader looks at.
+-- name: redraw_cards_of_run
+UPDATE outbox SET wanted = wanted + 1, status = 'pending', available_at = :now, updated_at = :now
+WHERE kind = 'card' AND status <> 'parked' AND request_id IN (
+  SELECT request_id FROM requests WHERE run_id = :run_id AND (
+    status = 'open' OR request_id = (
+      SELECT max(request_id) FROM requests WHERE run_id = :run_id AND status <> 'superseded'
+    )
+  )
+);
+
+-- name: put_trail_of_run
+INSERT INTO outbox (entry_id, kind, request_id, status, wanted, attempts, overtaken, payload, available_at,
+  created_at, updated_at)
+SELECT :entry_id, 'trail', request_id, 'pending', 1, 0, 0, :payload, :now, :now, :now
+FROM requests WHERE run_id = :run_id AND status <> 'open' AND status <> 'superseded'
+ORDER BY request_id DESC LIMIT 1;
+
+-- Lines of one request are told in order: an entry waits for the earlier ones of its request.
+-- name: claim_entry
+UPDATE outbox SET attempts = attempts + 1,
+  overtaken = CASE WHEN lease_owner IS NULL THEN overtaken ELSE 1 END,
+  lease_owner = :owner, lease_until = :until, updated_at = :now
+WHERE entry_id = (
+  SELECT o.entry_id FROM outbox o
+  WHERE o.status = 'pending' AND o.available_at <= :now
+    AND (o.lease_until IS NULL OR o.lease_until < :now)
+    AND NOT EXISTS (
+      SELECT 1 FROM outbox e
+      WHERE e.request_id = o.request_id AND e.status = 'pending' AND e.entry_id < o.entry_id
+    )
+  ORDER BY o.available_at, o.entry_id LIMIT 1 /* postgres: FOR UPDATE SKIP LOCKED */
+)
+RETURNING *;
+
+-- name: complete_entry
+UPDATE outbox SET status = CASE WHEN wanted = :drawn THEN 'delivered' ELSE 'pending' END,
+  attempts = 0, overtaken = 0, error = NULL, lease_owner = NULL, lease_until = NULL, updated_at = :now
+WHERE entry_id = :entry_id AND lease_owner = :owner AND attempts = :attempts;
+
+-- A courier that was overtaken may still have a call under way, which would land after ours.
+-- name: complete_entry_again
+UPDATE outbox SET status = 'pending', wanted = wanted + 1, available_at = :again_at,
+  attempts = 0, overtaken = 0, error = NULL, lease_owner = NULL, lease_until = NULL, updated_at = :now
+WHERE entry_id = :entry_id AND lease_owner = :owner AND attempts = :attempts;
+
+-- name: retry_entry
+UPDATE outbox SET available_at = :available_at, error = :error, lease_owner = NULL, lease_until = NULL,
+  updated_at = :now
+WHERE entry_id = :entry_id AND lease_owner = :owner AND attempts = :attempts;
+
+-- name: park_entry
+UPDATE outbox SET status = 'parked', error = :error, lease_owner = NULL, lease_until = NULL, updated_at = :now
+WHERE entry_id = :entry_id AND lease_owner = :owner AND attempts = :attempts;
+
+-- name: put_receipt
+INSERT INTO receipts (entry_id, request_id, kind, surface, app, workspace, channel, message, landed_at)
+VALUES (:entry_id, :request_id, :kind, :surface, :app, :workspace, :channel, :message, :now)
+ON CONFLICT (entry_id) DO NOTHING;
+
+-- name: get_card
+SELECT * FROM receipts WHERE request_id = :request_id AND kind = 'card';
+
+-- name: get_receipt_at
+SELECT * FROM receipts
+WHERE surface = :surface AND workspace = :workspace AND channel = :channel AND message = :message;
+
+-- name: count_outbox
+SELECT status, count(*) AS count, min(available_at) AS oldest FROM outbox WHERE status <> 'delivered'
+GROUP BY status ORDER BY status;
+
+-- name: get_next_entry_at
+SELECT min(available_at) AS at FROM outbox WHERE status = 'pending';
+
+
+-- Deadlines ----------------------------------------------------------------------------------------
+
+-- name: put_due
+INSERT INTO due (kind, request_id, due_at) VALUES (:kind, :request_id, :due_at);
+
+-- A run that waits for an operator cannot take an answer; its deadlines wait with it.
+-- name: find_due
+SELECT d.kind, d.request_id, d.due_at
+FROM due d JOIN requests q ON q.request_id = d.request_id JOIN runs r ON r.run_id = q.run_id
+WHERE d.due_at <= :now AND r.status IN ('queued', 'running', 'interrupted')
+ORDER BY d.due_at LIMIT :limit;
+
+-- name: get_next_due_at
+SELECT min(due_at) AS at FROM due;
+
+-- name: drop_due
+DELETE FROM due WHERE request_id = :request_id;
+
+-- name: drop_due_of_closed
+DELETE FROM due WHERE request_id IN (
+  SELECT request_id FROM requests WHERE run_id = :run_id AND status <> 'open'
+);
+
+
+-- The journal --------------------------------------------------------------------------------------
+
+-- name: put_event
+INSERT INTO events (event_id, at, kind, actor, thread_id, run_id, request_id, data)
+VALUES (:event_id, :now, :kind, :actor, :thread_id, :run_id, :request_id, :data);
+
+-- name: put_events_of_withdrawn
+INSERT INTO events (event_id, at, kind, actor, thread_id, run_id, request_id, data)
+SELECT :event_id || '-' || request_id, :now, 'request.withdrawn', :actor, thread_id, run_id, request_id, :data
+FROM requests WHERE run_id = :run_id AND status = 'open';
+
+-- name: find_events
+SELECT * FROM events
+WHERE (:run_id = '' OR run_id = :run_id) AND (:request_id = '' OR request_id = :request_id)
+ORDER BY event_id LIMIT :limit;

@@ -1,0 +1,114 @@
+"""The statements of ``queries.sql`` and the files of ``schema/``, by name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import cache
+from importlib import resources
+from typing import Literal, get_args
+
+#: A glued-together statement cannot be run: the store takes only these names.
+QueryName = Literal[
+    "get_deployment",
+    "put_deployment",
+    "put_thread",
+    "get_thread",
+    "put_run",
+    "get_run",
+    "get_run_by_key",
+    "get_last_run",
+    "find_runs",
+    "count_runs",
+    "claim_run",
+    "claim_this_run",
+    "hold_run",
+    "step_run",
+    "rest_run",
+    "end_run",
+    "give_back_run",
+    "wake_run",
+    "cancel_run",
+    "put_checkpoint",
+    "put_value",
+    "put_write",
+    "get_checkpoint",
+    "get_head",
+    "get_values",
+    "get_head_values",
+    "get_head_writes",
+    "find_checkpoints",
+    "find_values_of_run",
+    "put_interrupt",
+    "find_questions",
+    "answer_interrupt",
+    "deliver_interrupt",
+    "supersede_interrupt",
+    "withdraw_interrupts",
+    "put_request",
+    "get_request",
+    "get_run_of_request",
+    "find_requests",
+    "close_request",
+    "withdraw_requests",
+    "supersede_request",
+    "put_decision",
+    "find_decisions",
+    "put_entry",
+    "put_trails_of_withdrawn",
+    "redraw_card",
+    "redraw_card_of_interrupt",
+    "redraw_cards_of_run",
+    "put_trail_of_run",
+    "claim_entry",
+    "complete_entry",
+    "complete_entry_again",
+    "retry_entry",
+    "park_entry",
+    "put_receipt",
+    "get_card",
+    "get_receipt_at",
+    "count_outbox",
+    "get_next_entry_at",
+    "put_due",
+    "find_due",
+    "get_next_due_at",
+    "drop_due",
+    "drop_due_of_closed",
+    "put_event",
+    "put_events_of_withdrawn",
+    "find_events",
+]
+
+_BLOCK = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
+
+
+@cache
+def queries() -> Mapping[str, str]:
+    """Return every statement by its name, comments removed, with ``:name`` parameters."""
+    text = (resources.files(__package__) / "queries.sql").read_text("utf-8")
+    parts = _BLOCK.split(text)[1:]
+    found = {name: _bare(body) for name, body in zip(parts[::2], parts[1::2], strict=True)}
+    missing = set(get_args(QueryName)) ^ set(found)
+    if missing:
+        raise LookupError(f"queries.sql and QueryName disagree about {', '.join(sorted(missing))}")
+    return found
+
+
+def _bare(body: str) -> str:
+    lines = [line for line in body.splitlines() if not line.startswith("--")]
+    return re.sub(r"/\* postgres:.*?\*/", "", "\n".join(lines)).strip().rstrip(";")
+
+
+@cache
+def migrations() -> tuple[tuple[int, str, str], ...]:
+    """Return (number, file name, text) of each schema file, in order."""
+    folder = resources.files(__package__) / "schema"
+    files = sorted((f for f in folder.iterdir() if f.name.endswith(".sql")), key=lambda f: f.name)
+    return tuple((int(f.name[:4]), f.name, f.read_text("utf-8")) for f in files)
+
+
+def statements(script: str) -> list[str]:
+    """Return the single statements of a schema file, which holds no semicolon inside a statement."""
+    bare = "\n".join(line for line in script.splitlines() if not line.lstrip().startswith("--"))
+    return [one.strip() for one in bare.split(";") if one.strip()]

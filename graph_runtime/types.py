@@ -1,0 +1,408 @@
+"""The nouns of docs/glossary.md: frozen, slotted, and importing nothing of ours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, Literal, NewType, TypeVar
+
+ThreadId = NewType("ThreadId", str)
+RunId = NewType("RunId", str)
+CheckpointId = NewType("CheckpointId", str)
+TaskId = NewType("TaskId", str)
+InterruptId = NewType("InterruptId", str)
+RequestId = NewType("RequestId", str)
+EntryId = NewType("EntryId", str)
+PersonId = NewType("PersonId", str)
+GroupId = NewType("GroupId", str)
+
+START = "__start__"
+END = "__end__"
+#: The single channel of a state that is one value and no mapping.
+ROOT = "__root__"
+#: Where ``ainvoke`` and the ``updates`` stream show the questions, as LangGraph does.
+INTERRUPT = "__interrupt__"
+
+RunStatus = Literal[
+    "queued",  # waits for a worker
+    "running",  # a worker or caller holds the lease
+    "interrupted",  # every task that is left waits for an answer
+    "completed",  # reached its end
+    "failed",  # a node raised, or a limit was reached
+    "cancelled",  # a person stopped it
+    "needs_attention",  # only an operator can say how to go on
+]
+LIVE: frozenset[RunStatus] = frozenset({"queued", "running", "interrupted", "needs_attention"})
+Driver = Literal["caller", "worker"]
+CheckpointSource = Literal["input", "loop", "update", "fork"]
+InterruptStatus = Literal["open", "answered", "withdrawn", "superseded", "expired"]
+RequestStatus = Literal[
+    "open", "approved", "edited", "rejected", "responded", "timed_out", "withdrawn", "superseded"
+]
+Verdict = Literal["approve", "reject"]
+EntryStatus = Literal["pending", "delivered", "parked"]
+EntryKind = Literal[
+    "card",  # the card of a request, drawn from its present state; one row per request
+    "trail",  # one line in the card's thread
+]
+RefusalCode = Literal[
+    "GARBLED_TICKET",
+    "UNKNOWN_ACTION",
+    "UNKNOWN_REQUEST",
+    "WRONG_DEPLOYMENT",
+    "WRONG_REQUEST",
+    "WRONG_THREAD",
+    "WRONG_RUN",
+    "WRONG_INTERRUPT",
+    "WRONG_APP",
+    "WRONG_WORKSPACE",
+    "WRONG_CHANNEL",
+    "WRONG_MESSAGE",
+    "NO_CARD_YET",
+    "EXTERNAL_USER",
+    "GUEST_USER",
+    "BOT_USER",
+    "DEACTIVATED_USER",
+    "SELF_APPROVAL",
+    "NOT_APPROVER",
+    "MEMBERSHIP_UNKNOWN",
+    "REASON_REQUIRED",
+    "ALREADY_DECIDED",
+    "NOT_PENDING",
+    "EXPIRED",
+    "STALE_ACTION",
+    "NOT_ALLOWED",
+    "BUSY",
+]
+
+N = TypeVar("N", bound=str)
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupt:
+    """A question that a task asked the outside world.
+
+    ``value`` is what the node passed to ``interrupt()``; ``digest`` binds the answer to it.
+    """
+
+    value: Any
+    id: InterruptId
+    digest: str = ""
+    key: str | None = None
+    occurrence: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Run ``node`` in the next step on ``arg`` alone, instead of on the state."""
+
+    node: str
+    arg: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Command(Generic[N]):
+    """What a node says besides data: change the state (``update``), go there next (``goto``)."""
+
+    update: Any = None
+    goto: str | Send | Sequence[str | Send] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Overwrite:
+    """Put ``value`` in the channel as it is, past the reducer."""
+
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One execution of one node in one step. The id is the same whenever the same task runs again."""
+
+    id: TaskId
+    node: str
+    #: Position among the step's Sends; None for a task that an edge brought about.
+    push: int | None = None
+    #: What a Send passed; unused otherwise.
+    arg: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Why a step followed: ``source`` led to ``targets`` by ``way``."""
+
+    source: str
+    way: Literal["edge", "join", "branch", "goto"]
+    targets: tuple[str, ...]
+    #: The name of the function that chose, for a branch.
+    by: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """The immutable record after a step: where the thread stands and how it came there."""
+
+    id: CheckpointId
+    thread_id: ThreadId
+    run_id: RunId
+    parent_id: CheckpointId | None
+    step: int
+    source: CheckpointSource
+    values: Mapping[str, Any]
+    due: tuple[Task, ...]
+    #: For each list edge that has begun to wait: its key and the sources that have arrived.
+    joins: Mapping[str, tuple[str, ...]]
+    #: Deferred nodes that were triggered and wait for the run to quiet down.
+    held: tuple[str, ...]
+    routes: tuple[Route, ...]
+    created_at: int
+
+    @property
+    def next(self) -> tuple[str, ...]:
+        """The names of the nodes that are due, in task order."""
+        return tuple(task.node for task in self.due)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One journey of a thread from an input to an end; keeps its id through every pause."""
+
+    id: RunId
+    thread_id: ThreadId
+    graph: str
+    version: str
+    status: RunStatus
+    driver: Driver
+    head: CheckpointId
+    step: int
+    steps_taken: int
+    max_steps: int
+    requester: PersonId | None
+    #: Why it failed or needs attention: ``{"type": ..., "message": ...}``.
+    error: Mapping[str, str] | None
+    lease_owner: str | None
+    lease_until: int | None
+    #: Goes up at each claim; every write of a worker repeats the one it was given.
+    epoch: int
+    created_at: int
+    updated_at: int
+
+    @property
+    def live(self) -> bool:
+        """Whether the run may still move."""
+        return self.status in LIVE
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """An interrupt as it lies in the store, with what became of it."""
+
+    interrupt: Interrupt
+    thread_id: ThreadId
+    run_id: RunId
+    checkpoint_id: CheckpointId
+    task_id: TaskId
+    node: str
+    step: int
+    status: InterruptStatus
+    answer: Any
+    answered_by: str | None
+    asked_at: int
+    answered_at: int | None
+    #: When the task that asked had run with this answer and rested again; None while it has not.
+    delivered_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class StateSnapshot:
+    """The state of a thread at one checkpoint, with LangGraph's field names where they mean the same."""
+
+    values: Mapping[str, Any]
+    next: tuple[str, ...]
+    thread_id: ThreadId
+    run_id: RunId
+    checkpoint_id: CheckpointId
+    parent_id: CheckpointId | None
+    step: int
+    source: CheckpointSource
+    created_at: int
+    tasks: tuple[Task, ...]
+    interrupts: tuple[Interrupt, ...]
+    routes: tuple[Route, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RunView:
+    """All that an operator should look at before resuming, from one snapshot of the database."""
+
+    run: Run
+    state: StateSnapshot
+    questions: tuple[Question, ...]
+
+    @property
+    def open(self) -> tuple[Question, ...]:
+        """The questions that wait for an answer."""
+        return tuple(q for q in self.questions if q.status == "open")
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One line of the append-only journal."""
+
+    id: str
+    at: int
+    kind: str
+    actor: str | None
+    thread_id: ThreadId | None
+    run_id: RunId | None
+    request_id: RequestId | None
+    data: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """Exactly what will be done if the answer is yes; its digest is what a decision is bound to."""
+
+    name: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Reviewer:
+    """Someone who may be allowed to decide, as the directory knew them at the moment of asking."""
+
+    id: PersonId
+    #: Groups of the policy that they are in now.
+    groups: frozenset[GroupId] = frozenset()
+    #: Groups of the policy whose membership could not be learned; counts as "not a member", and is said.
+    unknown: frozenset[GroupId] = frozenset()
+    kind: Literal["member", "guest", "external", "bot", "deactivated", "unknown"] = "member"
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who did something, as the surface says: an id, and the workspace their account belongs to."""
+
+    id: PersonId
+    workspace: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a card lies or a click came from, in words that only the window understands.
+
+    ``surface`` is "slack", "cli" or "api"; the other fields are opaque and compared as they are.
+    """
+
+    surface: str
+    app: str = ""
+    workspace: str = ""
+    channel: str = ""
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """What a button carries. It proves nothing; every id is compared with the store."""
+
+    deployment: str
+    request_id: RequestId
+    thread_id: ThreadId
+    run_id: RunId
+    interrupt_id: InterruptId
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What an approval gives the graph: the outcome, by whom, when, and bound to what.
+
+    ``outcome`` is the request's final status; a deadline is ``timed_out`` and names no person.
+    """
+
+    outcome: RequestStatus
+    request_id: RequestId
+    digest: str
+    by: tuple[PersonId, ...] = ()
+    reason: str | None = None
+    at: int = 0
+
+    @property
+    def approved(self) -> bool:
+        """Whether the action may be carried out."""
+        return self.outcome in {"approved", "edited"}
+
+
+@dataclass(frozen=True, slots=True)
+class Vote:
+    """One reviewer's verdict on one request, as recorded. Never edited."""
+
+    reviewer: PersonId
+    verdict: Verdict
+    reason: str | None
+    digest: str
+    at: int
+    surface: str
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalRequest:
+    """An interrupt with a policy, as it lies in the store."""
+
+    id: RequestId
+    interrupt_id: InterruptId
+    thread_id: ThreadId
+    run_id: RunId
+    graph: str
+    node: str
+    title: str
+    action: Action | None
+    #: What is shown besides the action, in order.
+    facts: Mapping[str, Any]
+    digest: str
+    policy_name: str
+    #: The policy as it stood when the request was opened, as JSON.
+    policy: Mapping[str, Any]
+    requester: PersonId | None
+    #: People who, like the requester, may not approve.
+    also: tuple[PersonId, ...]
+    status: RequestStatus
+    revision: int
+    deadline_at: int | None
+    opened_at: int
+    closed_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class RequestView:
+    """A request with everything a card shows, from one snapshot of the database."""
+
+    request: ApprovalRequest
+    run: Run
+    votes: tuple[Vote, ...]
+    card: Place | None
+
+    @property
+    def ticket_ids(self) -> tuple[RequestId, ThreadId, RunId, InterruptId]:
+        """The ids that a button of this card carries."""
+        request = self.request
+        return request.id, request.thread_id, request.run_id, request.interrupt_id
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxEntry:
+    """Something the outside world must be told. Delivered at least once."""
+
+    id: EntryId
+    kind: EntryKind
+    request_id: RequestId
+    status: EntryStatus
+    #: Goes up whenever what should be shown changes; the entry is done when it was drawn at this number.
+    wanted: int
+    attempts: int
+    #: An earlier courier's lease lapsed while it held this entry, so its call may still arrive.
+    overtaken: bool
+    payload: Mapping[str, Any]
+    lease_owner: str | None
+    lease_until: int | None
+    error: str | None

@@ -1,0 +1,193 @@
+"""Values and their strict typed JSON: what is read back equals what was written, or writing is refused.
+
+JSON's own types lie as they are. Anything else is an object with the key ``"$"``, its tag, and ``"v"``.
+There is no pickle and no import by name: a tag is looked up in a closed table, to which a graph adds the
+enums, dataclasses and pydantic models that its state names.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import datetime as dt
+import enum
+import hashlib
+import json
+import math
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from decimal import Decimal
+from typing import Any
+
+import pydantic
+import rfc8785
+
+from .errors import ValueRefused
+from .types import Action, Decision
+
+#: One stored value, in characters of JSON. A larger one belongs in a file or a bucket, with its address here.
+MAX_VALUE = 16 * 1024 * 1024
+#: Above this, JSON numbers of other languages, and RFC 8785, are not exact (2**53 - 1).
+_EXACT_INT = (1 << 53) - 1
+_TAG = "$"
+
+_to_text: dict[type, tuple[str, Callable[[Any], Any]]] = {
+    Decimal: ("decimal", str),
+    dt.datetime: ("datetime", lambda v: [v.isoformat(), v.fold]),
+    dt.date: ("date", dt.date.isoformat),
+    dt.time: ("time", lambda v: [v.isoformat(), v.fold]),
+    dt.timedelta: ("timedelta", lambda v: [v.days, v.seconds, v.microseconds]),
+    uuid.UUID: ("uuid", str),
+    bytes: ("bytes", lambda v: base64.b64encode(v).decode("ascii")),
+}
+_from_text: dict[str, Callable[[Any], Any]] = {
+    "int": int,
+    "decimal": Decimal,
+    "datetime": lambda v: dt.datetime.fromisoformat(v[0]).replace(fold=v[1]),
+    "date": dt.date.fromisoformat,
+    "time": lambda v: dt.time.fromisoformat(v[0]).replace(fold=v[1]),
+    "timedelta": lambda v: dt.timedelta(v[0], v[1], v[2]),
+    "uuid": uuid.UUID,
+    "bytes": lambda v: base64.b64decode(v, validate=True),
+}
+
+
+class Codec:
+    """Writes and reads state values; knows, besides the built-in types, the classes it was given.
+
+    A class is stored under its ``__qualname__``, so moving it to another module changes nothing and
+    renaming it makes old values unreadable, with an error that names it.
+    """
+
+    def __init__(self, classes: Iterable[type] = ()) -> None:
+        self._classes: dict[str, type] = {}
+        for cls in (Decision, Action, *classes):
+            known = self._classes.setdefault(cls.__qualname__, cls)
+            if known is not cls:
+                raise ValueRefused(
+                    f"two classes of one state are called {cls.__qualname__!r}: rename one of them"
+                )
+
+    def encode(self, value: Any) -> str:
+        """Return ``value`` as JSON text of at most :data:`MAX_VALUE` characters.
+
+        Raises :class:`ValueRefused`, naming the place inside the value, for anything that would not be
+        read back equal: unknown classes, subclasses of built-in types, NaN, lone surrogates, cycles.
+        """
+        try:
+            text = json.dumps(self._tagged(value, ""), ensure_ascii=False, separators=(",", ":"))
+            text.encode("utf-8")
+        except RecursionError:
+            raise ValueRefused("a value was not stored: it is nested too deeply, or holds itself") from None
+        except UnicodeEncodeError:
+            raise ValueRefused("a value was not stored: a text in it has half a surrogate pair") from None
+        if len(text) > MAX_VALUE:
+            raise ValueRefused(
+                f"a value was not stored: {len(text):,} characters are more than {MAX_VALUE:,}; "
+                "keep it elsewhere and store its address"
+            )
+        return text
+
+    def decode(self, text: str) -> Any:
+        """Return the value that ``encode`` was given. Raises :class:`ValueRefused` for an unknown tag."""
+        return self._untagged(json.loads(text))
+
+    def digest(self, value: Any) -> str:
+        """Return ``sha256:`` and 64 hex digits over RFC 8785 canonical JSON of the typed encoding."""
+        try:
+            canonical = rfc8785.dumps(self._tagged(value, ""))
+        except RecursionError:
+            raise ValueRefused(
+                "no digest was made: the value is nested too deeply, or holds itself"
+            ) from None
+        except UnicodeEncodeError:
+            raise ValueRefused("no digest was made: a text in it has half a surrogate pair") from None
+        return "sha256:" + hashlib.sha256(canonical).hexdigest()
+
+    def _tagged(self, value: Any, path: str) -> Any:
+        cls = type(value)
+        if cls is str or cls is bool or value is None:
+            return value
+        if cls is int:
+            return value if -_EXACT_INT <= value <= _EXACT_INT else {_TAG: "int", "v": str(value)}
+        if cls is float:
+            if not math.isfinite(value):
+                raise ValueRefused(
+                    f"a value was not stored: {path or 'it'} is {value}, which JSON cannot hold"
+                )
+            return value
+        if cls is list:
+            return [self._tagged(item, f"{path}[{i}]") for i, item in enumerate(value)]
+        if cls is dict:
+            return self._tagged_dict(value, path)
+        if cls is tuple:
+            return {_TAG: "tuple", "v": [self._tagged(item, f"{path}[{i}]") for i, item in enumerate(value)]}
+        if cls is set or cls is frozenset:
+            items = [self._tagged(item, f"{path}{{}}") for item in value]
+            return {_TAG: cls.__name__, "v": sorted(items, key=rfc8785.dumps)}
+        simple = _to_text.get(cls)
+        if simple is not None:
+            return {_TAG: simple[0], "v": simple[1](value)}
+        return self._tagged_object(value, path)
+
+    def _tagged_dict(self, value: dict[Any, Any], path: str) -> Any:
+        if _TAG not in value and all(type(key) is str for key in value):
+            return {key: self._tagged(item, f"{path}.{key}") for key, item in value.items()}
+        return {
+            _TAG: "dict",
+            "v": [
+                [self._tagged(key, f"{path} key"), self._tagged(item, f"{path}.{key}")]
+                for key, item in value.items()
+            ],
+        }
+
+    def _tagged_object(self, value: Any, path: str) -> Any:
+        cls = type(value)
+        name = cls.__qualname__
+        if self._classes.get(name) is not cls:
+            raise ValueRefused(
+                f"a value was not stored: {path or 'it'} is a {cls.__module__}.{name}, which would not be "
+                "read back the same; use plain JSON types, or name the class in the graph's state annotations"
+            )
+        if isinstance(value, enum.Enum):
+            return {_TAG: name, "v": value.name}
+        return {_TAG: name, "v": {key: self._tagged(v, f"{path}.{key}") for key, v in _fields(value).items()}}
+
+    def _untagged(self, value: Any) -> Any:
+        if type(value) is list:
+            return [self._untagged(item) for item in value]
+        if type(value) is not dict:
+            return value
+        tag = value.get(_TAG)
+        if tag is None:
+            return {key: self._untagged(item) for key, item in value.items()}
+        body = value["v"]
+        if tag in _from_text:
+            return _from_text[tag](body)
+        if tag == "tuple":
+            return tuple(self._untagged(item) for item in body)
+        if tag == "set":
+            return {self._untagged(item) for item in body}
+        if tag == "frozenset":
+            return frozenset(self._untagged(item) for item in body)
+        if tag == "dict":
+            return {self._untagged(key): self._untagged(item) for key, item in body}
+        cls = self._classes.get(tag)
+        if cls is None:
+            raise ValueRefused(f"a stored value was not read: this graph's state names no class {tag!r}")
+        if issubclass(cls, enum.Enum):
+            return cls[body]
+        return cls(**{key: self._untagged(item) for key, item in body.items()})
+
+
+def _fields(value: Any) -> Mapping[str, Any]:
+    if isinstance(value, pydantic.BaseModel):
+        return {name: getattr(value, name) for name in type(value).model_fields}
+    return {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.init}
+
+
+def storable_class(cls: Any) -> bool:
+    """Say whether instances of ``cls`` can be stored once the codec is given it."""
+    return isinstance(cls, type) and (
+        issubclass(cls, enum.Enum | pydantic.BaseModel) or dataclasses.is_dataclass(cls)
+    )

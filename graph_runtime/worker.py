@@ -1,0 +1,90 @@
+"""The loops: advance runs, keep time. One loop shape, written once; stopping is an ordered sequence."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from .approvals import Approvals
+from .clock import Bell
+from .errors import LeaseLost, SignoffError, StoreError
+from .runtime import Runtime
+from .types import Run
+
+_log = structlog.get_logger("signoff.worker")
+#: How often a loop looks by itself, for what another process queued or a bell that was lost.
+POLL_SECONDS = 1.0
+
+
+async def keep_doing(
+    work: Callable[[], Awaitable[bool]], *, bell: Bell, stop: asyncio.Event, idle: float = POLL_SECONDS
+) -> None:
+    """Call ``work`` again and again until ``stop``; when it says that it did nothing, wait for the bell.
+
+    An error of the database is logged and waited out; any other error ends the loop, and with it the house.
+    """
+    while not stop.is_set():
+        try:
+            if await work():
+                continue
+        except StoreError as error:
+            _log.warning("database.refused", error=str(error))
+        await bell.wait(idle)
+
+
+class Worker:
+    """Advances queued runs, at most ``lanes`` at once, and closes requests whose deadline has passed."""
+
+    def __init__(
+        self, runtime: Runtime, approvals: Approvals, *, lanes: int = 16, grace: float = 10.0
+    ) -> None:
+        self._runtime = runtime
+        self._approvals = approvals
+        self._lanes = asyncio.Semaphore(lanes)
+        self._grace = grace
+
+    async def work(self, stop: asyncio.Event) -> None:
+        """Work until ``stop`` is set; then claim nothing more, let runs under way reach their next commit
+        for up to the grace period, and give the others back to the queue.
+        """
+        async with asyncio.TaskGroup() as house:
+            house.create_task(self._keep_time(stop), name="time")
+            running: set[asyncio.Task[None]] = set()
+            await keep_doing(lambda: self._take_one(house, running), bell=self._runtime.runs_bell, stop=stop)
+            if running:
+                await asyncio.wait(running, timeout=self._grace)
+            for task in running:
+                task.cancel()
+
+    async def _take_one(self, house: asyncio.TaskGroup, running: set[asyncio.Task[None]]) -> bool:
+        await self._lanes.acquire()
+        run: Run | None = None
+        try:
+            run = await self._runtime.claim()
+        finally:
+            if run is None:
+                self._lanes.release()
+        if run is None:
+            return False
+        task = house.create_task(self._drive(run), name=f"run {run.id}")
+        running.add(task)
+        task.add_done_callback(running.discard)
+        return True
+
+    async def _drive(self, run: Run) -> None:
+        try:
+            rested = await self._runtime.drive(run)
+            _log.info("run.rested", run_id=run.id, thread_id=run.thread_id, status=rested.status)
+        except LeaseLost:
+            _log.info("run.lost", run_id=run.id, thread_id=run.thread_id)
+        except SignoffError as error:
+            # The lease lapses and the run is taken up again, here or elsewhere.
+            _log.warning("run.interrupted", run_id=run.id, error=type(error).__name__)
+        finally:
+            self._lanes.release()
+
+    async def _keep_time(self, stop: asyncio.Event) -> None:
+        bell = Bell()
+        await keep_doing(self._approvals.expire_due, bell=bell, stop=stop)
