@@ -46,7 +46,7 @@ from .errors import (
 from .executor import current_task, interrupt
 from .graph import CompiledGraph, StateGraph
 from .outbox import Outbox
-from .policy import Policy, read_duration, read_policies
+from .policy import Duration, Policy, read_duration, read_policies
 from .requests import Requests, approve
 from .runtime import Runtime
 from .storage import Store, open_store
@@ -93,6 +93,7 @@ __all__ = [
     "Decision",
     "DecisionNeeded",
     "Directory",
+    "Duration",
     "EmptyInputError",
     "Event",
     "GraphChanged",

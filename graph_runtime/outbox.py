@@ -25,7 +25,9 @@ LONGEST_WAIT = 5 * 60 * SECOND
 class Outbox:
     """The courier's view of the outbox."""
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, *, lease: int = LEASE) -> None:
+        #: Microseconds for which a claimed entry is nobody else's.
+        self.lease = lease
         self._runtime = runtime
         self._store = runtime.store
 
@@ -36,7 +38,7 @@ class Outbox:
         delivery may have landed without its receipt.
         """
         now = self._runtime.clock()
-        params: Params = {"owner": self._runtime.owner, "until": now + LEASE, "now": now}
+        params: Params = {"owner": self._runtime.owner, "until": now + self.lease, "now": now}
         (rows,) = await self._store.commit(Batch("claim entry", (Do("claim_entry", params),)))
         return records.read_entry(rows[0]) if rows else None
 
@@ -78,6 +80,12 @@ class Outbox:
             wait = min(FIRST_WAIT * 2 ** min(entry.attempts - 1, 20), LONGEST_WAIT)
         params: Params = {**self._held(entry, now), "available_at": now + wait, "error": error}
         await self._store.commit(Batch("retry entry", (Do("retry_entry", params, guard="lease"),)))
+
+    async def defer(self, entry: OutboxEntry, until: int) -> None:
+        """Give the entry back untried, to be claimed from ``until`` on; it does not count as an attempt."""
+        now = self._runtime.clock()
+        params: Params = {**self._held(entry, now), "available_at": until}
+        await self._store.commit(Batch("defer entry", (Do("defer_entry", params, guard="lease"),)))
 
     async def park(self, entry: OutboxEntry, error: str) -> None:
         """Stop trying, and say so in the journal: an operator must look at it."""

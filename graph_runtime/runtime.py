@@ -33,6 +33,7 @@ from .types import (
     Checkpoint,
     CheckpointId,
     Driver,
+    Event,
     Interrupt,
     InterruptId,
     PersonId,
@@ -223,6 +224,17 @@ class Runtime:
         ask = Ask("find_runs", {"status": status, "graph": graph, "limit": limit})
         (rows,) = await self.store.read(ask)
         return [records.read_run(row) for row in rows]
+
+    async def count(self) -> dict[str, int]:
+        """Return how many runs there are of each status; a status without runs is absent."""
+        (rows,) = await self.store.read(Ask("count_runs"))
+        return {row["status"]: row["count"] for row in rows}
+
+    async def events(self, *, run_id: str = "", request_id: str = "", limit: int = 200) -> list[Event]:
+        """Return the journal's lines, oldest first; of one run or request when given."""
+        ask = Ask("find_events", {"run_id": run_id, "request_id": request_id, "limit": limit})
+        (rows,) = await self.store.read(ask)
+        return [records.read_event(row) for row in rows]
 
     async def look(self, run_id: str) -> RunView:
         """Return everything to inspect before resuming, from one snapshot. Raises :class:`UnknownRun`.

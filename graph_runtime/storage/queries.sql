@@ -282,6 +282,11 @@ UPDATE outbox SET available_at = :available_at, error = :error, lease_owner = NU
   updated_at = :now
 WHERE entry_id = :entry_id AND lease_owner = :owner AND attempts = :attempts;
 
+-- name: defer_entry
+UPDATE outbox SET available_at = :available_at, attempts = attempts - 1, lease_owner = NULL,
+  lease_until = NULL, updated_at = :now
+WHERE entry_id = :entry_id AND lease_owner = :owner AND attempts = :attempts;
+
 -- name: park_entry
 UPDATE outbox SET status = 'parked', error = :error, lease_owner = NULL, lease_until = NULL, updated_at = :now
 WHERE entry_id = :entry_id AND lease_owner = :owner AND attempts = :attempts;

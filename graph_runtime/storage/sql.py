@@ -64,6 +64,7 @@ QueryName = Literal[
     "complete_entry",
     "complete_entry_again",
     "retry_entry",
+    "defer_entry",
     "park_entry",
     "put_receipt",
     "get_card",

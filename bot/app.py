@@ -1,0 +1,219 @@
+"""The composition root: builds everything, runs it in one TaskGroup, stops it in order.
+
+Stopping: no more clicks are taken; runs reach their next commit; what was promised is told; the store closes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import structlog
+from aiohttp import web
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from slack_bolt.adapter.aiohttp import to_aiohttp_response, to_bolt_request
+from slack_bolt.adapter.socket_mode.aiohttp import AsyncSocketModeHandler
+from slack_bolt.async_app import AsyncApp
+from slack_sdk.errors import SlackApiError
+from slack_sdk.signature import SignatureVerifier
+from slack_sdk.web.async_client import AsyncWebClient
+
+from graph_runtime import (
+    Worker,
+    system_clock,
+)
+
+from .commands import Commands
+from .config import ConfigError, Settings
+from .courier import Courier
+from .slack import Whispers, Window
+from .wiring import House, open_house
+
+_log = structlog.get_logger("signoff.app")
+#: A larger body is none of Slack's (its largest view is 250 kB).
+MAX_BODY = 1024 * 1024
+#: A socket that stays away this long is built anew; the client's own reconnect has failed then.
+_SOCKET_PATIENCE = 30.0
+_WATCH_SECONDS = 5.0
+
+
+async def serve(settings: Settings, stop: asyncio.Event, *, started: asyncio.Event | None = None) -> None:
+    """Take clicks and commands, advance runs and tell what happened, until ``stop`` is set.
+
+    ``started`` is set once clicks are taken. Raises :class:`ConfigError` before anything was started.
+    """
+    async with open_house(settings) as house:
+        whispers = Whispers(house.session, api_url=settings.slack.api_url)
+        window = Window(
+            house.approvals,
+            Commands(house.runtime, house.approvals, settings.operators),
+            house.directory,
+            whispers,
+            house.identity,
+        )
+        app = bolt_app(settings, house.client)
+        window.listen(app)
+        courier = Courier(
+            house.outbox,
+            house.approvals,
+            house.client,
+            house.identity,
+            deployment=house.store.deployment,
+            channel=settings.slack.channel,
+            clock=system_clock,
+        )
+        inner = asyncio.Event()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(Worker(house.runtime, house.approvals).work(inner), name="worker")
+            group.create_task(courier.work(house.runtime.outbox_bell, inner), name="courier")
+            group.create_task(whispers.work(inner), name="whispers")
+            async with slack_connection(app, settings, house) as door:
+                _log.info("ready", mode=settings.slack.mode, address=door, team=house.identity.workspace)
+                if started is not None:
+                    started.set()
+                await stop.wait()
+            _log.info("stopping")
+            inner.set()
+            house.runtime.runs_bell.ring()
+            house.runtime.outbox_bell.ring()
+    _log.info("stopped")
+
+
+def bolt_app(settings: Settings, client: AsyncWebClient) -> AsyncApp:
+    """Return the Bolt app: a listener's end is its answer, so its last statement is the ack."""
+    return AsyncApp(
+        client=client,
+        signing_secret=settings.signing_secret.get_secret_value() or None,
+        process_before_response=True,
+        logger=logging.getLogger("signoff.bolt"),
+    )
+
+
+@contextlib.asynccontextmanager
+async def slack_connection(app: AsyncApp, settings: Settings, house: House) -> AsyncIterator[str]:
+    """Take Slack's deliveries while open, and answer health checks; yields the address listened on."""
+    sockets: list[AsyncSocketModeHandler] = []
+    pages = _web_app(app, settings, house, sockets)
+    runner = web.AppRunner(pages, access_log=None)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, settings.http.host, settings.http.port)
+        try:
+            await site.start()
+        except OSError as error:
+            raise ConfigError(
+                f"nothing was started; {settings.http.host}:{settings.http.port} cannot be listened on: "
+                f"{error.strerror}; choose another with SIGNOFF_HTTP__PORT (0 takes a free one)"
+            ) from None
+        address = f"http://{settings.http.host}:{runner.addresses[0][1]}"
+        if settings.slack.mode == "http":
+            yield address
+            return
+        async with asyncio.TaskGroup() as group:
+            first = [asyncio.Event() for _ in range(settings.slack.connections)]
+            watchers = [
+                group.create_task(_keep_connected(app, settings, sockets, event), name=f"socket {n}")
+                for n, event in enumerate(first)
+            ]
+            for event in first:
+                await event.wait()
+            yield address
+            for watcher in watchers:
+                watcher.cancel()
+    finally:
+        await runner.cleanup()
+
+
+async def _keep_connected(
+    app: AsyncApp, settings: Settings, sockets: list[AsyncSocketModeHandler], connected: asyncio.Event
+) -> None:
+    """Hold one Socket Mode connection; build it anew when the client's own reconnect does not come back."""
+    token = settings.app_token.get_secret_value()
+    while True:
+        handler = AsyncSocketModeHandler(app, token, web_client=app.client)
+        try:
+            await handler.connect_async()  # type: ignore[no-untyped-call]  # untyped in slack_bolt
+            sockets.append(handler)
+            connected.set()
+            lost_at: float | None = None
+            while lost_at is None or time.monotonic() - lost_at < _SOCKET_PATIENCE:
+                await asyncio.sleep(_WATCH_SECONDS)
+                there = await handler.client.is_connected()
+                lost_at = None if there else (lost_at or time.monotonic())
+            _log.warning("socket.rebuilt")
+        except SlackApiError as error:
+            code = str(error.response.get("error", ""))
+            if code in {"invalid_auth", "not_allowed_token_type", "not_authed"}:
+                raise ConfigError(f"Slack refused SLACK_APP_TOKEN: {code}") from None
+            _log.warning("socket.refused", error=code)
+            await asyncio.sleep(_WATCH_SECONDS)
+        finally:
+            if handler in sockets:
+                sockets.remove(handler)
+            await handler.close_async()  # type: ignore[no-untyped-call]
+
+
+def _web_app(
+    app: AsyncApp, settings: Settings, house: House, sockets: list[AsyncSocketModeHandler]
+) -> web.Application:
+    pages = web.Application(client_max_size=MAX_BODY)
+    registry = CollectorRegistry()
+    unsigned = Gauge("signoff_unsigned_requests", "Requests refused for their signature", registry=registry)
+    waiting = Gauge("signoff_outbox", "Outbox entries that are not delivered", ["status"], registry=registry)
+    runs = Gauge("signoff_runs", "Runs by status", ["status"], registry=registry)
+    verifier = SignatureVerifier(settings.signing_secret.get_secret_value())
+
+    async def events(request: web.Request) -> web.StreamResponse:
+        body = await request.read()
+        if not _signed(verifier, body, request.headers):
+            # No row, no body and no header in the log: whoever sent this is nobody yet.
+            unsigned.inc()
+            _log.warning("unsigned", remote=request.remote)
+            return web.json_response({"error": "the signature is missing or wrong"}, status=401)
+        try:
+            bolt_request = await to_bolt_request(request)
+        except (ValueError, RecursionError):
+            return web.json_response({"error": "the body could not be read"}, status=400)
+        return await to_aiohttp_response(await app.async_dispatch(bolt_request))
+
+    async def alive(_: web.Request) -> web.StreamResponse:
+        return web.json_response({"alive": True})
+
+    async def ready(_: web.Request) -> web.StreamResponse:
+        connected = settings.slack.mode == "http" or any([await s.client.is_connected() for s in sockets])
+        await house.runtime.runs(limit=1)
+        return web.json_response({"ready": connected}, status=200 if connected else 503)
+
+    async def metrics(_: web.Request) -> web.StreamResponse:
+        counted: Mapping[str, int] = await house.outbox.count()
+        for status in ("pending", "parked"):
+            waiting.labels(status).set(counted.get(status, 0))
+        for name, count in (await house.runtime.count()).items():
+            runs.labels(name).set(count)
+        return web.Response(
+            body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4}
+        )
+
+    pages.router.add_get("/healthz", alive)
+    pages.router.add_get("/readyz", ready)
+    pages.router.add_get("/metrics", metrics)
+    if settings.slack.mode == "http":
+        pages.router.add_post("/slack/events", events)
+    return pages
+
+
+def _signed(verifier: SignatureVerifier, body: bytes, headers: Mapping[str, Any]) -> bool:
+    """Say whether Slack signed these bytes in the last five minutes. Anything malformed is a no."""
+    timestamp = headers.get("X-Slack-Request-Timestamp", "")
+    signature = headers.get("X-Slack-Signature", "")
+    if not timestamp.isascii() or not timestamp.isdigit() or not signature.isascii():
+        return False
+    try:
+        return verifier.is_valid(body, timestamp, signature)
+    except (UnicodeDecodeError, ValueError):
+        return False

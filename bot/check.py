@@ -1,0 +1,128 @@
+"""``signoff check``: every thing that can be wrong, looked at for real, each with what to do."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from aiohttp import ClientError, ClientSession, ClientTimeout
+from slack_sdk.errors import SlackApiError
+from slack_sdk.web.async_client import AsyncWebClient
+
+from graph_runtime import StoreError, open_store
+
+from .config import ConfigError, Settings, load_settings
+from .wiring import learn_identity, slack_client
+
+#: What the bot calls needs these scopes; manifest.yml asks for them.
+SCOPES = frozenset(
+    {
+        "channels:history",
+        "channels:read",
+        "chat:write",
+        "commands",
+        "groups:history",
+        "groups:read",
+        "usergroups:read",
+        "users:read",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at."""
+
+    what: str
+    good: bool
+    said: str
+
+
+async def check_all(config: str | None) -> list[Finding]:
+    """Return what was found, in order; it stops where the next look would make no sense."""
+    try:
+        settings = load_settings(config)
+    except ConfigError as error:
+        return [Finding("settings", good=False, said=str(error))]
+    found = [Finding("settings", good=True, said="readable")]
+    async for finding in _look(settings):
+        found.append(finding)  # noqa: PERF401 - an async generator
+    return found
+
+
+async def _look(settings: Settings) -> AsyncIterator[Finding]:
+    try:
+        graphs = settings.load_graphs()
+        yield Finding(
+            "graphs", good=True, said=", ".join(f"{g.name} (version {g.plan.version})" for g in graphs)
+        )
+    except ConfigError as error:
+        yield Finding("graphs", good=False, said=str(error))
+    yield Finding("policies", good=True, said=", ".join(settings.policies))
+    try:
+        async with open_store(settings.database, migrate=False) as store:
+            facts = await store.check()
+        good = facts["intact"] == "ok" and facts["durable"].startswith("yes")
+        yield Finding("database", good=good, said=", ".join(f"{k} {v}" for k, v in facts.items()))
+    except (StoreError, OSError, ValueError) as error:
+        yield Finding("database", good=False, said=str(error))
+    try:
+        settings.need_slack()
+    except ConfigError as error:
+        yield Finding("slack settings", good=False, said=str(error))
+        return
+    async with ClientSession(timeout=ClientTimeout(total=10)) as session:
+        client = slack_client(settings, session)
+        try:
+            async for finding in _look_at_slack(settings, client):
+                yield finding
+        except (ClientError, OSError, TimeoutError) as error:
+            yield Finding("slack", good=False, said=f"{settings.slack.api_url} did not answer: {error}")
+
+
+async def _look_at_slack(settings: Settings, client: AsyncWebClient) -> AsyncIterator[Finding]:
+    try:
+        identity = await learn_identity(client)
+    except ConfigError as error:
+        yield Finding("slack", good=False, said=str(error))
+        return
+    yield Finding("slack", good=True, said=f"app {identity.app} in workspace {identity.workspace}")
+    granted = (await client.auth_test()).headers.get("x-oauth-scopes", "")
+    missing = SCOPES - {scope.strip() for scope in granted.split(",")}
+    said = f"missing {', '.join(sorted(missing))}: install the app again from manifest.yml"
+    yield Finding("scopes", good=not missing, said=said if missing else "all there")
+    channels = {p.channel or settings.slack.channel for p in settings.policies.values()}
+    for channel in sorted(channels):
+        yield await _look_at_channel(client, channel)
+    for group in sorted({g for p in settings.policies.values() for g in p.groups}):
+        yield await _look_at_group(client, group)
+    if settings.slack.mode == "socket":
+        opener = AsyncWebClient(token=settings.app_token.get_secret_value(), base_url=settings.slack.api_url)
+        try:
+            await opener.apps_connections_open(app_token=settings.app_token.get_secret_value())
+            yield Finding("socket mode", good=True, said="a connection can be opened")
+        except SlackApiError as error:
+            yield Finding("socket mode", good=False, said=f"SLACK_APP_TOKEN: {error.response['error']}")
+
+
+async def _look_at_channel(client: AsyncWebClient, channel: str) -> Finding:
+    try:
+        info = (await client.conversations_info(channel=channel))["channel"]
+    except SlackApiError as error:
+        code = error.response["error"]
+        return Finding(f"channel {channel}", good=False, said=f"{code}: check the id, or invite the bot")
+    if info.get("is_archived"):
+        return Finding(f"channel {channel}", good=False, said="it is archived: choose another")
+    if not info.get("is_member"):
+        return Finding(f"channel {channel}", good=False, said=f"invite the bot to #{info.get('name')}")
+    return Finding(f"channel {channel}", good=True, said=f"#{info.get('name')}")
+
+
+async def _look_at_group(client: AsyncWebClient, group: str) -> Finding:
+    try:
+        users = (await client.usergroups_users_list(usergroup=group))["users"]
+    except SlackApiError as error:
+        return Finding(f"group {group}", good=False, said=f"{error.response['error']}: check the id")
+    if not users:
+        return Finding(f"group {group}", good=False, said="it has no members, so nobody could decide")
+    return Finding(f"group {group}", good=True, said=f"{len(users)} members")

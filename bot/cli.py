@@ -1,0 +1,323 @@
+"""The operators' desk: ``signoff demo | serve | migrate | check | start | runs | show | history | ...``
+
+Exit codes: 0 done; 1 refused or not found, and nothing changed; 2 typed wrong; 3 the settings are wrong.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import json
+import signal
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Annotated, Any, NoReturn
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+
+from graph_runtime import Actor, Approvals, Place, Refused, Runtime, SignoffError, open_store
+from graph_runtime.types import PersonId, Verdict
+
+from . import tables
+from .cards import ticket_of
+from .check import check_all
+from .commands import MistypedError, read_input
+from .config import ConfigError, Settings, load_settings
+from .logs import set_up_logs
+
+app = typer.Typer(
+    name="signoff",
+    help="Asks people in Slack before a program does something that matters.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+_out = Console()
+_err = Console(stderr=True)
+
+Config = Annotated[str | None, typer.Option("--config", help="settings file; default signoff.toml here")]
+AsJson = Annotated[bool, typer.Option("--json", help="one JSON document instead of a table")]
+RunArgument = Annotated[str, typer.Argument(help="run id, as `signoff runs` lists them")]
+
+
+@app.command()
+def demo(
+    once: Annotated[bool, typer.Option("--once", help="play it with a scripted reviewer, then stop")] = False,
+    port: Annotated[int, typer.Option(help="port of the page; 0 takes a free one")] = 4390,
+) -> None:
+    """Approve a deploy in a local Slack in the browser: no account, no database server."""
+    # Loaded here, because serving Slack needs neither the sandbox nor a browser.
+    from .demo import DemoFailed, play, play_once  # noqa: PLC0415
+
+    set_up_logs("text", level=30)
+    try:
+        if once:
+            asyncio.run(play_once(0 if port == 4390 else port, _out))
+        else:
+            _until_stopped(lambda stop: play(port, _out, stop))
+    except* (DemoFailed, TimeoutError) as failed:
+        _fail(f"the demo failed: {failed.exceptions[0]}")
+    except* OSError as failed:
+        _fail(f"nothing was started: port {port} cannot be used; try --port 0 ({failed.exceptions[0]})")
+
+
+@app.command()
+def serve(config: Config = None) -> None:
+    """Take clicks and commands from Slack, and advance runs, until stopped."""
+    from .app import serve as serve_slack  # noqa: PLC0415 - the other commands need no Slack connection
+
+    settings = _settings(config)
+    set_up_logs(settings.log)
+    try:
+        _until_stopped(lambda stop: serve_slack(settings, stop))
+    except* ConfigError as failed:
+        _fail(str(failed.exceptions[0]), code=3)
+
+
+@app.command()
+def migrate(config: Config = None) -> None:
+    """Create the database, or bring its schema up to date."""
+    settings = _settings(config)
+
+    async def work() -> None:
+        async with open_store(settings.database, migrate=True) as store:
+            facts = await store.check()
+            _out.print(f"The database is at schema {facts['schema']}: {facts['path']}", highlight=False)
+
+    _run(work())
+
+
+@app.command()
+def check(config: Config = None) -> None:
+    """Say precisely what is wrong: settings, graphs, policies, database, and Slack itself."""
+    found = asyncio.run(check_all(config))
+    _out.print(tables.checks(found))
+    if not all(one.good for one in found):
+        raise typer.Exit(3)
+
+
+@app.command()
+def start(
+    graph: Annotated[str, typer.Argument(help="graph name, as in [graphs]")],
+    given: Annotated[str, typer.Argument(metavar="JSON", help="the input, a JSON object")] = "{}",
+    requester: Annotated[str | None, typer.Option(help="Slack user id of who asks for it")] = None,
+    key: Annotated[
+        str | None, typer.Option(help="idempotency key: a second start returns the first run")
+    ] = None,
+    thread: Annotated[str | None, typer.Option(help="thread to go on with; default a new one")] = None,
+    as_json: AsJson = False,
+    config: Config = None,
+) -> None:
+    """Put a new run in the queue; a running `signoff serve` takes it from there."""
+
+    async def work() -> None:
+        async with _desk(_settings(config)) as desk:
+            run = await desk.runtime.start(
+                graph, read_input(given), thread_id=thread, requester=requester, idempotency_key=key
+            )
+            _print(tables.run_json(run) if as_json else f"Started {run.id} of {run.graph}.")
+
+    _run(work())
+
+
+@app.command()
+def runs(
+    status: Annotated[str, typer.Option(help="only runs of this status")] = "",
+    graph: Annotated[str, typer.Option(help="only runs of this graph")] = "",
+    limit: Annotated[int, typer.Option(min=1, max=1000)] = 20,
+    as_json: AsJson = False,
+    config: Config = None,
+) -> None:
+    """List runs, newest first."""
+
+    async def work() -> None:
+        async with _desk(_settings(config)) as desk:
+            found = await desk.runtime.runs(status=tables.known_status(status), graph=graph, limit=limit)
+            _print([tables.run_json(run) for run in found] if as_json else tables.runs(found))
+
+    _run(work())
+
+
+@app.command()
+def show(run: RunArgument, as_json: AsJson = False, config: Config = None) -> None:
+    """Show all that there is to know before answering: where the run stands and what it asks of whom."""
+
+    async def work() -> None:
+        async with _desk(_settings(config)) as desk:
+            view = await desk.runtime.look(run)
+            requests = await desk.approvals.find(run_id=run)
+            if as_json:
+                _print(tables.view_json(view, requests))
+            else:
+                for part in tables.view(view, requests):
+                    _out.print(part)
+
+    _run(work())
+
+
+@app.command()
+def history(
+    run: RunArgument,
+    limit: Annotated[int, typer.Option(min=1, max=1000)] = 50,
+    as_json: AsJson = False,
+    config: Config = None,
+) -> None:
+    """List the steps of a run, newest first, with the routes it took, and its journal."""
+
+    async def work() -> None:
+        async with _desk(_settings(config)) as desk:
+            steps = await desk.runtime.history(run, limit=limit)
+            events = await desk.runtime.events(run_id=run)
+            if as_json:
+                _print(tables.history_json(steps, events))
+            else:
+                for part in tables.history(steps, events):
+                    _out.print(part)
+
+    _run(work())
+
+
+@app.command()
+def decide(
+    request: Annotated[str, typer.Argument(help="request id, as `signoff show RUN` lists them")],
+    verdict: Annotated[str, typer.Argument(help="approve or reject")],
+    reason: Annotated[str | None, typer.Option(help="why; a rejection may need it")] = None,
+    config: Config = None,
+) -> None:
+    """Decide a request as yourself, under the same policy as the button."""
+    if verdict not in {"approve", "reject"}:
+        raise typer.BadParameter("approve or reject was expected; nothing was recorded", param_hint="VERDICT")
+    chosen: Verdict = "approve" if verdict == "approve" else "reject"
+
+    async def work() -> None:
+        from .wiring import open_house  # noqa: PLC0415 - only this command asks Slack who somebody is
+
+        settings = _settings(config)
+        user = getpass.getuser()
+        person = settings.people.get(user)
+        if person is None:
+            raise Refused(
+                "NOT_ALLOWED",
+                f"nothing was recorded: the user {user!r} of this machine is nobody in Slack; add "
+                f'{user} = "U..." under [people] in the settings',
+            )
+        async with open_house(settings) as house:
+            view = await house.approvals.view(request)
+            if view is None:
+                raise Refused("UNKNOWN_REQUEST", f"nothing was recorded: there is no request {request!r}")
+            place = Place("cli", house.identity.app, house.identity.workspace, message=user)
+            decided = await house.approvals.decide(
+                ticket_of(view, house.store.deployment),
+                Actor(PersonId(person), house.identity.workspace),
+                chosen,
+                place=place,
+                reason=reason,
+            )
+            _out.print(f"{request} is {decided.request.status}; the run goes on.", highlight=False)
+
+    _run(work())
+
+
+@app.command()
+def cancel(
+    run: RunArgument,
+    reason: Annotated[str | None, typer.Option(help="why; stands in the journal")] = None,
+    config: Config = None,
+) -> None:
+    """End a run and withdraw what it asks."""
+
+    async def work() -> None:
+        async with _desk(_settings(config)) as desk:
+            there = await desk.runtime.get(run)
+            ended = await desk.runtime.cancel(
+                there.thread_id, run, actor=f"cli:{getpass.getuser()}", reason=reason
+            )
+            _out.print(f"{ended.id} is {ended.status}; what it asked was withdrawn.", highlight=False)
+
+    _run(work())
+
+
+class _Desk:
+    """What commands that need no Slack work with."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.runtime = runtime
+        self.approvals = Approvals(runtime, _Nobody())
+
+
+class _Nobody:
+    """A directory for commands that decide nothing."""
+
+    async def reviewer(self, actor: Any, groups: Any) -> NoReturn:
+        raise Refused("NOT_ALLOWED", "nothing was recorded: this command decides nothing")
+
+
+@asynccontextmanager
+async def _desk(settings: Settings) -> AsyncIterator[_Desk]:
+    from .wiring import open_runtime  # noqa: PLC0415
+
+    async with open_store(settings.database) as store:
+        yield _Desk(open_runtime(settings, store))
+
+
+def _settings(config: str | None) -> Settings:
+    try:
+        return load_settings(config)
+    except ConfigError as error:
+        _fail(str(error), code=3)
+
+
+def _run(work: Coroutine[Any, Any, None]) -> None:
+    try:
+        asyncio.run(work)
+    except (Refused, SignoffError, MistypedError, ValidationError) as error:
+        _fail(str(error))
+    except ConfigError as error:
+        _fail(str(error), code=3)
+
+
+def _until_stopped(work: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:
+    """Run until SIGTERM or Ctrl-C asks for an ordered stop; a second one stops at once."""
+
+    async def main() -> None:
+        stop, loop = asyncio.Event(), asyncio.get_running_loop()
+        task = asyncio.current_task()
+
+        def asked() -> None:
+            if stop.is_set() and task is not None:
+                task.cancel()
+            stop.set()
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, asked)
+        await work(stop)
+
+    try:
+        asyncio.run(main())
+    except asyncio.CancelledError:
+        raise typer.Exit(130) from None
+
+
+def _print(what: Any) -> None:
+    if isinstance(what, dict | list):
+        # Plain print: a JSON document must not be wrapped to the width of a terminal.
+        print(json.dumps(what, ensure_ascii=False, indent=2))
+    else:
+        _out.print(what, highlight=False)
+
+
+def _fail(sentence: str, code: int = 1) -> NoReturn:
+    _err.print(f"signoff: {sentence}", style="red", highlight=False, markup=False, soft_wrap=True)
+    raise typer.Exit(code)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

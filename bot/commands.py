@@ -1,0 +1,211 @@
+"""``/signoff ...``: the same calls as the button and the CLI, answered privately in Slack."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import ValidationError
+from slack_sdk.models.blocks import (
+    Block,
+    MarkdownTextObject,
+    RichTextBlock,
+    RichTextElementParts,
+    RichTextPreformattedElement,
+    SectionBlock,
+)
+
+from graph_runtime import (
+    Approvals,
+    Refused,
+    Reviewer,
+    Run,
+    Runtime,
+    RunView,
+    SignoffError,
+    StateSnapshot,
+)
+
+from .cards import date
+from .text import escaped, person, plain
+
+HELP = """*/signoff* looks after runs:
+• `/signoff runs` the newest runs and what they wait for
+• `/signoff show RUN` where a run stands, and what it asks
+• `/signoff history RUN` its steps, newest first
+• `/signoff start GRAPH {"key": "value"}` start a run (operators)
+• `/signoff cancel RUN [reason]` end a run and withdraw its questions (its requester, or operators)
+• `/signoff help` this list"""
+_SHOWN = 15
+_Text = RichTextElementParts.Text
+
+
+class Commands:
+    """Answers slash commands. Members may look; operators may start; requesters and operators may cancel."""
+
+    def __init__(self, runtime: Runtime, approvals: Approvals, operators: Sequence[str]) -> None:
+        self._runtime = runtime
+        self._approvals = approvals
+        self._operators = frozenset(operators)
+
+    async def answer(self, text: str, reviewer: Reviewer) -> dict[str, Any]:
+        """Return the private answer to what was typed, as arguments of ``ack``. Bad input is answered too."""
+        word, _, rest = text.strip().partition(" ")
+        if reviewer.kind != "member":
+            return _say(":no_entry: Only full members of this workspace may use this. Nothing was done.")
+        try:
+            match word.lower():
+                case "" | "help":
+                    return _say(HELP)
+                case "runs":
+                    return await self._runs()
+                case "show":
+                    return await self._show(_one(rest, "show RUN"))
+                case "history":
+                    return await self._history(_one(rest, "history RUN"))
+                case "start":
+                    return await self._start(rest, reviewer)
+                case "cancel":
+                    return await self._cancel(rest, reviewer)
+                case _:
+                    return _say(f":grey_question: There is no `{escaped(word, 40)}`.\n{HELP}")
+        except (MistypedError, Refused) as error:
+            return _say(f":no_entry: {escaped(error, 500)}")
+        except ValidationError as error:
+            places = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+            return _say(f":no_entry: Nothing was started; the input is wrong: {escaped(places, 500)}")
+        except SignoffError as error:
+            return _say(f":no_entry: {escaped(str(error)[:1].upper() + str(error)[1:], 500)}")
+
+    async def _runs(self) -> dict[str, Any]:
+        runs = await self._runtime.runs(limit=_SHOWN)
+        if not runs:
+            return _say("There are no runs yet. Start one: `/signoff start GRAPH {...}`")
+        lines = [f"{_MARK[r.status]} `{r.id}` {escaped(r.graph, 60)}: {r.status}{_by(r)}" for r in runs]
+        return _say("*Newest runs*\n" + "\n".join(lines))
+
+    async def _show(self, run_id: str) -> dict[str, Any]:
+        view = await self._runtime.look(run_id)
+        requests = await self._approvals.find(run_id=run_id, status="open")
+        blocks: list[Block] = [_mrkdwn(_heading(view.run)), _code(_position(view))]
+        if requests:
+            asked = [f"• {escaped(q.title, 150)} ({escaped(q.policy_name, 60)}, `{q.id}`)" for q in requests]
+            blocks.append(_mrkdwn("*Waits for*\n" + "\n".join(asked)))
+        return _blocks(f"Run {run_id} is {view.run.status}", blocks)
+
+    async def _history(self, run_id: str) -> dict[str, Any]:
+        run = await self._runtime.get(run_id)
+        steps = await self._runtime.history(run_id, limit=_SHOWN)
+        lines = [_step(step) for step in steps]
+        return _blocks(f"History of {run_id}", [_mrkdwn(_heading(run)), _code("\n".join(lines))])
+
+    async def _start(self, rest: str, reviewer: Reviewer) -> dict[str, Any]:
+        graph, _, body = rest.strip().partition(" ")
+        if not graph:
+            raise MistypedError('Type `/signoff start GRAPH {"key": "value"}`. Nothing was started.')
+        if reviewer.id not in self._operators:
+            raise Refused("NOT_ALLOWED", "Only operators may start runs here. Nothing was started.")
+        given = read_input(body)
+        run = await self._runtime.start(graph, given, requester=reviewer.id)
+        return _say(f":arrow_forward: Started `{run.id}` of {escaped(graph, 60)}.")
+
+    async def _cancel(self, rest: str, reviewer: Reviewer) -> dict[str, Any]:
+        run_id, _, reason = rest.strip().partition(" ")
+        run = await self._runtime.get(_one(run_id, "cancel RUN [reason]"))
+        if reviewer.id not in self._operators and reviewer.id != run.requester:
+            raise Refused("NOT_ALLOWED", "Only its requester or an operator may cancel it. Nothing was done.")
+        await self._runtime.cancel(
+            run.thread_id, run.id, actor=reviewer.id, reason=reason.strip()[:500] or None
+        )
+        return _say(f":heavy_multiplication_x: Cancelled `{run.id}`; what it asked was withdrawn.")
+
+
+class MistypedError(Exception):
+    """What was typed is no command; the text says what to type."""
+
+
+def read_input(body: str) -> dict[str, Any]:
+    """Return the JSON object that was typed. Raises an error whose text says what was expected."""
+    # Slack clients turn straight quotes into curly ones as one types.
+    straight = body.strip().translate({0x201C: '"', 0x201D: '"', 0x2018: "'", 0x2019: "'"}) or "{}"
+    try:
+        given = json.loads(straight)
+    except json.JSONDecodeError as error:
+        raise MistypedError(
+            f"Nothing was started: the input is no JSON ({error.msg} at character {error.pos + 1}). "
+            'Write it like {"service": "payments"}.'
+        ) from None
+    if not isinstance(given, dict):
+        raise MistypedError('Nothing was started: the input must be an object like {"service": "payments"}.')
+    return given
+
+
+def _one(text: str, usage: str) -> str:
+    words = text.split()
+    if len(words) != 1:
+        raise MistypedError(f"Type `/signoff {usage}` with one run id, as `/signoff runs` lists them.")
+    return words[0].strip("`")
+
+
+_MARK = {
+    "queued": ":large_blue_circle:",
+    "running": ":large_blue_circle:",
+    "interrupted": ":hourglass:",
+    "completed": ":white_check_mark:",
+    "failed": ":warning:",
+    "cancelled": ":heavy_multiplication_x:",
+    "needs_attention": ":warning:",
+}
+
+
+def _by(run: Run) -> str:
+    return f", asked by {person(run.requester)}" if run.requester else ""
+
+
+def _heading(run: Run) -> str:
+    why = f" ({escaped(run.error['type'], 80)})" if run.error else ""
+    started = date(run.created_at)
+    return (
+        f"{_MARK[run.status]} *{escaped(run.graph, 60)}* `{run.id}`: {run.status}{why}{_by(run)}, {started}"
+    )
+
+
+def _position(view: RunView) -> str:
+    """Return where a run stands. Names of state keys, never their values: a channel is no place for them."""
+    state, run = view.state, view.run
+    lines = [
+        f"thread      {run.thread_id}",
+        f"checkpoint  {state.checkpoint_id}",
+        f"step        {state.step} ({run.steps_taken} of at most {run.max_steps} taken)",
+        f"next        {', '.join(state.next) or 'nothing'}",
+        f"state keys  {', '.join(state.values) or 'none'}",
+    ]
+    lines += [f"interrupt   {q.interrupt.id} at {q.node}" for q in view.open]
+    return "\n".join(lines)
+
+
+def _step(step: StateSnapshot) -> str:
+    routes = "; ".join(f"{r.source} -> {', '.join(r.targets)} ({r.by or r.way})" for r in step.routes)
+    return f"{step.step:>4}  {step.source:<6} next {', '.join(step.next) or 'END'}  {routes}".rstrip()
+
+
+def _mrkdwn(text: str) -> Block:
+    return SectionBlock(text=MarkdownTextObject(text=text[:3_000], verbatim=True))
+
+
+def _code(text: str) -> Block:
+    return RichTextBlock(
+        elements=[RichTextPreformattedElement(elements=[_Text(text=plain(text, 2_900) or " ")])]
+    )
+
+
+def _say(text: str) -> dict[str, Any]:
+    return _blocks(text, [_mrkdwn(text)])
+
+
+def _blocks(text: str, blocks: Sequence[Block]) -> dict[str, Any]:
+    return {"response_type": "ephemeral", "text": text[:3_000], "blocks": [b.to_dict() for b in blocks]}
+
+
+__all__ = ["HELP", "Commands", "read_input"]

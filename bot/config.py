@@ -1,0 +1,218 @@
+"""Settings: the environment over one TOML file, checked by pydantic at the door.
+
+Tokens come from the environment only, under the names Slack's own tools use; the file never holds a secret.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from graph_runtime import CompiledGraph, Duration, Policy, PolicyError, read_policies
+
+DEFAULT_FILE = "signoff.toml"
+_SLACK_API = "https://slack.com/api/"
+
+
+class ConfigError(Exception):
+    """Nothing was started: the settings are wrong. The text names each place and what to do."""
+
+
+def _token(prefix: str) -> Any:
+    def check(value: Any) -> Any:
+        if isinstance(value, str) and value and not value.startswith(prefix):
+            # The message must not hold the value: it may be another token.
+            raise ValueError(f"a token that begins with {prefix} was expected")
+        return value
+
+    return BeforeValidator(check)
+
+
+class Slack(BaseModel):
+    """How the bot meets Slack."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    mode: Literal["socket", "http"] = Field(
+        default="socket", description="Socket Mode, or signed HTTP requests"
+    )
+    channel: str = Field(default="", description="channel id for cards whose policy names none")
+    api_url: str = Field(
+        default=_SLACK_API, description="Slack's Web API; another address only for the sandbox"
+    )
+    connections: int = Field(
+        default=2, ge=1, le=10, description="Socket Mode connections, 10 per app at most"
+    )
+
+    @field_validator("api_url")
+    @classmethod
+    def _safe(cls, url: str) -> str:
+        parts = urlsplit(url)
+        local = parts.hostname in {"127.0.0.1", "localhost", "::1"}
+        if parts.scheme != "https" and not local:
+            raise ValueError("tokens travel here, so it is https:// unless it is this machine")
+        return url if url.endswith("/") else url + "/"
+
+
+class Http(BaseModel):
+    """Where the bot listens: Slack's requests in HTTP mode, and health and metrics in both modes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    host: str = Field(default="127.0.0.1", description="address to listen on; 0.0.0.0 inside a container")
+    port: int = Field(default=3000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+
+
+class Settings(BaseSettings):
+    """Everything that can be set. Environment names are SIGNOFF_... with __ between levels."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="SIGNOFF_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+    )
+
+    database: str = Field(default="sqlite:///.signoff/signoff.db", description="sqlite:///PATH")
+    graphs: dict[str, str] = Field(default_factory=dict, description="graph name = module:attribute")
+    policies: dict[str, Policy] = Field(default_factory=dict, description="who may decide; see docs/policies")
+    operators: tuple[str, ...] = Field(default=(), description="user ids who may start and cancel runs")
+    lease: Duration = Field(default=30, description="how long a dead process keeps its work from others")
+    people: dict[str, str] = Field(
+        default_factory=dict, description="user of this machine = Slack user id, for signoff decide"
+    )
+    slack: Slack = Slack()
+    http: Http = Http()
+    log: Literal["text", "json"] = Field(default="text", description="how log lines look")
+    bot_token: Annotated[SecretStr, _token("xoxb-")] = Field(
+        SecretStr(""), validation_alias=AliasChoices("SLACK_BOT_TOKEN"), description="bot token"
+    )
+    app_token: Annotated[SecretStr, _token("xapp-")] = Field(
+        SecretStr(""), validation_alias=AliasChoices("SLACK_APP_TOKEN"), description="for Socket Mode"
+    )
+    signing_secret: SecretStr = Field(
+        SecretStr(""), validation_alias=AliasChoices("SLACK_SIGNING_SECRET"), description="for HTTP mode"
+    )
+
+    @field_validator("policies", mode="before")
+    @classmethod
+    def _policies(cls, data: Any) -> Any:
+        if isinstance(data, Mapping):
+            try:
+                return read_policies(data)
+            except PolicyError as error:
+                raise ValueError(str(error)) from error
+        return data
+
+    @model_validator(mode="after")
+    def _default_policy(self) -> Self:
+        if "default" not in self.policies:
+            raise ValueError(
+                "there is no [policies.default]: it says who decides a plain interrupt(); "
+                'for example people = ["U0123456789"]'
+            )
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the signature is pydantic's
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Let arguments win over the environment, and the environment over the file."""
+        toml = TomlConfigSettingsSource(settings_cls, _file_in_use)
+        return init_settings, env_settings, toml
+
+    def need_slack(self) -> None:
+        """Raise :class:`ConfigError` that names every setting missing for talking to Slack in this mode."""
+        missing = []
+        if not self.bot_token.get_secret_value():
+            missing.append("SLACK_BOT_TOKEN (xoxb-..., from the app's OAuth page)")
+        if self.slack.mode == "socket" and not self.app_token.get_secret_value():
+            missing.append("SLACK_APP_TOKEN (xapp-..., with connections:write)")
+        if self.slack.mode == "http" and not self.signing_secret.get_secret_value():
+            missing.append("SLACK_SIGNING_SECRET (from the app's Basic Information page)")
+        if not self.slack.channel and any(p.channel is None for p in self.policies.values()):
+            missing.append("slack.channel, or a channel in every policy")
+        if missing:
+            raise ConfigError("nothing was started; missing: " + "; ".join(missing))
+
+    def load_graphs(self) -> list[CompiledGraph]:
+        """Import and return the graphs. Raises :class:`ConfigError` that names each one that is wrong."""
+        found, wrong = [], []
+        here = str(Path.cwd())
+        if here not in sys.path:
+            sys.path.insert(0, here)
+        for name, target in self.graphs.items():
+            module, _, attribute = target.partition(":")
+            try:
+                graph = getattr(importlib.import_module(module), attribute or "graph")
+            except Exception as error:  # noqa: BLE001 - importing runs the author's module
+                wrong.append(f"graphs.{name} = {target!r}: {type(error).__name__}: {error}")
+                continue
+            if not isinstance(graph, CompiledGraph):
+                wrong.append(f"graphs.{name} = {target!r} is no compiled graph (call .compile())")
+            elif graph.name != name:
+                wrong.append(f"graphs.{name} = {target!r} is called {graph.name!r}; use one name")
+            else:
+                found.append(graph)
+        if wrong:
+            raise ConfigError("nothing was started; " + "; ".join(wrong))
+        if not found:
+            raise ConfigError("nothing was started; name a graph under [graphs]: name = module:attribute")
+        return found
+
+
+_file_in_use: Path | None = None
+
+
+def load_settings(file: str | None = None, **given: Any) -> Settings:
+    """Return the settings of ``file``, else of $SIGNOFF_CONFIG, else of signoff.toml here if there is one.
+
+    Raises :class:`ConfigError` that names each wrong place; values are not repeated in it.
+    """
+    global _file_in_use  # noqa: PLW0603 - pydantic-settings asks for its sources through the class
+    chosen = file or os.environ.get("SIGNOFF_CONFIG")
+    path = Path(chosen or DEFAULT_FILE)
+    if chosen and not path.exists():
+        raise ConfigError(f"nothing was started: there is no file {chosen!r}")
+    _file_in_use = path if path.exists() else None
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        places = [
+            f"{'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg'].removeprefix('Value error, ')}"
+            for e in error.errors(include_input=False)
+        ]
+        where = str(path) if path.exists() else "the environment (there is no signoff.toml here)"
+        raise ConfigError(f"nothing was started; {where} is wrong: " + "; ".join(places)) from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"nothing was started: {path} is no TOML: {error}") from None

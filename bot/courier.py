@@ -1,0 +1,221 @@
+"""The postman: one outbox entry, one message posted or edited. It finds a card it has already posted.
+
+Posting is the one call that must not simply be tried again: Slack has no idempotency key, so after an attempt
+whose end is unknown the courier first looks for its own metadata in the channel.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import structlog
+from aiohttp import ClientError
+from slack_sdk.errors import SlackApiError
+from slack_sdk.web.async_client import AsyncWebClient
+
+from graph_runtime import (
+    SECOND,
+    Approvals,
+    Bell,
+    Clock,
+    Conflict,
+    Outbox,
+    OutboxEntry,
+    Place,
+    RequestView,
+    keep_doing,
+)
+
+from . import cards
+from .identity import Identity
+
+_log = structlog.get_logger("signoff.courier")
+#: Errors that trying again cannot mend; an operator must. Source: Slack's pages of chat.postMessage and
+#: chat.update.
+PERMANENT = frozenset(
+    {
+        "account_inactive",
+        "cant_update_message",
+        "channel_not_found",
+        "edit_window_closed",
+        "invalid_auth",
+        "invalid_blocks",
+        "is_archived",
+        "is_inactive",
+        "message_not_found",
+        "metadata_too_large",
+        "missing_scope",
+        "msg_blocks_too_long",
+        "msg_too_long",
+        "no_permission",
+        "no_text",
+        "not_authed",
+        "not_in_channel",
+        "restricted_action",
+        "team_access_not_granted",
+        "token_expired",
+        "token_revoked",
+    }
+)
+#: Slack shows about one message per second and channel, and may silently drop the rest.
+CHANNEL_PACE = 1 * SECOND
+#: How far back before the request was opened a lost message is looked for, for clocks that differ.
+SKEW_SECONDS = 60
+_PAGES = 5
+
+
+class Courier:
+    """Delivers outbox entries to Slack, one at a time and in order for each request."""
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        approvals: Approvals,
+        client: AsyncWebClient,
+        identity: Identity,
+        *,
+        deployment: str,
+        channel: str,
+        clock: Clock,
+    ) -> None:
+        self._outbox = outbox
+        self._approvals = approvals
+        self._client = client
+        self._identity = identity
+        self._deployment = deployment
+        self._channel = channel
+        self._clock = clock
+        self._free_at: dict[str, int] = {}
+
+    async def work(self, bell: Bell, stop: asyncio.Event) -> None:
+        """Deliver until ``stop`` is set."""
+        await keep_doing(self.deliver_one, bell=bell, stop=stop)
+
+    async def deliver_one(self) -> bool:
+        """Deliver the next entry, or give it back or park it with the reason; False when there is none."""
+        entry = await self._outbox.claim()
+        if entry is None:
+            return False
+        try:
+            # Past its lease another courier may take the entry, so this one must have stopped by then.
+            async with asyncio.timeout(self._outbox.lease / SECOND * 0.8):
+                await self._deliver(entry)
+        except Conflict:
+            _log.info("entry.lost", entry_id=entry.id)  # another courier has it, and draws a newer state
+        except SlackApiError as error:
+            await self._failed(entry, error)
+        except (ClientError, OSError, TimeoutError) as error:
+            await self._outbox.retry(entry, type(error).__name__)
+            _log.warning("entry.unclear", entry_id=entry.id, error=type(error).__name__)
+        return True
+
+    async def _deliver(self, entry: OutboxEntry) -> None:
+        view = await self._approvals.view(entry.request_id)
+        if view is None:
+            await self._outbox.park(entry, "its request is gone")
+            return
+        if entry.kind == "card":
+            await self._deliver_card(entry, view)
+        else:
+            await self._deliver_trail(entry, view)
+
+    async def _deliver_card(self, entry: OutboxEntry, view: RequestView) -> None:
+        message = cards.card(view, entry, self._deployment)
+        place, found = view.card, None
+        channel = place.channel if place else self._channel_of(view)
+        if place is None and _may_have_landed(entry):
+            found = await self._find(entry, view, channel, thread=None)
+        if found is None and place is None:
+            if not await self._paced(entry, channel):
+                return
+            answer = await self._client.chat_postMessage(
+                channel=channel, unfurl_links=False, unfurl_media=False, **message.arguments()
+            )
+            place = found = self._place(answer["channel"], answer["ts"])
+        else:
+            place = place or found
+            assert place is not None
+            await self._client.chat_update(channel=place.channel, ts=place.message, **message.arguments())
+        await self._outbox.landed(entry, found)
+        _log.info("card.shown", request_id=view.request.id, status=view.request.status)
+
+    async def _deliver_trail(self, entry: OutboxEntry, view: RequestView) -> None:
+        card = view.card
+        if card is None:
+            await self._outbox.park(entry, "its card never landed")
+            return
+        found = None
+        if _may_have_landed(entry):
+            found = await self._find(entry, view, card.channel, thread=card.message)
+        if found is None:
+            if not await self._paced(entry, card.channel):
+                return
+            message = cards.trail(view, entry)
+            answer = await self._client.chat_postMessage(
+                channel=card.channel,
+                thread_ts=card.message,
+                unfurl_links=False,
+                unfurl_media=False,
+                **message.arguments(),
+            )
+            found = self._place(answer["channel"], answer["ts"])
+        await self._outbox.landed(entry, found)
+
+    async def _find(
+        self, entry: OutboxEntry, view: RequestView, channel: str, *, thread: str | None
+    ) -> Place | None:
+        """Return where an earlier attempt of this entry landed, or None when it did not."""
+        since = view.request.opened_at // SECOND - SKEW_SECONDS
+        asked: dict[str, Any] = {"channel": channel, "include_all_metadata": True, "limit": 100}
+        if thread is None:
+            answer = await self._client.conversations_history(oldest=str(since), **asked)
+        else:
+            answer = await self._client.conversations_replies(ts=thread, **asked)
+        pages = 0
+        async for page in answer:
+            for message in page["messages"]:
+                metadata = message.get("metadata") or {}
+                ours = message.get("bot_id") == self._identity.bot_id
+                payload = metadata.get("event_payload") or {}
+                if (
+                    ours
+                    and metadata.get("event_type") == cards.METADATA
+                    and payload.get("entry_id") == entry.id
+                ):
+                    return self._place(channel, message["ts"])
+            pages += 1
+            if pages == _PAGES:
+                break
+        return None
+
+    async def _paced(self, entry: OutboxEntry, channel: str) -> bool:
+        """Say whether the channel takes a message now; if not, the entry waits for its turn."""
+        now, free_at = self._clock(), self._free_at.get(channel, 0)
+        if now >= free_at:
+            self._free_at[channel] = now + CHANNEL_PACE
+            return True
+        await self._outbox.defer(entry, free_at)
+        return False
+
+    async def _failed(self, entry: OutboxEntry, error: SlackApiError) -> None:
+        code = str(error.response.get("error", "no error code"))
+        if error.response.status_code == 429 or code == "ratelimited":
+            seconds = float(error.response.headers.get("Retry-After", 1))
+            await self._outbox.retry(entry, "ratelimited", wait=int(seconds * SECOND))
+        elif code in PERMANENT:
+            await self._outbox.park(entry, code)
+            _log.error("entry.parked", entry_id=entry.id, request_id=entry.request_id, error=code)
+        else:
+            await self._outbox.retry(entry, code)
+            _log.warning("entry.retried", entry_id=entry.id, error=code)
+
+    def _channel_of(self, view: RequestView) -> str:
+        return str(view.request.policy.get("channel") or self._channel)
+
+    def _place(self, channel: str, ts: str) -> Place:
+        return Place("slack", self._identity.app, self._identity.workspace, channel, ts)
+
+
+def _may_have_landed(entry: OutboxEntry) -> bool:
+    return entry.attempts > 1 or entry.overtaken

@@ -1,0 +1,104 @@
+"""Who is this, and which groups are they in: asked of Slack, kept for a minute, and failing closed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection
+from typing import Any, Literal
+
+import structlog
+from aiohttp import ClientError
+from slack_sdk.errors import SlackApiError, SlackClientError
+from slack_sdk.web.async_client import AsyncWebClient
+
+from graph_runtime import SECOND, Actor, Clock, Reviewer
+from graph_runtime.types import GroupId
+
+_log = structlog.get_logger("signoff.directory")
+#: How old an answer may be; events of changes make it younger.
+TTL = 60 * SECOND
+#: A click must be answered within 3 s, so this is what a question to Slack may take of it.
+ASK_SECONDS = 1.2
+
+Kind = Literal["member", "guest", "external", "bot", "deactivated", "unknown"]
+
+
+class SlackDirectory:
+    """The Directory protocol over users.info and usergroups.users.list.
+
+    An answer that cannot be had within :data:`ASK_SECONDS` is "unknown", which is never a yes.
+    """
+
+    def __init__(self, client: AsyncWebClient, *, workspace: str, clock: Clock) -> None:
+        self._client = client
+        self._workspace = workspace
+        self._clock = clock
+        self._users: dict[str, tuple[int, Kind, str]] = {}
+        self._groups: dict[str, tuple[int, frozenset[str]]] = {}
+
+    async def reviewer(self, actor: Actor, groups: Collection[GroupId]) -> Reviewer:
+        """Return who this is now. See :class:`graph_runtime.Directory`."""
+        if actor.workspace and actor.workspace != self._workspace:
+            return Reviewer(actor.id, kind="external")
+        asked = asyncio.gather(*(self._members(group) for group in groups))
+        (kind, name), members = await asyncio.gather(self._user(actor.id), asked)
+        known = dict(zip(groups, members, strict=True))
+        return Reviewer(
+            actor.id,
+            frozenset(group for group, users in known.items() if users is not None and actor.id in users),
+            frozenset(group for group, users in known.items() if users is None),
+            kind,
+            name,
+        )
+
+    def forget_user(self, user: str) -> None:
+        """Ask Slack anew about this user next time: their account has changed."""
+        self._users.pop(user, None)
+
+    def forget_group(self, group: str) -> None:
+        """Ask Slack anew about this group next time: its members have changed."""
+        self._groups.pop(group, None)
+
+    async def _user(self, user: str) -> tuple[Kind, str]:
+        known = self._users.get(user)
+        if known is not None and self._clock() - known[0] < TTL:
+            return known[1], known[2]
+        answer = await self._ask(lambda: self._client.users_info(user=user), "users.info")
+        if answer is None:
+            return "unknown", ""
+        found = answer["user"]
+        kind, name = self._kind(found), str(found.get("real_name") or found.get("name") or user)
+        self._users[user] = (self._clock(), kind, name)
+        return kind, name
+
+    def _kind(self, user: Any) -> Kind:
+        if user.get("deleted"):
+            return "deactivated"
+        if user.get("is_bot") or user.get("id") == "USLACKBOT":
+            return "bot"
+        if user.get("is_stranger") or user.get("team_id", self._workspace) != self._workspace:
+            return "external"
+        if user.get("is_restricted") or user.get("is_ultra_restricted"):
+            return "guest"
+        return "member"
+
+    async def _members(self, group: str) -> frozenset[str] | None:
+        known = self._groups.get(group)
+        if known is not None and self._clock() - known[0] < TTL:
+            return known[1]
+        answer = await self._ask(
+            lambda: self._client.usergroups_users_list(usergroup=group), "usergroups.users.list"
+        )
+        if answer is None:
+            return None
+        users = frozenset(str(user) for user in answer["users"])
+        self._groups[group] = (self._clock(), users)
+        return users
+
+    async def _ask(self, call: Callable[[], Awaitable[Any]], method: str) -> Any:
+        try:
+            async with asyncio.timeout(ASK_SECONDS):
+                return await call()
+        except (TimeoutError, SlackApiError, SlackClientError, ClientError, OSError) as error:
+            _log.warning("directory.unknown", method=method, error=type(error).__name__)
+            return None

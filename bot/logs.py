@@ -1,0 +1,52 @@
+"""Logs as events with fields. No tokens, no response_urls, no state values."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import MutableMapping
+from typing import Any, Literal
+
+import structlog
+
+#: Tokens, app tokens, and the addresses that let anyone answer in our name.
+_SECRET = re.compile(r"xox[a-z]-[\w-]+|xapp-[\w-]+|https?://[\w.:-]+/(?:actions|commands|response)/\S+")
+
+
+def redact(text: str) -> str:
+    """Return the text with everything that looks like a token or a response_url masked."""
+    return _SECRET.sub("***", text)
+
+
+def _redacted(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    return {key: redact(value) if isinstance(value, str) else value for key, value in event.items()}
+
+
+def set_up_logs(form: Literal["text", "json"], *, level: int = logging.INFO) -> None:
+    """Send structured events, and other libraries' warnings, to standard error."""
+    shared: list[Any] = [
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+        _redacted,
+    ]
+    last = (
+        structlog.processors.JSONRenderer()
+        if form == "json"
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(processor=last, foreign_pre_chain=shared))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    # Their debug and info lines hold request bodies, parameters and response_urls.
+    for name in ("slack_sdk", "slack_bolt", "signoff.bolt", "aiosqlite", "aiohttp.access"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+    )

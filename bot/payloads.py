@@ -1,0 +1,160 @@
+"""What Slack sends, checked by pydantic at the door. Fields we do not use are ignored; ours must be right."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from graph_runtime import Actor, Place, Refused, Ticket
+from graph_runtime.types import InterruptId, PersonId, RequestId, RunId, ThreadId
+
+#: Longer than any id of ours; a longer one is garbage.
+Id = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9:_-]+$")]
+SlackId = Annotated[str, Field(min_length=1, max_length=32, pattern=r"^[A-Z0-9]+$")]
+Ts = Annotated[str, Field(min_length=1, max_length=32, pattern=r"^[0-9.]+$")]
+
+
+class _Payload(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class _Team(_Payload):
+    id: SlackId
+
+
+class _User(_Payload):
+    id: SlackId
+    team_id: str = ""
+
+
+class _Container(_Payload):
+    channel_id: SlackId
+    message_ts: Ts
+
+
+class _Button(_Payload):
+    action_id: str
+    value: str = ""
+
+
+class Click(_Payload):
+    """A ``block_actions`` payload of a button on a message."""
+
+    api_app_id: SlackId
+    team: _Team | None = None
+    user: _User
+    container: _Container
+    actions: list[_Button] = Field(min_length=1)
+    trigger_id: str = ""
+    response_url: str = ""
+
+    @property
+    def workspace(self) -> str:
+        """The team the click came from; null in an org-wide install, where the user's team stands."""
+        return self.team.id if self.team else self.user.team_id
+
+    @property
+    def place(self) -> Place:
+        """Where the clicked card lies, as Slack says."""
+        return Place(
+            "slack", self.api_app_id, self.workspace, self.container.channel_id, self.container.message_ts
+        )
+
+    @property
+    def actor(self) -> Actor:
+        """Who clicked."""
+        return Actor(PersonId(self.user.id), self.user.team_id or self.workspace)
+
+
+class _View(_Payload):
+    id: str
+    callback_id: str = ""
+    private_metadata: str = ""
+    state: dict[str, Any] = Field(default_factory=dict)
+
+
+class Submission(_Payload):
+    """A ``view_submission`` payload of one of our dialogs."""
+
+    api_app_id: SlackId
+    team: _Team | None = None
+    user: _User
+    view: _View
+
+    @property
+    def workspace(self) -> str:
+        """The team the submission came from."""
+        return self.team.id if self.team else self.user.team_id
+
+    @property
+    def actor(self) -> Actor:
+        """Who submitted."""
+        return Actor(PersonId(self.user.id), self.user.team_id or self.workspace)
+
+    def text(self, block_id: str, action_id: str) -> str:
+        """Return what was typed into a text input; empty when nothing was."""
+        value = self.view.state.get("values", {}).get(block_id, {}).get(action_id, {}).get("value")
+        return value if isinstance(value, str) else ""
+
+
+class Typed(_Payload):
+    """A slash command."""
+
+    api_app_id: SlackId
+    team_id: SlackId
+    user_id: SlackId
+    channel_id: SlackId
+    command: str
+    text: str = ""
+
+    @property
+    def actor(self) -> Actor:
+        """Who typed."""
+        return Actor(PersonId(self.user_id), self.team_id)
+
+
+class _Ticket(BaseModel):
+    """A ticket as a button carries it: short keys, because a value holds 2,000 characters at most."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    d: Id
+    q: Id
+    t: Id
+    r: Id
+    i: Id
+
+
+class DialogOrigin(BaseModel):
+    """What a dialog remembers of the card it was opened from."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    ticket: str = Field(max_length=2_000)
+    channel: SlackId
+    message: Ts
+
+
+def write_ticket(ticket: Ticket) -> str:
+    """Return the ticket as a button's value."""
+    return json.dumps(
+        {
+            "d": ticket.deployment,
+            "q": ticket.request_id,
+            "t": ticket.thread_id,
+            "r": ticket.run_id,
+            "i": ticket.interrupt_id,
+        },
+        separators=(",", ":"),
+    )
+
+
+def read_ticket(value: str) -> Ticket:
+    """Return the ticket that a value claims to be. Raises :class:`Refused` (GARBLED_TICKET)."""
+    try:
+        read = _Ticket.model_validate_json(value)
+    except ValidationError:
+        raise Refused("GARBLED_TICKET", "This button is not one of ours. Nothing was recorded.") from None
+    return Ticket(read.d, RequestId(read.q), ThreadId(read.t), RunId(read.r), InterruptId(read.i))

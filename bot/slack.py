@@ -1,0 +1,234 @@
+"""The window: what Slack sends in becomes one call each, and ``ack`` comes last.
+
+One set of listeners serves Socket Mode and HTTP mode. A reviewer is never told something that did not happen:
+the decision is committed before the acknowledgement. No click is ignored: every refusal gets one private
+sentence, through the click's response_url, which is never stored and never logged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+import structlog
+from pydantic import ValidationError
+from slack_bolt.async_app import AsyncAck, AsyncApp, AsyncBoltContext
+from slack_sdk.errors import SlackApiError
+from slack_sdk.web.async_client import AsyncWebClient
+
+from graph_runtime import Actor, Approvals, Place, Policy, Refused, StoreError
+
+from . import cards
+from .commands import Commands
+from .directory import SlackDirectory
+from .identity import Identity
+from .payloads import Click, DialogOrigin, Submission, Typed, read_ticket, write_ticket
+
+_log = structlog.get_logger("signoff.slack")
+#: Slack takes five answers per response_url; one attempt within this time is ours.
+_WHISPER_SECONDS = 5.0
+#: Sentences that may wait; past it the oldest is dropped, so that a flood of clicks does not fill memory.
+_WHISPERS = 500
+_UNREADABLE = Refused("GARBLED_TICKET", "This click could not be read. Nothing was recorded.")
+
+
+class Whispers:
+    """Private sentences on their way: one attempt each, in the order they came, from memory only."""
+
+    def __init__(self, session: aiohttp.ClientSession, *, api_url: str) -> None:
+        self._session = session
+        self._queue: asyncio.Queue[tuple[str, str]] = asyncio.Queue(_WHISPERS)
+        # Only Slack's own hosts, or the sandbox's: a forged payload must not make us call anywhere else.
+        self._hosts = {"hooks.slack.com", "slack.com", urlsplit(api_url).hostname}
+
+    def say(self, response_url: str, sentence: str) -> None:
+        """Put a sentence on its way to whoever holds this click."""
+        if urlsplit(response_url).hostname not in self._hosts:
+            _log.warning("whisper.refused")
+            return
+        if self._queue.full():
+            self._queue.get_nowait()
+        self._queue.put_nowait((response_url, sentence))
+
+    async def work(self, stop: asyncio.Event) -> None:
+        """Say what waits until ``stop`` is set and nothing is left."""
+        stopped = asyncio.create_task(stop.wait(), name="whispers stop")
+        try:
+            while not (stop.is_set() and self._queue.empty()):
+                waiting = asyncio.create_task(self._queue.get(), name="whisper")
+                await asyncio.wait({waiting, stopped}, return_when=asyncio.FIRST_COMPLETED)
+                if not waiting.done():
+                    waiting.cancel()
+                    continue
+                await self._speak(*waiting.result())
+        finally:
+            stopped.cancel()
+
+    async def _speak(self, response_url: str, sentence: str) -> None:
+        said = {"response_type": "ephemeral", "replace_original": False, "text": sentence}
+        try:
+            async with asyncio.timeout(_WHISPER_SECONDS):
+                async with self._session.post(response_url, json=said, allow_redirects=False) as answer:
+                    if answer.status != 200:
+                        _log.warning("whisper.failed", status=answer.status)
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            _log.warning("whisper.failed", error=type(error).__name__)
+
+
+class Window:
+    """Slack's side door into the runtime: clicks, dialogs, commands and events, one call each."""
+
+    def __init__(
+        self,
+        approvals: Approvals,
+        commands: Commands,
+        directory: SlackDirectory,
+        whispers: Whispers,
+        identity: Identity,
+    ) -> None:
+        self._approvals = approvals
+        self._commands = commands
+        self._directory = directory
+        self._whispers = whispers
+        self._identity = identity
+
+    def listen(self, app: AsyncApp) -> None:
+        """Register every listener. The manifest declares what stands here; a test compares the two."""
+        app.action(cards.APPROVE)(self.on_approve)
+        app.action(cards.REJECT)(self.on_reject)
+        app.action(re.compile(rf"^(?!{cards.APPROVE}$|{cards.REJECT}$)"))(self.on_unknown_action)
+        app.view(cards.REJECT_DIALOG)(self.on_reject_dialog)
+        app.command("/signoff")(self.on_command)
+        app.event("user_change")(self.on_user_change)
+        app.event("subteam_members_changed")(self.on_group_change)
+        app.event("subteam_updated")(self.on_group_change)
+        app.error(self.on_error)
+
+    async def on_approve(self, body: dict[str, Any], ack: AsyncAck) -> None:
+        """Take an approval: commit, then ack."""
+
+        async def approve(click: Click) -> None:
+            ticket = read_ticket(click.actions[0].value)
+            await self._approvals.decide(ticket, click.actor, "approve", place=click.place)
+
+        await self._clicked(body, approve)
+        await ack()
+
+    async def on_reject(self, body: dict[str, Any], ack: AsyncAck, client: AsyncWebClient) -> None:
+        """Ask why, in a dialog, when this person may reject."""
+
+        async def ask(click: Click) -> None:
+            ticket = read_ticket(click.actions[0].value)
+            view = await self._approvals.check(ticket, click.actor, "reject", place=click.place)
+            origin = DialogOrigin(
+                ticket=write_ticket(ticket),
+                channel=click.container.channel_id,
+                message=click.container.message_ts,
+            )
+            required = Policy.model_validate(view.request.policy).reject_reason == "required"
+            dialog = cards.reject_dialog(view.request, origin, reason_required=required)
+            await client.views_open(trigger_id=click.trigger_id, view=dialog)
+
+        await self._clicked(body, ask)
+        await ack()
+
+    async def on_unknown_action(self, body: dict[str, Any], ack: AsyncAck) -> None:
+        """Refuse a button that we never drew."""
+
+        async def refuse(click: Click) -> None:
+            raise Refused("UNKNOWN_ACTION", "This button is not one of ours. Nothing was recorded.")
+
+        await self._clicked(body, refuse)
+        await ack()
+
+    async def on_reject_dialog(self, body: dict[str, Any], ack: AsyncAck) -> None:
+        """Take a rejection with its reason: commit, then ack; an error shows at its field."""
+        submission = Submission.model_validate(body)
+        reason = submission.text(cards.REASON_BLOCK, cards.REASON_INPUT).strip()
+        place = Place("slack", submission.api_app_id, submission.workspace)
+        ticket = None
+        try:
+            origin = DialogOrigin.model_validate_json(submission.view.private_metadata)
+            place = Place(
+                "slack", submission.api_app_id, submission.workspace, origin.channel, origin.message
+            )
+            ticket = read_ticket(origin.ticket)
+            await self._approvals.decide(
+                ticket, submission.actor, "reject", place=place, reason=reason or None
+            )
+        except ValidationError:
+            await self._approvals.refuse(_UNREADABLE, submission.actor, place)
+            await ack(response_action="update", view=cards.notice_dialog(_UNREADABLE.sentence))
+        except Refused as refusal:
+            if ticket is None:
+                await self._approvals.refuse(refusal, submission.actor, place)
+            if refusal.code == "REASON_REQUIRED":
+                await ack(response_action="errors", errors={cards.REASON_BLOCK: refusal.sentence})
+            else:
+                notice = cards.notice_dialog(cards.refusal_sentence(refusal))
+                await ack(response_action="update", view=notice)
+        else:
+            await ack()
+
+    async def on_command(self, body: dict[str, Any], ack: AsyncAck) -> None:
+        """Answer ``/signoff ...`` privately; what the command changed is committed before the answer."""
+        typed = Typed.model_validate(body)
+        if typed.api_app_id != self._identity.app or typed.team_id != self._identity.workspace:
+            await ack(text=":no_entry: This command came from another app or workspace. Nothing was done.")
+            return
+        reviewer = await self._directory.reviewer(typed.actor, ())
+        await ack(**await self._commands.answer(typed.text, reviewer))
+
+    async def on_user_change(self, event: dict[str, Any]) -> None:
+        """Forget what was known of a user whose account changed."""
+        user = event.get("user")
+        if isinstance(user, dict):
+            self._directory.forget_user(str(user.get("id", "")))
+
+    async def on_group_change(self, event: dict[str, Any]) -> None:
+        """Forget the members of a group that changed."""
+        subteam = event.get("subteam_id") or (event.get("subteam") or {}).get("id", "")
+        self._directory.forget_group(str(subteam))
+
+    async def on_error(self, error: Exception, context: AsyncBoltContext) -> None:
+        """Log what went wrong, without the payload: it holds a response_url and what people typed."""
+        _log.error("listener.failed", error=type(error).__name__, exc_info=error)
+
+    async def _clicked(self, body: dict[str, Any], work: Callable[[Click], Awaitable[None]]) -> None:
+        """Do the work of one click; whatever refuses it is written down and said to the person."""
+        url = body.get("response_url")
+        try:
+            click = Click.model_validate(body)
+        except ValidationError:
+            await self._approvals.refuse(_UNREADABLE, _claimed_actor(body), Place("slack"))
+            self._whisper(url, _UNREADABLE)
+            return
+        try:
+            await work(click)
+        except Refused as refusal:
+            if refusal.code in {"GARBLED_TICKET", "UNKNOWN_ACTION", "BUSY"}:
+                await self._approvals.refuse(refusal, click.actor, click.place)
+            self._whisper(url, refusal)
+        except SlackApiError as error:
+            code = str(error.response.get("error", ""))
+            _log.warning("dialog.failed", error=code)
+            self._whisper(url, Refused("BUSY", "Slack did not open the dialog. Click again."))
+        except StoreError:
+            _log.exception("click.failed")
+            self._whisper(
+                url, Refused("BUSY", "The database did not answer. Nothing was recorded; click again.")
+            )
+
+    def _whisper(self, url: Any, refusal: Refused) -> None:
+        if isinstance(url, str) and url:
+            self._whispers.say(url, cards.refusal_sentence(refusal))
+
+
+def _claimed_actor(body: dict[str, Any]) -> Actor | None:
+    user = body.get("user")
+    id_ = user.get("id") if isinstance(user, dict) else None
+    return Actor(id_[:64]) if isinstance(id_, str) else None  # type: ignore[arg-type]  # as claimed, unchecked

@@ -1,0 +1,217 @@
+"""What the CLI prints, as pure functions: tables for people, plain structures for --json."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any, get_args
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from graph_runtime import (
+    SECOND,
+    ApprovalRequest,
+    Event,
+    Refused,
+    Run,
+    RunView,
+    StateSnapshot,
+)
+from graph_runtime.types import RunStatus
+
+from .check import Finding
+from .text import plain, worded
+
+_STYLE = {
+    "queued": "blue",
+    "running": "blue",
+    "interrupted": "yellow",
+    "open": "yellow",
+    "completed": "green",
+    "approved": "green",
+    "rejected": "red",
+    "timed_out": "red",
+    "failed": "red",
+    "needs_attention": "red",
+}
+
+
+def known_status(status: str) -> str:
+    """Return the status. Raises :class:`Refused` that lists the statuses there are."""
+    if status and status not in get_args(RunStatus):
+        raise Refused("NOT_ALLOWED", f"no status {status!r}; there are {', '.join(get_args(RunStatus))}")
+    return status
+
+
+def moment(at: int | None) -> str:
+    """Return a moment in UTC, as every operator's log has it."""
+    return "" if at is None else datetime.fromtimestamp(at / SECOND, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def runs(found: Sequence[Run]) -> RenderableType:
+    """Return the runs as a table."""
+    if not found:
+        return "There are no such runs."
+    table = _table("RUN", "GRAPH", "STATUS", "STEP", "ASKED BY", "STARTED (UTC)")
+    for run in found:
+        table.add_row(
+            run.id, run.graph, _status(run.status), str(run.step), run.requester or "", moment(run.created_at)
+        )
+    return table
+
+
+def view(seen: RunView, requests: Sequence[ApprovalRequest]) -> Iterator[RenderableType]:
+    """Yield where a run stands, what it asks, and its state."""
+    run, state = seen.run, seen.state
+    facts = Table.grid(padding=(0, 2))
+    rows: dict[str, str | Text] = {
+        "run": run.id,
+        "thread": run.thread_id,
+        "graph": f"{run.graph} (version {run.version})",
+        "status": _status(run.status),
+        "asked by": run.requester or "a program",
+        "started": moment(run.created_at),
+        "checkpoint": state.checkpoint_id,
+        "step": f"{state.step} ({run.steps_taken} of at most {run.max_steps} taken)",
+        "next": ", ".join(state.next) or "nothing",
+    }
+    if run.error:
+        rows["error"] = plain(f"{run.error['type']}: {run.error['message']}", 1_000)
+    for name, value in rows.items():
+        facts.add_row(Text(name, style="bold"), value if isinstance(value, Text) else Text(value))
+    yield facts
+    if seen.questions:
+        table = _table("INTERRUPT", "NODE", "STEP", "STATUS", "ASKED (UTC)", "ANSWERED BY")
+        for q in seen.questions:
+            asked = (moment(q.asked_at), q.answered_by or "")
+            table.add_row(q.interrupt.id, q.node, str(q.step), _status(q.status), *asked)
+        yield table
+    if requests:
+        table = _table("REQUEST", "TITLE", "POLICY", "STATUS", "BOUND TO", "DEADLINE (UTC)")
+        for r in requests:
+            bound = r.digest.removeprefix("sha256:")[:12]
+            table.add_row(
+                r.id, plain(r.title, 80), r.policy_name, _status(r.status), bound, moment(r.deadline_at)
+            )
+        yield table
+    table = _table("STATE", "VALUE")
+    for name, value in state.values.items():
+        table.add_row(plain(name, 60), plain(worded(value), 500))
+    yield table
+
+
+def history(steps: Sequence[StateSnapshot], events: Sequence[Event]) -> Iterator[RenderableType]:
+    """Yield the steps and the journal of a run."""
+    table = _table("STEP", "SOURCE", "NEXT", "ROUTE", "CHECKPOINT", "AT (UTC)")
+    for step in steps:
+        routes = "; ".join(f"{r.source} → {', '.join(r.targets)} ({r.by or r.way})" for r in step.routes)
+        names = ", ".join(step.next) or "END"
+        at = moment(step.created_at)
+        table.add_row(str(step.step), step.source, names, routes, step.checkpoint_id, at)
+    yield table
+    table = _table("AT (UTC)", "EVENT", "BY", "DETAILS")
+    for event in events:
+        details = ", ".join(f"{k}={_short(v)}" for k, v in event.data.items() if v not in (None, "", []))
+        table.add_row(moment(event.at), event.kind, event.actor or "", plain(details, 300))
+    yield table
+
+
+def checks(found: Sequence[Finding]) -> RenderableType:
+    """Return what ``signoff check`` found."""
+    table = Table.grid(padding=(0, 2))
+    for one in found:
+        mark = Text("ok", style="green") if one.good else Text("WRONG", style="bold red")
+        table.add_row(mark, Text(one.what, style="bold"), Text(one.said))
+    return table
+
+
+def run_json(run: Run) -> dict[str, Any]:
+    """Return a run for --json."""
+    return {
+        "run_id": run.id,
+        "thread_id": run.thread_id,
+        "graph": run.graph,
+        "version": run.version,
+        "status": run.status,
+        "step": run.step,
+        "requester": run.requester,
+        "error": run.error,
+        "created_at": run.created_at,
+        "updated_at": run.updated_at,
+    }
+
+
+def view_json(seen: RunView, requests: Sequence[ApprovalRequest]) -> dict[str, Any]:
+    """Return everything to inspect before resuming, for --json."""
+    return {
+        **run_json(seen.run),
+        "checkpoint_id": seen.state.checkpoint_id,
+        "next": list(seen.state.next),
+        "values": {name: worded(value) for name, value in seen.state.values.items()},
+        "interrupts": [
+            {
+                "interrupt_id": q.interrupt.id,
+                "node": q.node,
+                "step": q.step,
+                "status": q.status,
+                "digest": q.interrupt.digest,
+                "asked_at": q.asked_at,
+                "answered_by": q.answered_by,
+            }
+            for q in seen.questions
+        ],
+        "requests": [
+            {
+                "request_id": r.id,
+                "interrupt_id": r.interrupt_id,
+                "title": r.title,
+                "policy": r.policy_name,
+                "status": r.status,
+                "revision": r.revision,
+                "digest": r.digest,
+                "requester": r.requester,
+                "deadline_at": r.deadline_at,
+            }
+            for r in requests
+        ],
+    }
+
+
+def history_json(steps: Sequence[StateSnapshot], events: Sequence[Event]) -> dict[str, Any]:
+    """Return steps and journal for --json."""
+    return {
+        "steps": [
+            {
+                "step": s.step,
+                "source": s.source,
+                "next": list(s.next),
+                "checkpoint_id": s.checkpoint_id,
+                "parent_id": s.parent_id,
+                "routes": [[r.source, r.way, list(r.targets), r.by] for r in s.routes],
+                "created_at": s.created_at,
+            }
+            for s in steps
+        ],
+        "events": [
+            {"at": e.at, "kind": e.kind, "actor": e.actor, "request_id": e.request_id, **e.data}
+            for e in events
+        ],
+    }
+
+
+def _table(*heads: str) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
+    for head in heads:
+        # An id that is cut cannot be copied.
+        table.add_column(head, no_wrap=head in {"RUN", "REQUEST", "INTERRUPT"}, overflow="fold")
+    return table
+
+
+def _status(status: str) -> Text:
+    return Text(status, style=_STYLE.get(status, ""))
+
+
+def _short(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)

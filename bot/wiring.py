@@ -1,0 +1,91 @@
+"""Builds the parts of a process from the settings: store, runtime, Slack's client, and who we are there."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from aiohttp import ClientSession, ClientTimeout
+from slack_sdk.errors import SlackApiError
+from slack_sdk.web.async_client import AsyncWebClient
+
+from graph_runtime import SECOND, Approvals, Outbox, Requests, Runtime, Store, open_store, system_clock
+
+from .config import ConfigError, Settings
+from .directory import SlackDirectory
+from .identity import Identity
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """The running parts of one process."""
+
+    settings: Settings
+    store: Store
+    runtime: Runtime
+    approvals: Approvals
+    outbox: Outbox
+    client: AsyncWebClient
+    identity: Identity
+    directory: SlackDirectory
+    session: ClientSession
+
+
+def open_runtime(settings: Settings, store: Store) -> Runtime:
+    """Return a runtime over the store with the settings' graphs and policies."""
+    companions = [Requests(settings.policies)]
+    return Runtime(store, settings.load_graphs(), companions=companions, lease=settings.lease * SECOND)
+
+
+def slack_client(settings: Settings, session: ClientSession) -> AsyncWebClient:
+    """Return a client that never repeats a call by itself: a repeated post would be a second card."""
+    return AsyncWebClient(
+        token=settings.bot_token.get_secret_value(),
+        base_url=settings.slack.api_url,
+        session=session,
+        retry_handlers=[],
+    )
+
+
+async def learn_identity(client: AsyncWebClient) -> Identity:
+    """Return who we are in Slack. Raises :class:`ConfigError` when the token is refused."""
+    try:
+        who = await client.auth_test()
+        bot = await client.bots_info(bot=str(who["bot_id"]))
+    except SlackApiError as error:
+        raise ConfigError(
+            f"nothing was started; Slack refused the bot token: {error.response['error']}"
+        ) from None
+    return Identity(
+        app=str(bot["bot"]["app_id"]),
+        workspace=str(who["team_id"]),
+        bot_id=str(who["bot_id"]),
+        bot_user=str(who["user_id"]),
+    )
+
+
+@contextlib.asynccontextmanager
+async def open_house(settings: Settings) -> AsyncIterator[House]:
+    """Open the store, Slack's client and what stands on them; close them in the opposite order."""
+    settings.need_slack()
+    async with contextlib.AsyncExitStack() as stack:
+        store = await stack.enter_async_context(open_store(settings.database))
+        runtime = open_runtime(settings, store)
+        # A call that hangs must be over before the lease of what it delivers.
+        timeout = ClientTimeout(total=min(10.0, settings.lease * 0.4))
+        session = await stack.enter_async_context(ClientSession(timeout=timeout))
+        client = slack_client(settings, session)
+        identity = await learn_identity(client)
+        directory = SlackDirectory(client, workspace=identity.workspace, clock=system_clock)
+        yield House(
+            settings=settings,
+            store=store,
+            runtime=runtime,
+            approvals=Approvals(runtime, directory),
+            outbox=Outbox(runtime, lease=settings.lease * SECOND),
+            client=client,
+            identity=identity,
+            directory=directory,
+            session=session,
+        )
