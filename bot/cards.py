@@ -78,7 +78,7 @@ def card(view: RequestView, entry: OutboxEntry, deployment: str) -> Message:
     if facts:
         blocks.append(_lines(facts))
     if request.status == "open":
-        blocks += [_context(_who_may(request)), _buttons(view, deployment)]
+        blocks += [_context(_who_may(request)), _buttons(view, deployment), _context([_trace(request)])]
         said = "Approve or Reject"
     else:
         said = _verdict(view)
@@ -88,7 +88,8 @@ def card(view: RequestView, entry: OutboxEntry, deployment: str) -> Message:
         rejection = next((v.reason for v in view.votes if v.verdict == "reject" and v.reason), None)
         if rejection:
             blocks.append(_lines([("Reason", plain(rejection, _REASON))]))
-        blocks.append(_context([_asked_by(request), _run_state(view)]))
+        state = _RUN_STATE[view.run.status]
+        blocks.append(_context([_asked_by(request), state, _trace(request)]))
     told = ", ".join(f"{name}: {value}" for name, value in facts)
     fallback = escaped(f"{title}. {told}", _FALLBACK - 300) + f" | {said}"
     return Message(fallback, tuple(blocks), _metadata(entry, request))
@@ -225,27 +226,23 @@ def _facts(request: ApprovalRequest) -> list[tuple[str, str]]:
 
 def _who_may(request: ApprovalRequest) -> list[str]:
     policy = Policy.model_validate(request.policy)
-    may = [*map(group, policy.groups), *map(person, policy.people)]
-    words = [_asked_by(request), "Needs one of " + ", ".join(may)]
+    may = ", ".join([*map(group, policy.groups), *map(person, policy.people)])
     barred = [p for p in (request.requester, *request.also) if p]
     if barred and policy.self_approval == "forbid":
-        words.append("not " + ", ".join(map(person, dict.fromkeys(barred))))
+        may += ", not " + ", ".join(map(person, dict.fromkeys(barred)))
+    words = [_asked_by(request), f"needs one of {may}"]
     if request.deadline_at is not None:
         words.append("expires " + date(request.deadline_at))
-    return [*words, _trace(request)]
+    return words
 
 
 def _asked_by(request: ApprovalRequest) -> str:
     return f"Asked by {person(request.requester)}" if request.requester else "Asked by a program"
 
 
-def _run_state(view: RequestView) -> str:
-    return f"{_RUN_STATE[view.run.status]} · {_trace(view.request)}"
-
-
 def _trace(request: ApprovalRequest) -> str:
     """Name the run, and the first digits of the digest that the decision is bound to."""
-    return f"{request.run_id} · {request.digest.removeprefix('sha256:')[:8]}"
+    return f"{request.run_id} · bound to {request.digest.removeprefix('sha256:')[:8]}"
 
 
 def _buttons(view: RequestView, deployment: str) -> Block:

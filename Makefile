@@ -1,0 +1,54 @@
+# Bare `make` lists the chores. Everything a chore needs is set up by it.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo setup test check format coverage bench clean
+
+help: ## list the chores
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/run ## approve a deploy in a local Slack in the browser (ARGS=--once plays it by itself)
+	@$(BIN)/signoff demo $(ARGS)
+
+setup: $(VENV)/dev ## make the virtual environment with everything for working on signoff
+
+test: $(VENV)/dev ## run all tests (at most 5 minutes)
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+
+check: $(VENV)/dev ## ruff and mypy --strict
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/dev ## put the code into the house's form
+	$(BIN)/ruff check --fix --quiet . || true
+	$(BIN)/ruff format .
+
+coverage: $(VENV)/dev ## run all tests and hold the coverage gates
+	$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report= $(ARGS)
+	$(BIN)/coverage report --fail-under=95
+	$(BIN)/coverage report --fail-under=100 --include='graph_runtime/plan.py,graph_runtime/approvals.py,graph_runtime/runtime.py'
+
+bench: $(VENV)/dev ## measure one approval cycle and one click
+	$(BIN)/python benchmarks/cycle.py $(ARGS)
+
+clean: ## remove the virtual environment and caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* .signoff
+
+# The stamps are newer than pyproject.toml when the environment holds what it asks for.
+$(VENV)/made:
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"Python 3.11 or newer is needed; {sys.executable} is {v.major}.{v.minor}. Try: make PYTHON=python3.12")'
+	@$(PYTHON) -m venv $(VENV) || { echo "python3 has no working venv module (on Debian: apt install python3-venv)"; rm -rf $(VENV); exit 1; }
+	@touch $@
+
+$(VENV)/run: $(VENV)/made pyproject.toml
+	@test -e $(VENV)/dev -a $(VENV)/dev -nt pyproject.toml || { echo "Setting up (once, about 20 s) ..."; $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .; }
+	@touch $@
+
+$(VENV)/dev: $(VENV)/made pyproject.toml
+	@echo "Setting up for tests (once, about a minute) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
