@@ -99,13 +99,14 @@ def trail(view: RequestView, entry: OutboxEntry) -> Message:
     """Return one line for the card's thread: who decided, or how the run went on. Tells the requester."""
     request, payload = view.request, entry.payload
     by, status = payload.get("by"), payload["status"]
-    mention = f" {person(request.requester)}" if request.requester else ""
+    # Names the requester, who is told by it.
+    mention = f" for {person(request.requester)}" if request.requester else ""
     if payload["what"] == "run":
-        text = _RUN_LINE[status] + (f" by {person(by)}" if by else "") + f".{mention}"
+        text = _RUN_LINE[status] + (f" by {person(by)}" if by else "") + f"{mention}."
         if status in {"failed", "needs_attention"}:
             text += f" Operators: `signoff show {view.run.id}`"
         return Message(text, (_mrkdwn(text),), _metadata(entry, request))
-    text = _REQUEST_LINE[status] + (f" by {person(by)}" if by else "") + f".{mention}"
+    text = _REQUEST_LINE[status] + (f" by {person(by)}" if by else "") + f"{mention}."
     blocks: list[Block] = [_mrkdwn(text)]
     vote = next((v for v in view.votes if v.reviewer == by), None)
     if vote is not None and vote.reason:
@@ -184,7 +185,7 @@ _MARK = {
 _REQUEST_LINE = {
     "approved": ":white_check_mark: Approved",
     "rejected": ":no_entry: Rejected",
-    "timed_out": ":hourglass: The deadline passed and nobody decided; this counts as a no",
+    "timed_out": ":hourglass: The deadline passed and nobody decided, which counts as a no",
 }
 _RUN_LINE = {
     "completed": ":checkered_flag: The run completed",

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from . import records
 from .clock import SECOND, Bell, Clock, NewId
+from .companions import Companion, EndFacts, PauseFacts
 from .errors import (
     Conflict,
     GraphChanged,
@@ -23,7 +24,7 @@ from .errors import (
     UnknownGraph,
     UnknownRun,
 )
-from .executor import Paused, TaskScope, first_leaf, run_tasks
+from .executor import NodeFailed, Paused, TaskScope, first_leaf, run_tasks
 from .plan import After, Plan, Result, after_step
 from .storage import Ask, Batch, Do, Params, QueryName, Row, Store
 from .types import (
@@ -44,43 +45,6 @@ from .types import (
 
 #: How often one task may ask something else than before in place of its question.
 MAX_CHANGES = 3
-
-
-@dataclass(frozen=True, slots=True)
-class PauseFacts:
-    """What a companion is told when a run pauses."""
-
-    run: Run
-    plan: Plan
-    #: Questions asked for the first time, each with its task.
-    opened: tuple[tuple[Interrupt, Task], ...]
-    #: Questions that are no longer asked.
-    superseded: tuple[InterruptId, ...]
-    now: int
-    new_id: NewId
-
-
-@dataclass(frozen=True, slots=True)
-class EndFacts:
-    """What a companion is told when a run ends, or stops and waits for an operator."""
-
-    run: Run
-    status: RunStatus
-    actor: str | None
-    now: int
-    new_id: NewId
-
-
-class Companion(Protocol):
-    """Joins its own statements to the batch of a pause or an end. Pure: it reads and awaits nothing."""
-
-    def on_pause(self, facts: PauseFacts) -> Sequence[Do]:
-        """Return what must be written with this pause, or nothing of it is written."""
-        ...
-
-    def on_end(self, facts: EndFacts) -> Sequence[Do]:
-        """Return what must be written with this end."""
-        ...
 
 
 @dataclass(slots=True)
@@ -234,12 +198,14 @@ class Advance:
             at = await self._load(run)
             while await self._step(at):
                 pass
-        except StoreError:
-            # The database failed, not the node: the lease lapses and the run is taken up again from where
-            # it was last committed.
+        except (StoreError, UnknownGraph):
+            # The database failed, not the node, or another process knows the graph: the lease lapses and the
+            # run is taken up again from where it was last committed.
             raise
         except (NodeMisused, GraphChanged) as error:
             await self._end(run, "needs_attention", error)
+        except NodeFailed as failed:
+            await self._end(run, "failed", failed.error)
         except Exception as error:  # noqa: BLE001 - a node may raise anything; the run keeps it
             await self._end(run, "failed", error)
 
@@ -269,7 +235,9 @@ class Advance:
         scopes = [TaskScope(at.plan, task, at.asked_by(task), self._config(at, task)) for task in due]
 
         async def save(result: Result) -> None:
-            await self._save(at, result)
+            # The only task that is left needs no write of its own: its checkpoint follows at once.
+            if len(at.checkpoint.due) - len(at.saved) > 1 or len(due) > 1:
+                await self._save(at, result)
 
         outcomes = await run_tasks(at.plan, at.checkpoint.values, scopes, settled=save)
         ran = {task.id for task in due}
@@ -331,11 +299,7 @@ class Advance:
                 *(do for id_ in stale for do in self._superseding(run, id_, now)),
                 *(self._put_interrupt(at, i, task, now) for i, task in opened),
                 *(do for companion in self._companions for do in companion.on_pause(facts)),
-                *(
-                    Do("deliver_interrupt", {"interrupt_id": q.interrupt.id, "now": now})
-                    for q in at.questions
-                    if q.task_id in ran and q.status == "answered" and q.delivered_at is None
-                ),
+                *self._delivering(at, ran | at.saved.keys(), now),
                 Do("rest_run", {"run_id": run.id, "now": now}),
                 records.put_event(
                     self.new_id("evt"),
@@ -351,6 +315,11 @@ class Advance:
         await self._commit_leased(batch)
         self.outbox_bell.ring()
         self.runs_bell.ring()
+
+    def _delivering(self, at: Position, tasks: Collection[TaskId], now: int) -> Iterable[Do]:
+        for q in at.questions:
+            if q.task_id in tasks and q.status == "answered" and q.delivered_at is None:
+                yield Do("deliver_interrupt", {"interrupt_id": q.interrupt.id, "now": now})
 
     def _superseding(self, run: Run, interrupt_id: InterruptId, now: int) -> tuple[Do, ...]:
         return (
@@ -407,11 +376,17 @@ class Advance:
             "now": now,
         }
         ended = not after.due
+        # A finished task asks nothing any more: nobody may answer what no node waits for.
+        stale = tuple(q.interrupt.id for q in at.questions if q.status == "open")
+        facts = PauseFacts(run, at.plan, (), stale, now, self.new_id)
         batch = Batch(
             "finish" if ended else "step",
             (
                 Do("step_run", moved, guard="lease"),
                 *writes,
+                *(do for id_ in stale for do in self._superseding(run, id_, now)),
+                *(do for companion in self._companions if stale for do in companion.on_pause(facts)),
+                *self._delivering(at, [result.task.id for result in results], now),
                 *self._routed(run, after, step, now),
                 *(self._closing(run, "completed", None, now) if ended else ()),
             ),
@@ -438,9 +413,9 @@ class Advance:
                 targets=list(route.targets),
             )
 
-    async def _end(self, run: Run, status: RunStatus, error: Exception) -> None:
+    async def _end(self, run: Run, status: RunStatus, error: BaseException) -> None:
         """Record why the run cannot go on. Its checkpoint stays where it was."""
-        said = {"type": type(error).__name__, "message": str(error)[:2_000]}
+        said = {"type": type(error).__name__, "message": _message(error)}
         batch = Batch("end", tuple(self._closing(run, status, said, self.clock())))
         await self._commit_leased(batch)
         self.outbox_bell.ring()
@@ -509,6 +484,15 @@ class Advance:
             for name, value in changed.items()
         ]
         return checkpoint, (records.put_checkpoint(plan.codec, checkpoint, prints, written), *puts), written
+
+
+def _message(error: BaseException) -> str:
+    """Return what the error says, storable: authors' errors may refuse to speak or hold half a surrogate."""
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001 - whatever it raises, the run has failed with the error, not with this
+        return "(the error could not be put into words)"
+    return text[:2_000].encode("utf-8", "replace").decode("utf-8")
 
 
 def asks_of(run_id: str) -> tuple[Ask, ...]:

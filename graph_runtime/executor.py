@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import copy
 import hashlib
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -20,6 +21,7 @@ from .errors import (
     GraphInterrupt,
     InvalidUpdateError,
     NodeEnded,
+    NodeMisused,
     OutsideNode,
     PauseSwallowed,
 )
@@ -27,6 +29,14 @@ from .plan import Branch, Chosen, Plan, Result, Target, check_targets, fresh_val
 from .types import START, Interrupt, InterruptId, Question, Send, Task, TaskId
 
 _current: contextvars.ContextVar[TaskScope] = contextvars.ContextVar("signoff_task")
+
+
+class NodeFailed(Exception):
+    """A node, or a branch that leaves it, raised ``error``; whatever it was, the database is well."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(error)
+        self.error = error
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +96,11 @@ class TaskScope:
             # A question that takes the place of a superseded one must not have its id again.
             changes = sum(q.status not in {"open", "answered"} for q in self.questions)
             asked = Interrupt(
-                value, interrupt_id(self.task.id, identity, occurrence, changes), digest, key, occurrence
+                value,
+                interrupt_id(self.task.id, f"{identity} {digest}", occurrence, changes),
+                digest,
+                key,
+                occurrence,
             )
         self.asked.append(asked)
         raise GraphInterrupt((asked,))
@@ -145,13 +159,14 @@ async def run_tasks(
     """Run the tasks side by side on ``values``; return what each came to, in the order given.
 
     ``settled`` is awaited for each finished task while others still run, so that its result can be saved. A
-    pause leaves the others running; a failure cancels them and is raised, alone.
+    pause leaves the others running; a failure cancels them and is raised, alone: what a node raised as
+    :class:`NodeFailed`, a broken rule or database as itself.
     """
     scopes = tuple(scopes)
 
     async def one(scope: TaskScope) -> Result | Paused:
         outcome = await run_task(plan, values, scope)
-        if isinstance(outcome, Result) and len(scopes) > 1:
+        if isinstance(outcome, Result):
             await settled(outcome)
         return outcome
 
@@ -170,15 +185,27 @@ async def run_task(plan: Plan, values: Mapping[str, Any], scope: TaskScope) -> R
     token = _current.set(scope)
     try:
         try:
-            result = await _body(plan, values, scope)
+            # A copy of its own: what a node changes in place is no write, and no sibling sees it.
+            result = await _body(plan, copy.deepcopy(dict(values)), scope)
         except GraphInterrupt:
             return _paused(scope)
+        except NodeMisused:
+            raise
+        except asyncio.CancelledError as error:
+            # Only the driver's own cancel may leave the run to somebody else: a node that lets the cancel of
+            # something it awaited escape would do so again, there too.
+            running = asyncio.current_task()
+            if running is not None and running.cancelling():
+                raise
+            raise NodeFailed(error) from error
         except BaseExceptionGroup as group:
             # A group whose leaves are all pauses is the pause; a real failure among them wins.
             _, rest = group.split(GraphInterrupt)
             if rest is not None:
-                raise first_leaf(rest) from group
+                raise _failure(first_leaf(rest)) from group
             return _paused(scope)
+        except Exception as error:
+            raise NodeFailed(error) from error
     finally:
         scope.ended = True
         _current.reset(token)
@@ -195,8 +222,21 @@ async def run_task(plan: Plan, values: Mapping[str, Any], scope: TaskScope) -> R
     return result
 
 
+def _failure(error: BaseException) -> BaseException:
+    ordinary = isinstance(error, Exception) and not isinstance(error, NodeMisused)
+    return NodeFailed(error) if ordinary else error
+
+
 def _paused(scope: TaskScope) -> Paused:
+    if not scope.asked:
+        raise PauseSwallowed(
+            f"node {scope.task.node!r} was left by a pause without a question; only interrupt() may raise it"
+        )
     ids = {asked.id for asked in scope.asked}
+    known = {q.interrupt.id for q in scope.questions}
+    if ids <= known:
+        # Nothing else was asked instead: what this execution did not reach, a later one will.
+        return Paused(scope.task, tuple(scope.asked))
     stale = tuple(
         q.interrupt.id
         for q in scope.questions

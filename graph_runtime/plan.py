@@ -238,7 +238,8 @@ def after_step(
     for join in plan.joins:
         if set(arrived.get(join.key, ())) == set(join.sources):
             del arrived[join.key]
-            triggered.add(join.target)
+            if join.target != END:
+                triggered.add(join.target)
             routes.append(Route(", ".join(join.sources), "join", (join.target,)))
 
     waiting = set(held) | {name for name in triggered if plan.nodes[name].deferred}

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from . import records
-from .advance import EndFacts, PauseFacts
 from .clock import SECOND
+from .companions import EndFacts, PauseFacts
 from .errors import PolicyError, ValueRefused
 from .executor import interrupt
 from .policy import Policy

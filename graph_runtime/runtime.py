@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from . import records
-from .advance import Advance, Companion, asks_of, read_versions
+from .advance import Advance, asks_of, read_versions
 from .clock import SECOND, Clock, NewId, TimeOrderedIds, system_clock
+from .companions import Companion
 from .errors import (
     AlreadyAnswered,
     Conflict,
@@ -113,8 +114,8 @@ class Runtime:
         has seen, nothing is started and the first run is returned.
 
         Raises :class:`UnknownGraph`, :class:`EmptyInputError`, :class:`InvalidUpdateError` or
-        :class:`ValueRefused` for a bad input, and :class:`ThreadBusy` while the thread's run is alive: a
-        paused thread takes answers, not input.
+        :class:`ValueRefused` for a bad input, ``ValueError`` for ``max_steps`` below one, and
+        :class:`ThreadBusy` while the thread's run is alive: a paused thread takes answers, not input.
         """
         plan = self.graphs.get(graph)
         if plan is None:
@@ -122,6 +123,8 @@ class Runtime:
             raise UnknownGraph(f"no run was started: there is no graph {graph!r}; registered are {known}")
         if thread_id is not None and (not isinstance(thread_id, str) or not thread_id.strip()):
             raise UnknownThread(f"no run was started: {thread_id!r} is no thread id")
+        if max_steps is not None and max_steps < 1:
+            raise ValueError(f"no run was started: max_steps is {max_steps}, and one step is the least")
         updates = start_updates(plan, given)
         thread = ThreadId(thread_id or self.new_id("thr"))
         while True:
@@ -154,18 +157,18 @@ class Runtime:
         when the run is finished, cancelled or not paused.
         """
         while True:
-            view, refusal = await self._answerable(thread_id, run_id, interrupt_id)
+            run, refusal = await self._answerable(thread_id, run_id, interrupt_id)
             if refusal is not None:
                 await self._refuse(refusal, thread_id, run_id, interrupt_id, actor)
                 raise refusal
-            assert view is not None
-            text = self._advance.plan_of(view.run).codec.encode(answer)
+            assert run is not None
+            text = self._advance.plan_of(run).codec.encode(answer)
             now = self.clock()
             batch = Batch(
                 "answer",
                 (
-                    self.wake(view.run),
-                    self.answer(view.run, InterruptId(interrupt_id), text, actor, now),
+                    self.wake(run),
+                    self.answer(run, InterruptId(interrupt_id), text, actor, now),
                     records.put_event(
                         self.new_id("evt"),
                         "run.answered",
@@ -247,7 +250,10 @@ class Runtime:
         run = records.read_run(runs[0])
         at = self._advance.position(run, head[0], values, writes, questions)
         checkpoint = at.checkpoint
-        values_now = merged_values(at.plan, checkpoint.values, at.saved.values())
+        try:
+            values_now = merged_values(at.plan, checkpoint.values, at.saved.values())
+        except Exception:  # noqa: BLE001 - these writes cannot be merged; the run says so when its step ends
+            values_now = dict(checkpoint.values)
         left = tuple(task for task in checkpoint.due if task.id not in at.saved)
         shown = dataclasses.replace(checkpoint, values=values_now)
         asked = [q.interrupt for q in at.questions if q.status == "open"]
@@ -385,7 +391,7 @@ class Runtime:
             head=head_id,
             step=at_step,
             steps_taken=0,
-            max_steps=max_steps or self._max_steps,
+            max_steps=self._max_steps if max_steps is None else max_steps,
             requester=None if requester is None else PersonId(requester),
             error=None,
             lease_owner=None,
@@ -429,25 +435,25 @@ class Runtime:
 
     async def _answerable(
         self, thread_id: str, run_id: str, interrupt_id: str
-    ) -> tuple[RunView | None, ResumeRefused | None]:
+    ) -> tuple[Run | None, ResumeRefused | None]:
         threads, runs, questions, requests = await self.store.read(
             Ask("get_thread", {"thread_id": thread_id}),
             Ask("get_run", {"run_id": run_id}),
             Ask("find_questions", {"run_id": run_id}),
             Ask("find_requests", {"run_id": run_id, "status": "open", "limit": 1_000}),
         )
-        _, refusal = _check_run(thread_id, run_id, threads, runs)
+        run, refusal = _check_run(thread_id, run_id, threads, runs)
         if refusal is None:
             by_id = {row["interrupt_id"]: row["status"] for row in questions}
             refusal = _check_question(run_id, interrupt_id, by_id)
+        if refusal is None and run is not None and run.status == "needs_attention":
+            refusal = NotPaused(f"nothing was resumed: an operator must look at run {run_id!r} first")
         if refusal is None and any(row["interrupt_id"] == interrupt_id for row in requests):
             refusal = DecisionNeeded(
                 f"nothing was resumed: question {interrupt_id!r} has an approval request, whose policy says "
                 "who may answer; decide it there"
             )
-        if refusal is not None:
-            return None, refusal
-        return await self.look(run_id), None
+        return run, refusal
 
     async def _refuse(
         self, refusal: ResumeRefused, thread_id: str, run_id: str, interrupt_id: str, actor: str | None

@@ -23,7 +23,7 @@ import pydantic
 import rfc8785
 
 from .errors import ValueRefused
-from .types import Action, Decision
+from .types import Action, Decision, Overwrite
 
 #: One stored value, in characters of JSON. A larger one belongs in a file or a bucket, with its address here.
 MAX_VALUE = 16 * 1024 * 1024
@@ -61,7 +61,7 @@ class Codec:
 
     def __init__(self, classes: Iterable[type] = ()) -> None:
         self._classes: dict[str, type] = {}
-        for cls in (Decision, Action, *classes):
+        for cls in (Decision, Action, Overwrite, *classes):
             known = self._classes.setdefault(cls.__qualname__, cls)
             if known is not cls:
                 raise ValueRefused(
@@ -79,7 +79,7 @@ class Codec:
             text.encode("utf-8")
         except RecursionError:
             raise ValueRefused("a value was not stored: it is nested too deeply, or holds itself") from None
-        except UnicodeEncodeError:
+        except (UnicodeEncodeError, rfc8785.CanonicalizationError):
             raise ValueRefused("a value was not stored: a text in it has half a surrogate pair") from None
         if len(text) > MAX_VALUE:
             raise ValueRefused(
@@ -95,12 +95,12 @@ class Codec:
     def digest(self, value: Any) -> str:
         """Return ``sha256:`` and 64 hex digits over RFC 8785 canonical JSON of the typed encoding."""
         try:
-            canonical = rfc8785.dumps(self._tagged(value, ""))
+            canonical = rfc8785.dumps(_ordered(self._tagged(value, "")))
         except RecursionError:
             raise ValueRefused(
                 "no digest was made: the value is nested too deeply, or holds itself"
             ) from None
-        except UnicodeEncodeError:
+        except (UnicodeEncodeError, rfc8785.CanonicalizationError):
             raise ValueRefused("no digest was made: a text in it has half a surrogate pair") from None
         return "sha256:" + hashlib.sha256(canonical).hexdigest()
 
@@ -178,6 +178,18 @@ class Codec:
         if issubclass(cls, enum.Enum):
             return cls[body]
         return cls(**{key: self._untagged(item) for key, item in body.items()})
+
+
+def _ordered(tagged: Any) -> Any:
+    """Return the tagged value with the pairs of tagged dicts sorted: equal dicts have one digest."""
+    if type(tagged) is list:
+        return [_ordered(item) for item in tagged]
+    if type(tagged) is not dict:
+        return tagged
+    ordered = {key: _ordered(item) for key, item in tagged.items()}
+    if ordered.get(_TAG) == "dict":
+        ordered["v"] = sorted(ordered["v"], key=rfc8785.dumps)
+    return ordered
 
 
 def _fields(value: Any) -> Mapping[str, Any]:

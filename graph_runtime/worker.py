@@ -59,6 +59,8 @@ class Worker:
                 task.cancel()
 
     async def _take_one(self, house: asyncio.TaskGroup, running: set[asyncio.Task[None]]) -> bool:
+        if self._lanes.locked():
+            return False  # whoever leaves a lane rings; to wait here would not hear the stop
         await self._lanes.acquire()
         run: Run | None = None
         try:
@@ -84,6 +86,7 @@ class Worker:
             _log.warning("run.interrupted", run_id=run.id, error=type(error).__name__)
         finally:
             self._lanes.release()
+            self._runtime.runs_bell.ring()
 
     async def _keep_time(self, stop: asyncio.Event) -> None:
         bell = Bell()

@@ -35,7 +35,7 @@ class Doors:
     ) -> None:
         """Raises NotOnScreenError unless the person can see the channel, the message and the element."""
         self.must_see(user, channel)
-        _, element = find(self._blocks(user, channel, ts), action_id, block_id)
+        _, element = find(self._blocks(user, channel, ts, block_id), action_id, block_id)
         if not visible_to(element, user):
             raise NotOnScreenError(f"{action_id!r} is not shown to {self._workspace.user(user).first_name}")
 
@@ -52,7 +52,7 @@ class Doors:
         """The block_actions payload of a click in a message, private messages included."""
         space = self._workspace
         message, whisper = space.message(channel, ts), space.ephemeral(user, ts)
-        blocks = self._blocks(user, channel, ts)
+        blocks = self._blocks(user, channel, ts, block_id)
         block, element = find(blocks, action_id, block_id)
         action = action_of(block, element, space.next_ts(), value)
         if element.get("type") in HOLDS:
@@ -81,10 +81,13 @@ class Doors:
             payload["message"] = message_json(space, message)
         return copy.deepcopy(payload)
 
-    def _blocks(self, user: str, channel: str, ts: str) -> list[Json]:
+    def _blocks(self, user: str, channel: str, ts: str, block_id: str | None) -> list[Json]:
         message = self._workspace.message(channel, ts)
         if message is not None:
-            return message.blocks
+            # A person whose client has not yet heard of an edit clicks what they see: an earlier version.
+            versions = [message.blocks, *self._workspace.earlier_blocks(channel, ts)]
+            shown = (v for v in versions if any(block.get("block_id") == block_id for block in v))
+            return next(shown, message.blocks)
         whisper = self._workspace.ephemeral(user, ts)
         if whisper is None:
             raise NotOnScreenError(f"no message {ts!r} in {channel} for {user}")

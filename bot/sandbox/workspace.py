@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import deque
 from dataclasses import replace
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,10 @@ DEFAULT_SCOPES = frozenset(
         "users:read.email",
     }
 )
+
+
+# How many earlier versions of a message a slow client may still show.
+KEPT_VERSIONS = 5
 
 
 def order(ts: str) -> Decimal:
@@ -80,6 +85,7 @@ class Workspace:
         self.handles = Handles(clock=clock, new_id=new_id)
         self.modals = Modals(new_id=new_id, changes=changes)
         self._messages: dict[str, dict[str, Message]] = {}
+        self._earlier: dict[tuple[str, str], deque[list[Json]]] = {}
         self._typed: dict[tuple[str, str, str], dict[str, dict[str, Json]]] = {}
         self._read: dict[tuple[str, str], str] = {}
         self._last_micros = 0
@@ -215,9 +221,17 @@ class Workspace:
 
     def put(self, message: Message) -> Message:
         """Afterwards the message with this channel and `ts` is `message`."""
+        before = self._messages.get(message.channel, {}).get(message.ts)
+        if before is not None and before.blocks != message.blocks:
+            kept = self._earlier.setdefault((message.channel, message.ts), deque(maxlen=KEPT_VERSIONS))
+            kept.appendleft(before.blocks)
         self._messages.setdefault(message.channel, {})[message.ts] = message
         self.changes.touch()
         return message
+
+    def earlier_blocks(self, channel: str, ts: str) -> list[list[Json]]:
+        """What the message showed before its edits, newest first: a slow client may still show it."""
+        return list(self._earlier.get((channel, ts), ()))
 
     def delete_message(self, channel: str, ts: str) -> None:
         """Afterwards the message is gone for everybody; raises NotOnScreenError when it was not there."""

@@ -29,8 +29,9 @@ SELECT * FROM runs WHERE run_id = :run_id;
 -- name: get_run_by_key
 SELECT * FROM runs WHERE graph = :graph AND idempotency_key = :idempotency_key;
 
+-- Steps count on from run to run; clocks of several processes, or one that was set back, do not.
 -- name: get_last_run
-SELECT * FROM runs WHERE thread_id = :thread_id ORDER BY created_at DESC, run_id DESC LIMIT 1;
+SELECT * FROM runs WHERE thread_id = :thread_id ORDER BY step DESC, run_id DESC LIMIT 1;
 
 -- name: find_runs
 SELECT * FROM runs
@@ -71,7 +72,8 @@ WHERE run_id = :run_id AND epoch = :epoch AND lease_owner = :owner AND status = 
 -- name: rest_run
 UPDATE runs SET lease_owner = NULL, lease_until = NULL, updated_at = :now,
   status = CASE WHEN EXISTS (
-    SELECT 1 FROM interrupts WHERE run_id = :run_id AND status = 'answered' AND delivered_at IS NULL
+    SELECT 1 FROM interrupts i
+    WHERE i.run_id = :run_id AND i.checkpoint_id = runs.head AND i.status = 'answered' AND i.delivered_at IS NULL
   ) THEN 'queued' ELSE 'interrupted' END
 WHERE run_id = :run_id;
 

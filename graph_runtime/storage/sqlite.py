@@ -17,7 +17,7 @@ from typing import Any, Self
 
 import aiosqlite
 
-from graph_runtime.errors import Conflict, SchemaMismatch, StoreError, StoreUnavailable
+from graph_runtime.errors import Conflict, SchemaMismatch, StoreError, StoreUnavailable, ValueRefused
 from graph_runtime.faults import Faults
 
 from . import Ask, Batch, Row
@@ -30,6 +30,14 @@ OLDEST = (3, 38, 0)
 #: Before it, two connections that reset the WAL at once could lose a checkpoint (sqlite.org, release 3.51.3).
 WAL_RESET_FIXED = (3, 51, 3)
 _RUN = "--run"
+_UNBINDABLE = (
+    sqlite3.InterfaceError,
+    sqlite3.ProgrammingError,
+    sqlite3.DataError,
+    OverflowError,
+    UnicodeEncodeError,
+)
+_UNIQUE = frozenset({sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY})
 
 Outcome = Sequence[Sequence[Row]] | BaseException
 Work = Callable[["_Connection"], list[Any]]
@@ -261,7 +269,9 @@ def _write_together(connection: _Connection, batches: Sequence[Batch]) -> list[O
         connection.execute("SAVEPOINT batch")
         try:
             outcomes.append(_write(connection, batch))
-        except (StoreError, sqlite3.ProgrammingError) as error:
+        except sqlite3.OperationalError:
+            raise  # the disk or the file, not this batch: nothing of the group can be trusted to be there
+        except Exception as error:  # noqa: BLE001 - a batch that cannot be bound must not take its neighbours along
             connection.execute("ROLLBACK TO batch")
             outcomes.append(error)
         connection.execute("RELEASE batch")
@@ -275,9 +285,14 @@ def _write(connection: _Connection, batch: Batch) -> Sequence[Sequence[Row]]:
         try:
             rows, count = connection.rows(do.query, do.params)
         except sqlite3.IntegrityError as error:
-            if do.guard is None:
+            # Another writer can only win a uniqueness; any other broken constraint would be broken again.
+            if do.guard is None or error.sqlite_errorcode not in _UNIQUE:
                 raise StoreError(f"batch {batch.name!r} was not committed: {error}") from error
             raise Conflict(do.guard, batch.name) from error
+        except _UNBINDABLE as error:
+            raise ValueRefused(
+                f"batch {batch.name!r} was not committed: a parameter of {do.query!r} cannot be stored: {error}"
+            ) from error
         if do.guard is not None and count == 0:
             raise Conflict(do.guard, batch.name)
         returned.append(rows)

@@ -5,7 +5,7 @@ const NAMES = {
   muscle: "💪", point_right: "👉", point_up: "☝️", raised_hand: "✋", hand: "✋", eyes: "👀", handshake: "🤝", writing_hand: "✍️",
   smile: "😄", grin: "😁", joy: "😂", sweat_smile: "😅", slightly_smiling_face: "🙂", thinking_face: "🤔", sob: "😭", cry: "😢", wink: "😉",
   heart: "❤️", tada: "🎉", sparkles: "✨", fire: "🔥", rocket: "🚀", "100": "💯", star: "⭐", zap: "⚡", boom: "💥",
-  white_check_mark: "✅", heavy_check_mark: "✔️", ballot_box_with_check: "☑️", x: "❌", negative_squared_cross_mark: "❎",
+  white_check_mark: "✅", heavy_check_mark: "✔️", ballot_box_with_check: "☑️", x: "❌", negative_squared_cross_mark: "❎", heavy_multiplication_x: "✖️",
   no_entry: "⛔", no_entry_sign: "🚫", octagonal_sign: "🛑", warning: "⚠️", rotating_light: "🚨", exclamation: "❗", question: "❓",
   grey_question: "❔", information_source: "ℹ️", bangbang: "‼️", red_circle: "🔴", large_green_circle: "🟢", green_circle: "🟢",
   large_yellow_circle: "🟡", yellow_circle: "🟡", large_orange_circle: "🟠", large_blue_circle: "🔵", white_circle: "⚪", black_circle: "⚫",

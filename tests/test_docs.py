@@ -1,0 +1,112 @@
+"""The docs are run and compared with the code."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bot.cli import app
+from bot.config import Settings
+from graph_runtime import errors, types
+from graph_runtime.policy import Policy
+
+DOCS = Path(__file__).parent.parent / "docs"
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+
+
+async def test_the_worked_example_runs_as_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    source = "\n".join(blocks(DOCS / "worked-example.md", "python"))
+    code = compile(source, "worked-example.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    namespace: dict[str, Any] = {"__name__": "worked_example"}
+    running = eval(code, namespace)  # noqa: S307 - our own page
+    await running
+    assert namespace["run"].status == "completed"
+
+
+def test_every_noun_has_its_line_in_the_glossary() -> None:
+    glossary = (DOCS / "glossary.md").read_text()
+    nouns = [
+        name
+        for name, thing in vars(types).items()
+        if inspect.isclass(thing) and thing.__module__ == types.__name__
+    ]
+    missing = [noun for noun in nouns if f"**{noun}**" not in glossary]
+    assert nouns
+    assert not missing
+
+
+def flat(model: Any, prefix: str = "") -> list[str]:
+    names = []
+    for name, field in model.model_fields.items():
+        inner = field.annotation
+        if inspect.isclass(inner) and hasattr(inner, "model_fields"):
+            names += flat(inner, f"{prefix}{name}.")
+        elif field.validation_alias is not None:
+            names.append(field.validation_alias.choices[0])
+        else:
+            names.append(prefix + name)
+    return names
+
+
+def test_every_setting_is_documented_and_no_other() -> None:
+    page = (DOCS / "settings.md").read_text()
+    listed = set(re.findall(r"^\| `([^`]+)` \|", page.split("## A policy")[0], re.MULTILINE))
+    assert listed == set(flat(Settings))
+
+
+def test_every_key_of_a_policy_is_documented_and_no_other() -> None:
+    page = (DOCS / "settings.md").read_text()
+    listed = set(re.findall(r"^\| `([^`]+)` \|", page.split("## A policy")[1], re.MULTILINE))
+    assert listed == set(Policy.model_fields)
+
+
+def test_the_settings_in_the_docs_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    (text,) = blocks(DOCS / "settings.md", "toml")
+    settings = Settings(**tomllib.loads(text))
+    assert settings.policies["prod-deploy"].deadline == 4 * 3600
+    assert [graph.name for graph in settings.load_graphs()] == ["deploy"]
+
+
+def test_every_command_is_documented() -> None:
+    page = (DOCS / "howto" / "operate.md").read_text()
+    names = [command.callback.__name__ for command in app.registered_commands if command.callback]
+    assert names
+    assert [name for name in names if f"`signoff {name}" not in page] == []
+
+
+def test_the_error_tree_at_the_top_of_the_file_is_the_tree_of_the_classes() -> None:
+    classes = {
+        name: cls
+        for name, cls in vars(errors).items()
+        if inspect.isclass(cls) and issubclass(cls, BaseException) and cls.__module__ == errors.__name__
+    }
+    drawn: dict[str, str | None] = {}
+    above: list[str] = []
+    for line in (errors.__doc__ or "").splitlines():
+        found = re.match(r"^    ([│├└─ ]*)(\w+)(?: \(\w+\))?(?: {2,}|$)", line)
+        if found and found[2] in classes:
+            depth = len(found[1]) // 4
+            drawn[found[2]] = above[depth - 1] if depth else None
+            above[depth:] = [found[2]]
+    for name, parent in drawn.items():
+        if parent is not None:
+            assert issubclass(classes[name], classes[parent]), f"{name} is drawn under {parent}"
+    assert set(drawn) == set(classes)
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.rglob("*.md")), ids=lambda page: page.name)
+def test_links_between_pages_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
+        assert (page.parent / target).exists(), f"{page.name} links to {target}"
