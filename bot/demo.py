@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import tempfile
 import webbrowser
 from collections.abc import AsyncIterator
@@ -165,7 +166,9 @@ async def _wait_for_status(demo: Demo, run: Run, status: str) -> Run:
 
 async def _private_sentence(slack: Sandbox, user: str) -> str:
     await slack.wait_for(lambda: slack.ephemerals(user))
-    return slack.ephemerals(user)[-1].text
+    text = slack.ephemerals(user)[-1].text
+    named = re.sub(r"<@(\w+)>", lambda found: "@" + slack.workspace.user(found[1]).first_name, text)
+    return re.sub(r"<!date\^[^|]*\|([^>]*)>", r"(\1)", named)
 
 
 def _headline(message: Message) -> str:
