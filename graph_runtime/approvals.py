@@ -131,8 +131,8 @@ def may_decide(
             return Refused("DEACTIVATED_USER", "This account is deactivated.")
         case "unknown":
             return _unknown("who you are")
-        case "member":
-            pass
+    if verdict not in _OUTCOME:
+        return Refused("UNKNOWN_ACTION", "There is no such answer to this request. Nothing was recorded.")
     party = reviewer.id == request.requester or reviewer.id in request.also
     if verdict == "reject" and party:
         return _check_reason(policy, verdict, reason)
@@ -249,7 +249,8 @@ class Approvals:
         self, ticket: Ticket, actor: Actor, verdict: Verdict, place: Place, reason: str | None
     ) -> RequestView:
         reviewer: Reviewer | None = None
-        while True:
+        won = False
+        while not won:
             view = await self._checked(ticket, actor, place)
             request = view.request
             # Asked once per click: the answer is at most as old as this click.
@@ -286,10 +287,10 @@ class Approvals:
                 message=place.message,
             )
             writes = (*self._close(view, decision, reviewer.id), Do("put_decision", vote), event)
-            if await self._won(Batch("decide", writes)):
-                closed = await self.view(request.id)
-                assert closed is not None
-                return closed
+            won = await self._won(Batch("decide", writes))
+        closed = await self.view(ticket.request_id)
+        assert closed is not None
+        return closed
 
     async def _checked(self, ticket: Ticket, actor: Actor, place: Place) -> RequestView:
         at: Params = {
@@ -324,7 +325,8 @@ class Approvals:
         return await self._directory.reviewer(actor, _policy(view.request).groups)
 
     async def _expire(self, request_id: str) -> None:
-        while True:
+        won = False
+        while not won:
             view = await self.view(request_id)
             if view is None or view.request.status != "open":
                 await self._store.commit(Batch("drop due", (Do("drop_due", {"request_id": request_id}),)))
@@ -343,8 +345,7 @@ class Approvals:
                 run_id=request.run_id,
                 request_id=request.id,
             )
-            if await self._won(Batch("expire", (*self._close(view, decision, None), event))):
-                return
+            won = await self._won(Batch("expire", (*self._close(view, decision, None), event)))
 
     def _close(self, view: RequestView, decision: Decision, by: PersonId | None) -> tuple[Do, ...]:
         """Return what every closing writes: run, request, answer, card and thread, in that order of locks."""

@@ -12,7 +12,7 @@ import contextvars
 import copy
 import hashlib
 import inspect
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,7 +25,7 @@ from .errors import (
     OutsideNode,
     PauseSwallowed,
 )
-from .plan import Branch, Chosen, Plan, Result, Target, check_targets, fresh_values, read_return, targets_of
+from .plan import Branch, Chosen, Plan, Result, Target, check_targets, fresh_values, read_return
 from .types import START, Interrupt, InterruptId, Question, Send, Task, TaskId
 
 _current: contextvars.ContextVar[TaskScope] = contextvars.ContextVar("signoff_task")
@@ -270,12 +270,16 @@ async def _choose(plan: Plan, source: str, branch: Branch, state: Any, scope: Ta
         said = await said
     targets: list[Target] = []
     for one in said if isinstance(said, list | tuple) else [said]:
-        if one is None:
+        target = one
+        if branch.ends is not None and not isinstance(one, Send):
+            target = branch.ends.get(one) if isinstance(one, Hashable) else None
+        if not isinstance(target, str | Send):
+            declared = "" if branch.ends is None else f"; it declares {', '.join(map(repr, branch.ends))}"
             raise InvalidUpdateError(
-                f"nothing of this step was stored: branch {branch.name!r} after {source!r} named nothing"
+                f"nothing of this step was stored: branch {branch.name!r} after {source!r} returned {one!r}, "
+                f"which names no node{declared}"
             )
-        target = one if isinstance(one, Send) or branch.ends is None else branch.ends.get(one, one)
-        targets.extend(targets_of(target))
+        targets.append(target)
     check_targets(plan, source, targets)
     return Chosen(branch.name, tuple(targets))
 
@@ -289,20 +293,13 @@ async def _call(run: Callable[..., Any], seen: Any, scope: TaskScope) -> Any:
     return await returned if inspect.isawaitable(returned) else returned
 
 
-_signatures: dict[Any, frozenset[str]] = {}
-
-
 def _wanted(function: Callable[..., Any], scope: TaskScope) -> dict[str, Any]:
     """Return the arguments that the function asks for by name."""
-    names = _signatures.get(function)
-    if names is None:
-        try:
-            parameters = list(inspect.signature(function).parameters.values())[1:]
-        except (TypeError, ValueError):
-            parameters = []
-        names = frozenset(p.name for p in parameters if p.name == "config")
-        _signatures[function] = names
-    return dict.fromkeys(names, scope.config)
+    try:
+        parameters = list(inspect.signature(function).parameters)[1:]
+    except (TypeError, ValueError):
+        return {}  # a function of C, which takes the state and nothing else
+    return {"config": scope.config} if "config" in parameters else {}
 
 
 def first_leaf(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -109,7 +109,9 @@ class Outbox:
     def _held(self, entry: OutboxEntry, now: int) -> dict[str, str | int | None]:
         return {
             "entry_id": entry.id,
+            # Attempts count anew after each delivery: only with the lease's end do they name one claim.
             "owner": self._runtime.owner,
+            "lease": entry.lease_until,
             "attempts": entry.attempts,
             "now": now,
         }

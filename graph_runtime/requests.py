@@ -188,7 +188,7 @@ def _read_question(value: Any, run_requester: str | None) -> dict[str, Any]:
         }
     title, facts = "A run asks for a decision", {}
     if isinstance(value, str):
-        title = value
+        title = value if value.strip() else title
     elif isinstance(value, Mapping):
         facts = {str(name): item for name, item in value.items()}
         for name in ("title", "question", "message"):

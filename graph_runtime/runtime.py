@@ -440,7 +440,7 @@ class Runtime:
             Ask("get_thread", {"thread_id": thread_id}),
             Ask("get_run", {"run_id": run_id}),
             Ask("find_questions", {"run_id": run_id}),
-            Ask("find_requests", {"run_id": run_id, "status": "open", "limit": 1_000}),
+            Ask("find_requests", {"run_id": run_id, "status": "open", "limit": 1 << 31}),
         )
         run, refusal = _check_run(thread_id, run_id, threads, runs)
         if refusal is None:

@@ -51,6 +51,9 @@ _from_text: dict[str, Callable[[Any], Any]] = {
     "bytes": lambda v: base64.b64decode(v, validate=True),
 }
 
+#: No class of a state may have one of these names.
+_TAGS = frozenset({"tuple", "set", "frozenset", "dict", *_from_text})
+
 
 class Codec:
     """Writes and reads state values; knows, besides the built-in types, the classes it was given.
@@ -62,6 +65,10 @@ class Codec:
     def __init__(self, classes: Iterable[type] = ()) -> None:
         self._classes: dict[str, type] = {}
         for cls in (Decision, Action, Overwrite, *classes):
+            if cls.__qualname__ in _TAGS:
+                raise ValueRefused(
+                    f"a class of a state is called {cls.__qualname__!r}, which is taken: rename it"
+                )
             known = self._classes.setdefault(cls.__qualname__, cls)
             if known is not cls:
                 raise ValueRefused(
@@ -89,8 +96,18 @@ class Codec:
         return text
 
     def decode(self, text: str) -> Any:
-        """Return the value that ``encode`` was given. Raises :class:`ValueRefused` for an unknown tag."""
-        return self._untagged(json.loads(text))
+        """Return the value that ``encode`` was given.
+
+        Raises :class:`ValueRefused` for an unknown tag or class, or a text that ``encode`` did not make.
+        """
+        try:
+            return self._untagged(json.loads(text))
+        except ValueRefused:
+            raise
+        except Exception as error:
+            raise ValueRefused(
+                f"a stored value was not read: it is damaged, or its class has changed: {error}"
+            ) from error
 
     def digest(self, value: Any) -> str:
         """Return ``sha256:`` and 64 hex digits over RFC 8785 canonical JSON of the typed encoding."""
@@ -127,7 +144,7 @@ class Codec:
             return {_TAG: cls.__name__, "v": sorted(items, key=rfc8785.dumps)}
         simple = _to_text.get(cls)
         if simple is not None:
-            return {_TAG: simple[0], "v": simple[1](value)}
+            return self._checked({_TAG: simple[0], "v": simple[1](value)}, value, path)
         return self._tagged_object(value, path)
 
     def _tagged_dict(self, value: dict[Any, Any], path: str) -> Any:
@@ -150,8 +167,22 @@ class Codec:
                 "read back the same; use plain JSON types, or name the class in the graph's state annotations"
             )
         if isinstance(value, enum.Enum):
-            return {_TAG: name, "v": value.name}
-        return {_TAG: name, "v": {key: self._tagged(v, f"{path}.{key}") for key, v in _fields(value).items()}}
+            return self._checked({_TAG: name, "v": value.name}, value, path)
+        body = {key: self._tagged(v, f"{path}.{key}") for key, v in _fields(value).items()}
+        return self._checked({_TAG: name, "v": body}, value, path)
+
+    def _checked(self, tagged: Any, value: Any, path: str) -> Any:
+        """Return ``tagged`` when it is read back equal: not NaN, a sum of flags or a renamed field."""
+        try:
+            equal = self._untagged(tagged) == value
+        except Exception:  # noqa: BLE001 - whatever the class raises, the value could not be read back
+            equal = False
+        if not equal:
+            raise ValueRefused(
+                f"a value was not stored: {path or 'it'} is a {type(value).__qualname__} that would not be "
+                "read back equal; use plain JSON types for it"
+            )
+        return tagged
 
     def _untagged(self, value: Any) -> Any:
         if type(value) is list:

@@ -111,16 +111,8 @@ INSERT INTO channel_values (checkpoint_id, channel, value) VALUES (:checkpoint_i
 INSERT INTO writes (checkpoint_id, task_id, value, created_at)
 VALUES (:checkpoint_id, :task_id, :value, :now);
 
--- name: get_checkpoint
-SELECT * FROM checkpoints WHERE checkpoint_id = :checkpoint_id;
-
 -- name: get_head
 SELECT c.* FROM checkpoints c JOIN runs r ON r.head = c.checkpoint_id WHERE r.run_id = :run_id;
-
--- name: get_values
-SELECT v.checkpoint_id, v.channel, v.value
-FROM checkpoints c, json_each(c.versions) j, channel_values v
-WHERE c.checkpoint_id = :checkpoint_id AND v.checkpoint_id = j.value AND v.channel = j.key;
 
 -- name: get_head_values
 SELECT v.checkpoint_id, v.channel, v.value
@@ -271,27 +263,27 @@ RETURNING *;
 -- name: complete_entry
 UPDATE outbox SET status = CASE WHEN wanted = :drawn THEN 'delivered' ELSE 'pending' END,
   attempts = 0, overtaken = 0, error = NULL, lease_owner = NULL, lease_until = NULL, updated_at = :now
-WHERE entry_id = :entry_id AND lease_owner = :owner AND attempts = :attempts;
+WHERE entry_id = :entry_id AND lease_owner = :owner AND lease_until = :lease AND attempts = :attempts;
 
 -- A courier that was overtaken may still have a call under way, which would land after ours.
 -- name: complete_entry_again
 UPDATE outbox SET status = 'pending', wanted = wanted + 1, available_at = :again_at,
   attempts = 0, overtaken = 0, error = NULL, lease_owner = NULL, lease_until = NULL, updated_at = :now
-WHERE entry_id = :entry_id AND lease_owner = :owner AND attempts = :attempts;
+WHERE entry_id = :entry_id AND lease_owner = :owner AND lease_until = :lease AND attempts = :attempts;
 
 -- name: retry_entry
 UPDATE outbox SET available_at = :available_at, error = :error, lease_owner = NULL, lease_until = NULL,
   updated_at = :now
-WHERE entry_id = :entry_id AND lease_owner = :owner AND attempts = :attempts;
+WHERE entry_id = :entry_id AND lease_owner = :owner AND lease_until = :lease AND attempts = :attempts;
 
 -- name: defer_entry
 UPDATE outbox SET available_at = :available_at, attempts = attempts - 1, lease_owner = NULL,
   lease_until = NULL, updated_at = :now
-WHERE entry_id = :entry_id AND lease_owner = :owner AND attempts = :attempts;
+WHERE entry_id = :entry_id AND lease_owner = :owner AND lease_until = :lease AND attempts = :attempts;
 
 -- name: park_entry
 UPDATE outbox SET status = 'parked', error = :error, lease_owner = NULL, lease_until = NULL, updated_at = :now
-WHERE entry_id = :entry_id AND lease_owner = :owner AND attempts = :attempts;
+WHERE entry_id = :entry_id AND lease_owner = :owner AND lease_until = :lease AND attempts = :attempts;
 
 -- name: put_receipt
 INSERT INTO receipts (entry_id, request_id, kind, surface, app, workspace, channel, message, landed_at)
@@ -309,9 +301,6 @@ WHERE surface = :surface AND workspace = :workspace AND channel = :channel AND m
 SELECT status, count(*) AS count, min(available_at) AS oldest FROM outbox WHERE status <> 'delivered'
 GROUP BY status ORDER BY status;
 
--- name: get_next_entry_at
-SELECT min(available_at) AS at FROM outbox WHERE status = 'pending';
-
 
 -- Deadlines ----------------------------------------------------------------------------------------
 
@@ -324,9 +313,6 @@ SELECT d.kind, d.request_id, d.due_at
 FROM due d JOIN requests q ON q.request_id = d.request_id JOIN runs r ON r.run_id = q.run_id
 WHERE d.due_at <= :now AND r.status IN ('queued', 'running', 'interrupted')
 ORDER BY d.due_at LIMIT :limit;
-
--- name: get_next_due_at
-SELECT min(due_at) AS at FROM due;
 
 -- name: drop_due
 DELETE FROM due WHERE request_id = :request_id;

@@ -98,6 +98,9 @@ class SqliteStore:
             self._reader = self._writer
             if self._path != ":memory:":
                 self._reader = await self._connect(query_only=True)
+        except sqlite3.Error as error:
+            await self._writer.close()
+            raise StoreUnavailable(f"no database was opened at {self._path!r}: {error}") from error
         except BaseException:
             await self._writer.close()
             raise
@@ -129,6 +132,8 @@ class SqliteStore:
 
     async def read(self, *asks: Ask) -> Sequence[Sequence[Row]]:
         """See :meth:`Store.read`."""
+        if self._closing:
+            raise StoreUnavailable("nothing was read: the store is closed")
 
         def snapshot(connection: _Connection) -> list[list[Row]]:
             connection.execute("BEGIN")
@@ -139,7 +144,9 @@ class SqliteStore:
 
         try:
             return await self._hop(self._reader, snapshot)
-        except sqlite3.OperationalError as error:
+        except _UNBINDABLE as error:
+            raise ValueRefused(f"nothing was read: a parameter cannot be sent: {error}") from error
+        except sqlite3.Error as error:
             raise StoreUnavailable(f"nothing was read: {error}") from error
 
     async def check(self) -> Mapping[str, str]:
@@ -291,7 +298,7 @@ def _write(connection: _Connection, batch: Batch) -> Sequence[Sequence[Row]]:
             raise Conflict(do.guard, batch.name) from error
         except _UNBINDABLE as error:
             raise ValueRefused(
-                f"batch {batch.name!r} was not committed: a parameter of {do.query!r} cannot be stored: {error}"
+                f"batch {batch.name!r} was not committed: {do.query!r} cannot store a value: {error}"
             ) from error
         if do.guard is not None and count == 0:
             raise Conflict(do.guard, batch.name)

@@ -135,7 +135,7 @@ CREATE UNIQUE INDEX decisions_one_vote_each ON decisions (request_id, reviewer);
 
 CREATE TABLE outbox (
   entry_id TEXT PRIMARY KEY,
-  kind TEXT NOT NULL,
+  kind TEXT NOT NULL CHECK (kind IN ('card', 'trail')),
   request_id TEXT NOT NULL REFERENCES requests (request_id),
   status TEXT NOT NULL CHECK (status IN ('pending', 'delivered', 'parked')),
   wanted INTEGER NOT NULL,

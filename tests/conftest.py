@@ -1,0 +1,67 @@
+"""What every test may use: a clock that only tests move, a fresh store, and a factory of runtimes on it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+
+from graph_runtime import CompiledGraph, Runtime, Store, TimeOrderedIds, open_store
+
+#: 2026-01-05 09:00:00 UTC, a Monday morning.
+MONDAY = 1_767_603_600_000_000
+SECOND = 1_000_000
+
+
+class SettableClock:
+    """The time in microseconds; it stands still until a test moves it."""
+
+    def __init__(self, now: int = MONDAY) -> None:
+        self.now = now
+
+    def __call__(self) -> int:
+        return self.now
+
+    def pass_seconds(self, seconds: float) -> None:
+        """Move the time on, or back."""
+        self.now += round(seconds * SECOND)
+
+
+class MakeRuntime(Protocol):
+    """Makes a runtime on the test's store and clock; each call is another worker process, so to speak."""
+
+    def __call__(self, *graphs: CompiledGraph, companions: Sequence[Any] = ..., **more: Any) -> Runtime: ...
+
+
+@pytest.fixture
+def clock() -> SettableClock:
+    return SettableClock()
+
+
+@pytest.fixture(params=["sqlite"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The address of an empty database, once for each backend."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/signoff.db"
+    raise LookupError(f"there is no backend {request.param!r}")
+
+
+@pytest.fixture
+async def store(database: str) -> AsyncIterator[Store]:
+    async with open_store(database) as store:
+        yield store
+
+
+@pytest.fixture
+def make_runtime(store: Store, clock: SettableClock) -> MakeRuntime:
+    made, ids = 0, TimeOrderedIds(clock)
+
+    def make(*graphs: CompiledGraph, companions: Iterable[Any] = (), **more: Any) -> Runtime:
+        nonlocal made
+        made += 1
+        said: dict[str, Any] = {"clock": clock, "new_id": ids, "owner": f"worker {made}"}
+        return Runtime(store, graphs, companions=tuple(companions), **(said | more))
+
+    return make
