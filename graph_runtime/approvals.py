@@ -7,11 +7,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from . import records
-from .errors import Conflict, Refused
+from .errors import Conflict, Refused, StoreError, StoreUnavailable
 from .policy import Policy
 from .runtime import Runtime
 from .storage import Ask, Batch, Do, Params, Row
@@ -184,11 +185,14 @@ class Approvals:
         Raises :class:`Refused` when the ticket is not that card's, the request is closed, the person may not,
         or the database stayed busy for :data:`DECIDE_SECONDS`; nothing but the refusal was recorded then.
         """
+        until = asyncio.get_running_loop().time() + DECIDE_SECONDS
         try:
-            async with asyncio.timeout(DECIDE_SECONDS):
-                return await self._decide(ticket, actor, verdict, place, reason)
+            return await self._decide(ticket, actor, verdict, place, reason, until)
         except TimeoutError:
-            raise Refused("BUSY", "This took too long and was not recorded. Click again.") from None
+            refusal = Refused("BUSY", "This took too long and was not recorded. Click again.")
+            with contextlib.suppress(StoreError):
+                await self.refuse(refusal, actor, place, ticket)
+            raise refusal from None
 
     async def check(self, ticket: Ticket, actor: Actor, verdict: Verdict, *, place: Place) -> RequestView:
         """Return the request when this person could give this verdict now, before a dialog asks them more.
@@ -222,7 +226,9 @@ class Approvals:
             channel=place.channel,
             message=place.message,
         )
-        await self._store.commit(Batch("refuse", (event,)))
+        # A refusal is worth a moment, not the person's three seconds.
+        moment = asyncio.get_running_loop().time() + 1.0
+        await self._store.commit(Batch("refuse", (event,), give_up_at=moment))
 
     async def view(self, request_id: str) -> RequestView | None:
         """Return the request with its run, votes and card from one snapshot, or None when there is none."""
@@ -246,15 +252,23 @@ class Approvals:
         return bool(rows)
 
     async def _decide(
-        self, ticket: Ticket, actor: Actor, verdict: Verdict, place: Place, reason: str | None
+        self,
+        ticket: Ticket,
+        actor: Actor,
+        verdict: Verdict,
+        place: Place,
+        reason: str | None,
+        until: float,
     ) -> RequestView:
         reviewer: Reviewer | None = None
         won = False
         while not won:
-            view = await self._checked(ticket, actor, place)
-            request = view.request
-            # Asked once per click: the answer is at most as old as this click.
-            reviewer = reviewer or await self._reviewer(view, actor)
+            # The commit is not under this timeout: once begun it ends, and only then is its outcome known.
+            async with asyncio.timeout_at(until):
+                view = await self._checked(ticket, actor, place)
+                request = view.request
+                # Asked once per click: the answer is at most as old as this click.
+                reviewer = reviewer or await self._reviewer(view, actor)
             refusal = may_decide(request, _policy(request), reviewer, verdict, reason)
             if refusal is not None:
                 await self.refuse(refusal, actor, place, ticket)
@@ -287,7 +301,7 @@ class Approvals:
                 message=place.message,
             )
             writes = (*self._close(view, decision, reviewer.id), Do("put_decision", vote), event)
-            won = await self._won(Batch("decide", writes))
+            won = await self._won(Batch("decide", writes, give_up_at=until))
         closed = await self.view(ticket.request_id)
         assert closed is not None
         return closed
@@ -384,6 +398,11 @@ class Approvals:
             await self._store.commit(batch)
         except Conflict:
             return False
+        except StoreUnavailable:
+            late = batch.give_up_at is not None and asyncio.get_running_loop().time() >= batch.give_up_at
+            if late:
+                raise TimeoutError from None
+            raise
         self._runtime.runs_bell.ring()
         self._runtime.outbox_bell.ring()
         return True

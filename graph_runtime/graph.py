@@ -61,7 +61,7 @@ class StateGraph:
         if name in self._state.channels:
             raise InvalidGraph(f"node {name!r} was not added: the state has a key of that name")
         sees = self._state if input_schema is None else read_schema(input_schema)
-        self._nodes[name] = Node(name, run, sees, defer, version)
+        self._nodes[name] = Node(name, run, sees, defer, input_schema is not None, version)
         return self
 
     def add_edge(self, start_key: str | Sequence[str], end_key: str) -> Self:

@@ -28,6 +28,8 @@ class Node:
     sees: Schema
     #: Waits until nothing else is due.
     deferred: bool = False
+    #: It names the keys that it is given, so that they are part of what it is.
+    own_input: bool = False
     #: Distinguishes two meanings of one name across deployments; part of the fingerprint.
     version: str = ""
 
@@ -73,14 +75,15 @@ class Plan:
     def fingerprint(self, node: str) -> str:
         """Return a digest of what makes ``node`` the same node for a paused run: never its source code.
 
-        Name, explicit version, the keys it is given, and its outgoing edges and branches.
+        Name, explicit version, its own input schema if it has one, and its outgoing edges and branches: a
+        new key of the state, or a new node further on, changes nothing.
         """
         spec = self.nodes[node]
         return self.codec.digest(
             [
                 node,
                 spec.version,
-                sorted(spec.sees.channels),
+                sorted(spec.sees.channels) if spec.own_input else None,
                 sorted(self.edges.get(node, ())),
                 sorted(join.key for join in self.joins if node in join.sources),
                 [[b.name, sorted((b.ends or {}).values())] for b in self.branches.get(node, ())],

@@ -178,13 +178,16 @@ def _excluded(requester: str | None, also: Iterable[str]) -> set[PersonId]:
 def _read_question(value: Any, run_requester: str | None) -> dict[str, Any]:
     """Return title, action, facts, policy, requester and also of what a node asked, whatever its shape."""
     if isinstance(value, Mapping) and value.get("type") == APPROVAL:
+        requester = value["requester"] or run_requester
+        # Whoever started the run is a party to it, whatever name it is asked under.
+        parties = [*value["also"], *([run_requester] if run_requester else [])]
         return {
             "title": str(value["title"])[:MAX_TITLE],
             "action": value["action"],
             "facts": value["facts"],
             "policy": value["policy"],
-            "requester": value["requester"] or run_requester,
-            "also": list(value["also"]),
+            "requester": requester,
+            "also": [party for party in dict.fromkeys(parties) if party != requester],
         }
     title, facts = "A run asks for a decision", {}
     if isinstance(value, str):

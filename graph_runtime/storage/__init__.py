@@ -38,6 +38,8 @@ class Batch:
 
     name: str
     writes: tuple[Do, ...]
+    #: ``time.monotonic()`` past which it is not written any more: its caller has said so to a person.
+    give_up_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

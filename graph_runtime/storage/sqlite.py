@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
+import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -25,6 +26,8 @@ from .sql import migrations, queries, statements
 
 #: How long a writer of another process is waited for.
 BUSY_MS = 5_000
+#: How often a waiting writer looks whether its batches are still wanted.
+_SLICE_MS = 100
 #: json_each and RETURNING.
 OLDEST = (3, 38, 0)
 #: Before it, two connections that reset the WAL at once could lose a checkpoint (sqlite.org, release 3.51.3).
@@ -95,6 +98,7 @@ class SqliteStore:
         self._writer = await self._connect(query_only=False)
         try:
             await self._hop(self._writer, self._prepare)
+            await self._writer.execute_fetchall(f"PRAGMA busy_timeout={_SLICE_MS}")
             self._reader = self._writer
             if self._path != ":memory:":
                 self._reader = await self._connect(query_only=True)
@@ -267,12 +271,14 @@ def _write_all(connection: _Connection, batches: Sequence[Batch]) -> list[Outcom
 
 def _write_together(connection: _Connection, batches: Sequence[Batch]) -> list[Outcome]:
     outcomes: list[Outcome] = []
-    try:
-        connection.execute("BEGIN IMMEDIATE")
-    except sqlite3.OperationalError as error:
+    held = _wait_for_lock(connection, batches)
+    if held is not None:
         # Another process held the file for BUSY_MS; to wait as long again for each batch would help nobody.
-        return [_unavailable(batch, error) for batch in batches]
+        return [_unavailable(batch, held) for batch in batches]
     for batch in batches:
+        if _given_up(batch):
+            outcomes.append(StoreUnavailable(f"batch {batch.name!r} was not written: it waited too long"))
+            continue
         connection.execute("SAVEPOINT batch")
         try:
             outcomes.append(_write(connection, batch))
@@ -284,6 +290,24 @@ def _write_together(connection: _Connection, batches: Sequence[Batch]) -> list[O
         connection.execute("RELEASE batch")
     connection.execute("COMMIT")
     return outcomes
+
+
+def _given_up(batch: Batch) -> bool:
+    return batch.give_up_at is not None and time.monotonic() >= batch.give_up_at
+
+
+def _wait_for_lock(connection: _Connection, batches: Sequence[Batch]) -> sqlite3.Error | None:
+    """Begin, waiting for other writers for BUSY_MS, or until nobody wants the batches any more."""
+    until = time.monotonic() + BUSY_MS / 1_000
+    while True:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+            if not busy or time.monotonic() >= until or all(map(_given_up, batches)):
+                return error
+        else:
+            return None
 
 
 def _write(connection: _Connection, batch: Batch) -> Sequence[Sequence[Row]]:

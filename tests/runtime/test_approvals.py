@@ -342,7 +342,6 @@ async def test_a_co_author_may_not_approve_although_the_policy_names_them(make_r
     await desk.decide("U_BOSS")
 
 
-@pytest.mark.xfail(reason="a node that names another requester lets the run's own requester approve")
 async def test_whoever_started_the_run_may_not_approve_under_another_requester_s_name(
     make_runtime: MakeRuntime,
 ) -> None:
@@ -677,7 +676,6 @@ async def test_a_decision_and_a_cancel_at_once_leave_nothing_half_done(
         assert await desk.runtime.claim() is None, number
 
 
-@pytest.mark.xfail(reason="a batch that waits for a lock lands after BUSY said it was not recorded")
 async def test_a_click_that_takes_too_long_is_not_recorded_when_it_is_told_so(
     desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -696,7 +694,6 @@ async def test_a_click_that_takes_too_long_is_not_recorded_when_it_is_told_so(
     assert closed.request.status == "withdrawn", "the person was told that nothing was recorded"
 
 
-@pytest.mark.xfail(reason="BUSY is the one refusal that leaves no line in the journal")
 async def test_a_directory_that_does_not_answer_is_a_refusal_in_the_journal(
     desk: Desk, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

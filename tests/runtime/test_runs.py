@@ -780,7 +780,6 @@ async def test_a_changed_node_is_not_given_the_answer(
     assert (await newer.cancel(run.thread_id, run.id)).status == "cancelled"
 
 
-@pytest.mark.xfail(reason="the fingerprint of a node without a schema of its own has every key of the state")
 async def test_a_state_key_added_while_a_run_waits_does_not_stop_it(make_runtime: MakeRuntime) -> None:
     class More(Log, total=False):
         added: int
