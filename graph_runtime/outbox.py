@@ -66,11 +66,11 @@ class Outbox:
                     },
                 )
             )
-        held = self._held(entry, now)
+        held: Params = {**self._held(entry, now), "drawn": entry.wanted}
         if entry.overtaken:
             done = Do("complete_entry_again", {**held, "again_at": now + REDRAW_AFTER}, guard="lease")
         else:
-            done = Do("complete_entry", {**held, "drawn": entry.wanted}, guard="lease")
+            done = Do("complete_entry", held, guard="lease")
         await self._store.commit(Batch("receipt", (*receipt, done)))
 
     async def retry(self, entry: OutboxEntry, error: str, *, wait: int | None = None) -> None:

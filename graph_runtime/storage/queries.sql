@@ -243,7 +243,8 @@ SELECT :entry_id, 'trail', request_id, 'pending', 1, 0, 0, :payload, :now, :now,
 FROM requests WHERE run_id = :run_id AND status <> 'open' AND status <> 'superseded'
 ORDER BY request_id DESC LIMIT 1;
 
--- Lines of one request are told in order: an entry waits for the earlier ones of its request.
+-- Lines of one request are told in order, the first one once the card is there; a card that only waits to be
+-- drawn anew holds nobody up.
 -- name: claim_entry
 UPDATE outbox SET attempts = attempts + 1,
   overtaken = CASE WHEN lease_owner IS NULL THEN overtaken ELSE 1 END,
@@ -255,6 +256,7 @@ WHERE entry_id = (
     AND NOT EXISTS (
       SELECT 1 FROM outbox e
       WHERE e.request_id = o.request_id AND e.status = 'pending' AND e.entry_id < o.entry_id
+        AND NOT (e.kind = 'card' AND EXISTS (SELECT 1 FROM receipts r WHERE r.entry_id = e.entry_id))
     )
   ORDER BY o.available_at, o.entry_id LIMIT 1 /* postgres: FOR UPDATE SKIP LOCKED */
 )
@@ -267,7 +269,8 @@ WHERE entry_id = :entry_id AND lease_owner = :owner AND lease_until = :lease AND
 
 -- A courier that was overtaken may still have a call under way, which would land after ours.
 -- name: complete_entry_again
-UPDATE outbox SET status = 'pending', wanted = wanted + 1, available_at = :again_at,
+UPDATE outbox SET status = 'pending', wanted = wanted + 1,
+  available_at = CASE WHEN wanted = :drawn THEN :again_at ELSE available_at END,
   attempts = 0, overtaken = 0, error = NULL, lease_owner = NULL, lease_until = NULL, updated_at = :now
 WHERE entry_id = :entry_id AND lease_owner = :owner AND lease_until = :lease AND attempts = :attempts;
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 import pytest
-from conftest import MakeRuntime, SettableClock
 from graphs import Log, answer_only, begin, events, one_after_another, side_by_side, values
+from kit import MakeRuntime, SettableClock
 from people import (
     API,
     CARD,

@@ -11,8 +11,8 @@ from typing import Annotated, Any, ClassVar, Literal, NotRequired, Required, Typ
 
 import pydantic
 import pytest
-from conftest import MakeRuntime
 from graphs import Log, begin, one_after_another, side_by_side, values
+from kit import MakeRuntime
 
 from graph_runtime import END, START, Command, EmptyInputError, InvalidGraph, Run, Send, StateGraph, interrupt
 

@@ -9,7 +9,6 @@ import threading
 from typing import Any
 
 import pytest
-from conftest import MakeRuntime
 from graphs import (
     Count,
     Log,
@@ -23,6 +22,7 @@ from graphs import (
     take_all,
     values,
 )
+from kit import MakeRuntime
 
 from graph_runtime import (
     END,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from conftest import MakeRuntime, SettableClock
 from graphs import begin, events
+from kit import MakeRuntime, SettableClock
 from people import CARD, CLI, approvals_of, boss, deploy, open_view, requests, ticket_of
 
 from graph_runtime import Approvals, Conflict, Outbox, OutboxEntry, Runtime, Store

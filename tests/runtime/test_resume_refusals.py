@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from conftest import MakeRuntime, SettableClock
 from graphs import (
     Count,
     Log,
@@ -19,6 +18,7 @@ from graphs import (
     side_by_side,
     values,
 )
+from kit import MakeRuntime, SettableClock
 
 from graph_runtime import (
     AlreadyAnswered,

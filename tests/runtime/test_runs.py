@@ -6,7 +6,6 @@ import asyncio
 from typing import Any
 
 import pytest
-from conftest import MakeRuntime, SettableClock
 from graphs import (
     Count,
     Log,
@@ -19,6 +18,7 @@ from graphs import (
     take_all,
     values,
 )
+from kit import MakeRuntime, SettableClock
 
 from graph_runtime import (
     END,

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-from conftest import MakeRuntime, SettableClock
 from graphs import answer_only, begin, one_after_another, review_then_publish
+from kit import MakeRuntime, SettableClock
 
 import graph_runtime
 from graph_runtime import (

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from conftest import MakeRuntime, SettableClock
 from graphs import Count, events, review_then_publish
+from kit import MakeRuntime, SettableClock
 
 from graph_runtime import START, RunFinished, Runtime, Store, StoreUnavailable, open_store
 

@@ -1,0 +1,32 @@
+"""What every test may use: a clock that only tests move, and the type of a factory of runtimes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from graph_runtime import CompiledGraph, Runtime
+
+#: 2026-01-05 09:00:00 UTC, a Monday morning.
+MONDAY = 1_767_603_600_000_000
+SECOND = 1_000_000
+
+
+class SettableClock:
+    """The time in microseconds; it stands still until a test moves it."""
+
+    def __init__(self, now: int = MONDAY) -> None:
+        self.now = now
+
+    def __call__(self) -> int:
+        return self.now
+
+    def pass_seconds(self, seconds: float) -> None:
+        """Move the time on, or back."""
+        self.now += round(seconds * SECOND)
+
+
+class MakeRuntime(Protocol):
+    """Makes a runtime on the test's store and clock; each call is another worker process, so to speak."""
+
+    def __call__(self, *graphs: CompiledGraph, companions: Sequence[Any] = ..., **more: Any) -> Runtime: ...
