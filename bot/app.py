@@ -13,17 +13,19 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import structlog
-from aiohttp import web
+from aiohttp import ClientError, web
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from slack_bolt.adapter.aiohttp import to_aiohttp_response, to_bolt_request
 from slack_bolt.adapter.socket_mode.aiohttp import AsyncSocketModeHandler
 from slack_bolt.async_app import AsyncApp
+from slack_bolt.logger.messages import warning_client_prioritized_and_token_skipped
 from slack_sdk.errors import SlackApiError
 from slack_sdk.signature import SignatureVerifier
 from slack_sdk.web.async_client import AsyncWebClient
 
 from graph_runtime import (
+    StoreError,
     Worker,
     system_clock,
 )
@@ -31,6 +33,7 @@ from graph_runtime import (
 from .commands import Commands
 from .config import ConfigError, Settings
 from .courier import Courier
+from .replies import error_code, seconds_to_wait
 from .slack import Whispers, Window
 from .wiring import House, open_house
 
@@ -86,12 +89,19 @@ async def serve(settings: Settings, stop: asyncio.Event, *, started: asyncio.Eve
 
 def bolt_app(settings: Settings, client: AsyncWebClient) -> AsyncApp:
     """Return the Bolt app: a listener's end is its answer, so its last statement is the ack."""
+    logger = logging.getLogger("signoff.bolt")
+    # Bolt finds SLACK_BOT_TOKEN in the environment and warns that the client's own is used: the same one.
+    logger.addFilter(_no_token_warning)
     return AsyncApp(
         client=client,
         signing_secret=settings.signing_secret.get_secret_value() or None,
         process_before_response=True,
-        logger=logging.getLogger("signoff.bolt"),
+        logger=logger,
     )
+
+
+def _no_token_warning(record: logging.LogRecord) -> bool:
+    return record.getMessage() != warning_client_prioritized_and_token_skipped()
 
 
 @contextlib.asynccontextmanager
@@ -137,7 +147,11 @@ async def _keep_connected(
     while True:
         handler = AsyncSocketModeHandler(app, token, web_client=app.client)
         try:
-            await handler.connect_async()  # type: ignore[no-untyped-call]  # untyped in slack_bolt
+            # Asked for here, because the client would try a refused token again for ever without a word.
+            answer = await app.client.apps_connections_open(app_token=token)
+            handler.client.wss_uri = str(answer["url"])
+            async with asyncio.timeout(_SOCKET_PATIENCE):
+                await handler.connect_async()  # type: ignore[no-untyped-call]  # untyped in slack_bolt
             sockets.append(handler)
             connected.set()
             lost_at: float | None = None
@@ -147,10 +161,14 @@ async def _keep_connected(
                 lost_at = None if there else (lost_at or time.monotonic())
             _log.warning("socket.rebuilt")
         except SlackApiError as error:
-            code = str(error.response.get("error", ""))
+            code = error_code(error)
             if code in {"invalid_auth", "not_allowed_token_type", "not_authed"}:
                 raise ConfigError(f"Slack refused SLACK_APP_TOKEN: {code}") from None
             _log.warning("socket.refused", error=code)
+            await asyncio.sleep(seconds_to_wait(error) or _WATCH_SECONDS)
+        except (ClientError, OSError, TimeoutError) as error:
+            # Slack or the network is away for a while; the house stands and tries again.
+            _log.warning("socket.failed", error=type(error).__name__)
             await asyncio.sleep(_WATCH_SECONDS)
         finally:
             if handler in sockets:
@@ -176,17 +194,21 @@ def _web_app(
             _log.warning("unsigned", remote=request.remote)
             return web.json_response({"error": "the signature is missing or wrong"}, status=401)
         try:
-            bolt_request = await to_bolt_request(request)
-        except (ValueError, RecursionError):
+            answer = await app.async_dispatch(await to_bolt_request(request))
+        except Exception as error:  # noqa: BLE001 - Bolt reads fields as it likes, and has no error for that
+            _log.warning("unreadable", error=type(error).__name__)
             return web.json_response({"error": "the body could not be read"}, status=400)
-        return await to_aiohttp_response(await app.async_dispatch(bolt_request))
+        return await to_aiohttp_response(answer)
 
     async def alive(_: web.Request) -> web.StreamResponse:
         return web.json_response({"alive": True})
 
     async def ready(_: web.Request) -> web.StreamResponse:
         connected = settings.slack.mode == "http" or any([await s.client.is_connected() for s in sockets])
-        await house.runtime.runs(limit=1)
+        try:
+            await house.runtime.runs(limit=1)
+        except StoreError:
+            return web.json_response({"ready": False, "why": "the database did not answer"}, status=503)
         return web.json_response({"ready": connected}, status=200 if connected else 503)
 
     async def metrics(_: web.Request) -> web.StreamResponse:

@@ -31,7 +31,7 @@ from slack_sdk.models.views import View
 from graph_runtime import SECOND, ApprovalRequest, OutboxEntry, Policy, Refused, RequestView, Ticket
 
 from .payloads import DialogOrigin, write_ticket
-from .text import escaped, group, is_slack_id, person, plain, worded
+from .text import escaped, group, person, plain, worded
 
 APPROVE = "signoff_approve"
 REJECT = "signoff_reject"
@@ -45,10 +45,11 @@ METADATA = "signoff_entry"
 _HEADER = 150
 _VALUE = 400
 _LINES = 16
+_NAMES = 20
 _FALLBACK = 3_000
 _REASON = 1_000
 
-_Text, _User = RichTextElementParts.Text, RichTextElementParts.User
+_Text = RichTextElementParts.Text
 _bold = RichTextElementParts.TextStyle(bold=True)
 
 
@@ -72,7 +73,7 @@ class Message:
 def card(view: RequestView, entry: OutboxEntry, deployment: str) -> Message:
     """Return the card of a request as it stands now: with buttons while it is open, else with the verdict."""
     request = view.request
-    title = plain(request.title, _HEADER)
+    title = _title(request)
     facts = _facts(request)
     blocks: list[Block] = [HeaderBlock(text=PlainTextObject(text=title, emoji=False))]
     if facts:
@@ -125,7 +126,7 @@ def reject_dialog(request: ApprovalRequest, origin: DialogOrigin, *, reason_requ
         close=PlainTextObject(text="Back"),
         private_metadata=origin.model_dump_json(),
         blocks=[
-            SectionBlock(text=PlainTextObject(text=plain(request.title, _HEADER), emoji=False)),
+            SectionBlock(text=PlainTextObject(text=_title(request), emoji=False)),
             InputBlock(
                 block_id=REASON_BLOCK,
                 label=PlainTextObject(text="Why?"),
@@ -217,6 +218,11 @@ def _verdict(view: RequestView) -> str:
     return f"*{request.status.capitalize()}* by {names}{when}"
 
 
+def _title(request: ApprovalRequest) -> str:
+    # A header must not be empty.
+    return plain(request.title, _HEADER) if request.title.strip() else "(no title)"
+
+
 def _facts(request: ApprovalRequest) -> list[tuple[str, str]]:
     shown: dict[str, Any] = {**(request.action.arguments if request.action else {}), **request.facts}
     lines = [(plain(name, 60), plain(worded(value), _VALUE)) for name, value in shown.items()]
@@ -227,10 +233,13 @@ def _facts(request: ApprovalRequest) -> list[tuple[str, str]]:
 
 def _who_may(request: ApprovalRequest) -> list[str]:
     policy = Policy.model_validate(request.policy)
-    may = ", ".join([*map(group, policy.groups), *map(person, policy.people)])
+    names = [*map(group, policy.groups), *map(person, policy.people)]
+    if len(names) > _NAMES:
+        names[_NAMES:] = [f"{len(names) - _NAMES} more"]
+    may = ", ".join(names)
     barred = [p for p in (request.requester, *request.also) if p]
     if barred and policy.self_approval == "forbid":
-        may += ", not " + ", ".join(map(person, dict.fromkeys(barred)))
+        may += ", not " + ", ".join(map(person, list(dict.fromkeys(barred))[:_NAMES]))
     words = [_asked_by(request), f"needs one of {may}"]
     if request.deadline_at is not None:
         words.append("expires " + date(request.deadline_at))
@@ -264,7 +273,7 @@ def _lines(pairs: Iterable[tuple[str, str]]) -> Block:
         if parts:
             parts.append(_Text(text="\n"))
         parts.append(_Text(text=f"{name}  ", style=_bold))
-        parts.append(_User(user_id=value) if is_slack_id(value, "UW") else _Text(text=value or " "))
+        parts.append(_Text(text=value or " "))
     return RichTextBlock(elements=[RichTextSectionElement(elements=parts)])
 
 

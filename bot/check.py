@@ -12,6 +12,7 @@ from slack_sdk.web.async_client import AsyncWebClient
 from graph_runtime import StoreError, open_store
 
 from .config import ConfigError, Settings, load_settings
+from .replies import error_code
 from .wiring import learn_identity, slack_client
 
 #: What the bot calls needs these scopes; manifest.yml asks for them.
@@ -102,14 +103,14 @@ async def _look_at_slack(settings: Settings, client: AsyncWebClient) -> AsyncIte
             await opener.apps_connections_open(app_token=settings.app_token.get_secret_value())
             yield Finding("socket mode", good=True, said="a connection can be opened")
         except SlackApiError as error:
-            yield Finding("socket mode", good=False, said=f"SLACK_APP_TOKEN: {error.response['error']}")
+            yield Finding("socket mode", good=False, said=f"SLACK_APP_TOKEN: {error_code(error)}")
 
 
 async def _look_at_channel(client: AsyncWebClient, channel: str) -> Finding:
     try:
         info = (await client.conversations_info(channel=channel))["channel"]
     except SlackApiError as error:
-        code = error.response["error"]
+        code = error_code(error)
         return Finding(f"channel {channel}", good=False, said=f"{code}: check the id, or invite the bot")
     if info.get("is_archived"):
         return Finding(f"channel {channel}", good=False, said="it is archived: choose another")
@@ -122,7 +123,7 @@ async def _look_at_group(client: AsyncWebClient, group: str) -> Finding:
     try:
         users = (await client.usergroups_users_list(usergroup=group))["users"]
     except SlackApiError as error:
-        return Finding(f"group {group}", good=False, said=f"{error.response['error']}: check the id")
+        return Finding(f"group {group}", good=False, said=f"{error_code(error)}: check the id")
     if not users:
         return Finding(f"group {group}", good=False, said="it has no members, so nobody could decide")
     return Finding(f"group {group}", good=True, said=f"{len(users)} members")

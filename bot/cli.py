@@ -25,7 +25,7 @@ from .cards import ticket_of
 from .check import check_all
 from .commands import MistypedError, read_input
 from .config import ConfigError, Settings, load_settings
-from .logs import set_up_logs
+from .logs import redact, set_up_logs
 
 app = typer.Typer(
     name="signoff",
@@ -59,9 +59,9 @@ def demo(
         else:
             _until_stopped(lambda stop: play(port, _out, stop))
     except* (DemoFailed, TimeoutError) as failed:
-        _fail(f"the demo failed: {failed.exceptions[0]}")
+        _fail(f"the demo failed: {_first(failed)}")
     except* OSError as failed:
-        _fail(f"nothing was started: port {port} cannot be used; try --port 0 ({failed.exceptions[0]})")
+        _fail(f"nothing was started: port {port} cannot be used; try --port 0 ({_first(failed)})")
 
 
 @app.command()
@@ -74,7 +74,9 @@ def serve(config: Config = None) -> None:
     try:
         _until_stopped(lambda stop: serve_slack(settings, stop))
     except* ConfigError as failed:
-        _fail(str(failed.exceptions[0]), code=3)
+        _fail(_first(failed), code=3)
+    except* (SignoffError, OSError) as failed:
+        _fail(_first(failed))
 
 
 @app.command()
@@ -94,7 +96,7 @@ def migrate(config: Config = None) -> None:
 def check(config: Config = None) -> None:
     """Say precisely what is wrong: settings, graphs, policies, database, and Slack itself."""
     found = asyncio.run(check_all(config))
-    _out.print(tables.checks(found))
+    _print(tables.checks(found))
     if not all(one.good for one in found):
         raise typer.Exit(3)
 
@@ -153,7 +155,7 @@ def show(run: RunArgument, as_json: AsJson = False, config: Config = None) -> No
                 _print(tables.view_json(view, requests))
             else:
                 for part in tables.view(view, requests):
-                    _out.print(part)
+                    _print(part)
 
     _run(work())
 
@@ -175,7 +177,7 @@ def history(
                 _print(tables.history_json(steps, events))
             else:
                 for part in tables.history(steps, events):
-                    _out.print(part)
+                    _print(part)
 
     _run(work())
 
@@ -273,7 +275,7 @@ def _settings(config: str | None) -> Settings:
 def _run(work: Coroutine[Any, Any, None]) -> None:
     try:
         asyncio.run(work)
-    except (Refused, SignoffError, MistypedError, ValidationError) as error:
+    except (SignoffError, MistypedError, ValidationError, OSError) as error:
         _fail(str(error))
     except ConfigError as error:
         _fail(str(error), code=3)
@@ -293,7 +295,13 @@ def _until_stopped(work: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -
 
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, asked)
-        await work(stop)
+        try:
+            await work(stop)
+        finally:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                # What is asked while the last words are said changes nothing any more.
+                loop.remove_signal_handler(number)
+                signal.signal(number, signal.SIG_IGN)
 
     try:
         asyncio.run(main())
@@ -301,16 +309,25 @@ def _until_stopped(work: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -
         raise typer.Exit(130) from None
 
 
+def _first(failed: BaseExceptionGroup[BaseException]) -> str:
+    """Return the words of the first error in a group of groups."""
+    error: BaseException = failed
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return str(error)
+
+
 def _print(what: Any) -> None:
     if isinstance(what, dict | list):
         # Plain print: a JSON document must not be wrapped to the width of a terminal.
         print(json.dumps(what, ensure_ascii=False, indent=2))
     else:
-        _out.print(what, highlight=False)
+        # No markup: what graphs and people say is text.
+        _out.print(what, highlight=False, markup=False)
 
 
 def _fail(sentence: str, code: int = 1) -> NoReturn:
-    _err.print(f"signoff: {sentence}", style="red", highlight=False, markup=False, soft_wrap=True)
+    _err.print(f"signoff: {redact(sentence)}", style="red", highlight=False, markup=False, soft_wrap=True)
     raise typer.Exit(code)
 
 

@@ -127,14 +127,21 @@ class MistypedError(Exception):
 
 def read_input(body: str) -> dict[str, Any]:
     """Return the JSON object that was typed. Raises an error whose text says what was expected."""
-    # Slack clients turn straight quotes into curly ones as one types.
-    straight = body.strip().translate({0x201C: '"', 0x201D: '"', 0x2018: "'", 0x2019: "'"}) or "{}"
+    typed = body.strip() or "{}"
     try:
-        given = json.loads(straight)
+        try:
+            given = json.loads(typed)
+        except json.JSONDecodeError:
+            # Slack clients turn straight quotes into curly ones as one types.
+            given = json.loads(typed.translate({0x201C: '"', 0x201D: '"', 0x2018: "'", 0x2019: "'"}))
     except json.JSONDecodeError as error:
         raise MistypedError(
             f"Nothing was started: the input is no JSON ({error.msg} at character {error.pos + 1}). "
             'Write it like {"service": "payments"}.'
+        ) from None
+    except (ValueError, RecursionError):
+        raise MistypedError(
+            "Nothing was started: the input holds a number too long, or is nested too deep."
         ) from None
     if not isinstance(given, dict):
         raise MistypedError('Nothing was started: the input must be an object like {"service": "payments"}.')

@@ -29,10 +29,13 @@ from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
     TomlConfigSettingsSource,
 )
 
 from graph_runtime import CompiledGraph, Duration, Policy, PolicyError, read_policies
+
+from .logs import redact
 
 DEFAULT_FILE = "signoff.toml"
 _SLACK_API = "https://slack.com/api/"
@@ -119,6 +122,14 @@ class Settings(BaseSettings):
         SecretStr(""), validation_alias=AliasChoices("SLACK_SIGNING_SECRET"), description="for HTTP mode"
     )
 
+    @field_validator("database")
+    @classmethod
+    def _known_database(cls, url: str) -> str:
+        if not url.startswith("sqlite:///") or url == "sqlite:///":
+            # The address is not repeated: one of another database may hold a password.
+            raise ValueError("sqlite:///PATH was expected")
+        return url
+
     @field_validator("policies", mode="before")
     @classmethod
     def _policies(cls, data: Any) -> Any:
@@ -202,9 +213,9 @@ def load_settings(file: str | None = None, **given: Any) -> Settings:
     global _file_in_use  # noqa: PLW0603 - pydantic-settings asks for its sources through the class
     chosen = file or os.environ.get("SIGNOFF_CONFIG")
     path = Path(chosen or DEFAULT_FILE)
-    if chosen and not path.exists():
+    if chosen and not path.is_file():
         raise ConfigError(f"nothing was started: there is no file {chosen!r}")
-    _file_in_use = path if path.exists() else None
+    _file_in_use = path if path.is_file() else None
     try:
         return Settings(**given)
     except ValidationError as error:
@@ -212,7 +223,14 @@ def load_settings(file: str | None = None, **given: Any) -> Settings:
             f"{'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg'].removeprefix('Value error, ')}"
             for e in error.errors(include_input=False)
         ]
-        where = str(path) if path.exists() else "the environment (there is no signoff.toml here)"
-        raise ConfigError(f"nothing was started; {where} is wrong: " + "; ".join(places)) from None
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"nothing was started: {path} is no TOML: {error}") from None
+        where = str(path) if path.is_file() else "the environment (there is no signoff.toml here)"
+        raise ConfigError(f"nothing was started; {where} is wrong: " + redact("; ".join(places))) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"nothing was started: {path} is no TOML: {redact(str(error))}") from None
+    except SettingsError as error:
+        # A list or table in the environment is JSON; pydantic-settings names the field and repeats no value.
+        raise ConfigError(
+            f"nothing was started; the environment is wrong: {error}; JSON is expected"
+        ) from None
+    except OSError as error:
+        raise ConfigError(f"nothing was started: {path} cannot be read: {error.strerror}") from None

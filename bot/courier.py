@@ -11,7 +11,7 @@ from typing import Any
 
 import structlog
 from aiohttp import ClientError
-from slack_sdk.errors import SlackApiError
+from slack_sdk.errors import SlackApiError, SlackObjectFormationError
 from slack_sdk.web.async_client import AsyncWebClient
 
 from graph_runtime import (
@@ -29,6 +29,7 @@ from graph_runtime import (
 
 from . import cards
 from .identity import Identity
+from .replies import error_code, seconds_to_wait
 
 _log = structlog.get_logger("signoff.courier")
 #: Errors that trying again cannot mend; an operator must. Source: Slack's pages of chat.postMessage and
@@ -98,17 +99,25 @@ class Courier:
         if entry is None:
             return False
         try:
+            await self._try(entry)
+        except Conflict:
+            _log.info("entry.lost", entry_id=entry.id)  # another courier has it, and draws a newer state
+        return True
+
+    async def _try(self, entry: OutboxEntry) -> None:
+        try:
             # Past its lease another courier may take the entry, so this one must have stopped by then.
             async with asyncio.timeout(self._outbox.lease / SECOND * 0.8):
                 await self._deliver(entry)
-        except Conflict:
-            _log.info("entry.lost", entry_id=entry.id)  # another courier has it, and draws a newer state
         except SlackApiError as error:
             await self._failed(entry, error)
+        except SlackObjectFormationError as error:
+            # No message that Slack would take: trying again cannot mend it, and the others must go on.
+            await self._outbox.park(entry, f"it cannot be drawn: {error}")
+            _log.error("entry.parked", entry_id=entry.id, request_id=entry.request_id, error=str(error))
         except (ClientError, OSError, TimeoutError) as error:
             await self._outbox.retry(entry, type(error).__name__)
             _log.warning("entry.unclear", entry_id=entry.id, error=type(error).__name__)
-        return True
 
     async def _deliver(self, entry: OutboxEntry) -> None:
         view = await self._approvals.view(entry.request_id)
@@ -199,9 +208,8 @@ class Courier:
         return False
 
     async def _failed(self, entry: OutboxEntry, error: SlackApiError) -> None:
-        code = str(error.response.get("error", "no error code"))
-        if error.response.status_code == 429 or code == "ratelimited":
-            seconds = float(error.response.headers.get("Retry-After", 1))
+        code, seconds = error_code(error), seconds_to_wait(error)
+        if seconds is not None:
             await self._outbox.retry(entry, "ratelimited", wait=int(seconds * SECOND))
         elif code in PERMANENT:
             await self._outbox.park(entry, code)

@@ -14,7 +14,7 @@ from typing import Any
 
 from rich.console import Console
 
-from graph_runtime import Run, Runtime, open_store
+from graph_runtime import Outbox, Run, Runtime, open_store
 
 from . import cards
 from .app import serve
@@ -114,6 +114,7 @@ async def play_once(port: int, console: Console) -> None:
         say(f"Carol asked for a deploy: {run.id}")
         await slack.wait_for(lambda: slack.messages(CHANNEL))
         card = slack.messages(CHANNEL)[-1]
+        await _wait_until_told(demo)
         paused = await _wait_for_status(demo, run, "interrupted")
         say(f"the run is {paused.status}, and its card is in #deploys: “{_headline(card)}”")
 
@@ -162,6 +163,13 @@ async def _wait_for_status(demo: Demo, run: Run, status: str) -> Run:
                 raise DemoFailed(f"the run is {now.status}, expected {status}: {now.error}")
             await asyncio.sleep(0.02)
     return now
+
+
+async def _wait_until_told(demo: Demo) -> None:
+    """Return when the receipt of the card is on disk: a click before that is told to come again."""
+    async with asyncio.timeout(30):
+        while (await Outbox(demo.runtime).count()).get("pending"):  # noqa: ASYNC110 - another process's row
+            await asyncio.sleep(0.02)
 
 
 async def _private_sentence(slack: Sandbox, user: str) -> str:

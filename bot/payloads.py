@@ -17,7 +17,8 @@ Ts = Annotated[str, Field(min_length=1, max_length=32, pattern=r"^[0-9.]+$")]
 
 
 class _Payload(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    # An error of a payload must not repeat it: a payload holds a response_url and what people typed.
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
 
 class _Team(_Payload):
@@ -95,8 +96,10 @@ class Submission(_Payload):
 
     def text(self, block_id: str, action_id: str) -> str:
         """Return what was typed into a text input; empty when nothing was."""
-        value = self.view.state.get("values", {}).get(block_id, {}).get(action_id, {}).get("value")
-        return value if isinstance(value, str) else ""
+        found: Any = self.view.state
+        for name in ("values", block_id, action_id, "value"):
+            found = found.get(name) if isinstance(found, dict) else None
+        return found if isinstance(found, str) else ""
 
 
 class Typed(_Payload):
@@ -118,11 +121,12 @@ class Typed(_Payload):
 class _Ticket(BaseModel):
     """A ticket as a button carries it: short keys, because a value holds 2,000 characters at most."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     d: Id
     q: Id
-    t: Id
+    #: The only id that others choose: whatever an author calls a case.
+    t: str = Field(min_length=1, max_length=255)
     r: Id
     i: Id
 
@@ -130,7 +134,7 @@ class _Ticket(BaseModel):
 class DialogOrigin(BaseModel):
     """What a dialog remembers of the card it was opened from."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     ticket: str = Field(max_length=2_000)
     channel: SlackId
@@ -148,6 +152,7 @@ def write_ticket(ticket: Ticket) -> str:
             "i": ticket.interrupt_id,
         },
         separators=(",", ":"),
+        ensure_ascii=False,
     )
 
 

@@ -16,7 +16,10 @@ from urllib.parse import urlsplit
 import aiohttp
 import structlog
 from pydantic import ValidationError
+from slack_bolt import BoltResponse
 from slack_bolt.async_app import AsyncAck, AsyncApp, AsyncBoltContext
+from slack_bolt.middleware.async_middleware import AsyncMiddleware
+from slack_bolt.request.async_request import AsyncBoltRequest
 from slack_sdk.errors import SlackApiError
 from slack_sdk.web.async_client import AsyncWebClient
 
@@ -27,6 +30,7 @@ from .commands import Commands
 from .directory import SlackDirectory
 from .identity import Identity
 from .payloads import Click, DialogOrigin, Submission, Typed, read_ticket, write_ticket
+from .replies import error_code
 
 _log = structlog.get_logger("signoff.slack")
 #: Slack takes five answers per response_url; one attempt within this time is ours.
@@ -47,7 +51,11 @@ class Whispers:
 
     def say(self, response_url: str, sentence: str) -> None:
         """Put a sentence on its way to whoever holds this click."""
-        if urlsplit(response_url).hostname not in self._hosts:
+        try:
+            host = urlsplit(response_url).hostname
+        except ValueError:
+            host = ""
+        if host not in self._hosts:
             _log.warning("whisper.refused")
             return
         if self._queue.full():
@@ -98,15 +106,28 @@ class Window:
 
     def listen(self, app: AsyncApp) -> None:
         """Register every listener. The manifest declares what stands here; a test compares the two."""
+        app.use(_Shape(self.refuse_shapeless))
         app.action(cards.APPROVE)(self.on_approve)
         app.action(cards.REJECT)(self.on_reject)
-        app.action(re.compile(rf"^(?!{cards.APPROVE}$|{cards.REJECT}$)"))(self.on_unknown_action)
+        app.action(re.compile(rf"\A(?!(?:{cards.APPROVE}|{cards.REJECT})\Z)"))(self.on_unknown_action)
         app.view(cards.REJECT_DIALOG)(self.on_reject_dialog)
         app.command("/signoff")(self.on_command)
         app.event("user_change")(self.on_user_change)
         app.event("subteam_members_changed")(self.on_group_change)
         app.event("subteam_updated")(self.on_group_change)
         app.error(self.on_error)
+
+    async def refuse_shapeless(self, body: dict[str, Any]) -> bool:
+        """Refuse a click without the parts that Bolt or we need to find a listener; say whether."""
+        if body.get("type") != "block_actions":
+            return False
+        try:
+            Click.model_validate(body)
+        except ValidationError:
+            await self._approvals.refuse(_UNREADABLE, _claimed_actor(body), Place("slack"))
+            self._whisper(body.get("response_url"), _UNREADABLE)
+            return True
+        return False
 
     async def on_approve(self, body: dict[str, Any], ack: AsyncAck) -> None:
         """Take an approval: commit, then ack."""
@@ -147,7 +168,12 @@ class Window:
 
     async def on_reject_dialog(self, body: dict[str, Any], ack: AsyncAck) -> None:
         """Take a rejection with its reason: commit, then ack; an error shows at its field."""
-        submission = Submission.model_validate(body)
+        try:
+            submission = Submission.model_validate(body)
+        except ValidationError:
+            await self._approvals.refuse(_UNREADABLE, _claimed_actor(body), Place("slack"))
+            await ack(response_action="update", view=cards.notice_dialog(_UNREADABLE.sentence))
+            return
         reason = submission.text(cards.REASON_BLOCK, cards.REASON_INPUT).strip()
         place = Place("slack", submission.api_app_id, submission.workspace)
         ticket = None
@@ -171,12 +197,21 @@ class Window:
             else:
                 notice = cards.notice_dialog(cards.refusal_sentence(refusal))
                 await ack(response_action="update", view=notice)
+        except StoreError:
+            _log.exception("dialog.failed")
+            # At the field, so that what was typed is kept.
+            sentence = "The database did not answer. Nothing was recorded; submit again."
+            await ack(response_action="errors", errors={cards.REASON_BLOCK: sentence})
         else:
             await ack()
 
     async def on_command(self, body: dict[str, Any], ack: AsyncAck) -> None:
         """Answer ``/signoff ...`` privately; what the command changed is committed before the answer."""
-        typed = Typed.model_validate(body)
+        try:
+            typed = Typed.model_validate(body)
+        except ValidationError:
+            await ack(text=":no_entry: This command could not be read. Nothing was done.")
+            return
         if typed.api_app_id != self._identity.app or typed.team_id != self._identity.workspace:
             await ack(text=":no_entry: This command came from another app or workspace. Nothing was done.")
             return
@@ -201,23 +236,18 @@ class Window:
     async def _clicked(self, body: dict[str, Any], work: Callable[[Click], Awaitable[None]]) -> None:
         """Do the work of one click; whatever refuses it is written down and said to the person."""
         url = body.get("response_url")
-        try:
-            click = Click.model_validate(body)
-        except ValidationError:
-            await self._approvals.refuse(_UNREADABLE, _claimed_actor(body), Place("slack"))
-            self._whisper(url, _UNREADABLE)
-            return
+        click = Click.model_validate(body)  # cannot fail: refuse_shapeless came before
         try:
             await work(click)
         except Refused as refusal:
-            if refusal.code in {"GARBLED_TICKET", "UNKNOWN_ACTION", "BUSY"}:
+            if refusal.code in {"GARBLED_TICKET", "UNKNOWN_ACTION"}:
                 await self._approvals.refuse(refusal, click.actor, click.place)
             self._whisper(url, refusal)
-        except SlackApiError as error:
-            code = str(error.response.get("error", ""))
+        except (SlackApiError, aiohttp.ClientError, TimeoutError) as error:
+            code = error_code(error) if isinstance(error, SlackApiError) else type(error).__name__
             _log.warning("dialog.failed", error=code)
             self._whisper(url, Refused("BUSY", "Slack did not open the dialog. Click again."))
-        except StoreError:
+        except (StoreError, OSError):
             _log.exception("click.failed")
             self._whisper(
                 url, Refused("BUSY", "The database did not answer. Nothing was recorded; click again.")
@@ -226,6 +256,24 @@ class Window:
     def _whisper(self, url: Any, refusal: Refused) -> None:
         if isinstance(url, str) and url:
             self._whispers.say(url, cards.refusal_sentence(refusal))
+
+
+class _Shape(AsyncMiddleware):
+    """Looks at a payload before Bolt takes it apart to find a listener, which fails on missing parts."""
+
+    def __init__(self, refuse: Callable[[dict[str, Any]], Awaitable[bool]]) -> None:
+        self._refuse = refuse
+
+    async def async_process(
+        self,
+        *,
+        req: AsyncBoltRequest,
+        resp: BoltResponse,
+        next: Callable[[], Awaitable[BoltResponse]],  # noqa: A002 - the name is Bolt's
+    ) -> BoltResponse | None:
+        if await self._refuse(req.body):
+            return BoltResponse(status=200)
+        return await next()
 
 
 def _claimed_actor(body: dict[str, Any]) -> Actor | None:

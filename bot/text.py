@@ -15,6 +15,7 @@ _KEPT = frozenset("\n\t")
 _HIDDEN = frozenset({"Cc", "Cf", "Co", "Cs", "Zl", "Zp"})
 # Zero-width joiner and variation selectors belong to emoji.
 _JOINERS = frozenset("\u200d\ufe0f\ufe0e")
+_ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
 
 def plain(text: Any, limit: int) -> str:
@@ -32,9 +33,19 @@ def plain(text: Any, limit: int) -> str:
 def escaped(text: Any, limit: int) -> str:
     """Return ``text`` for a mrkdwn place: safe as in ``plain``, Slack's three control characters escaped.
 
-    Source: Slack's "Formatting text for app surfaces": & < > are escaped once, & first.
+    ``limit`` counts what is sent, so that a text of nothing but ``&`` does not grow past it.
+    Source: Slack's "Formatting text for app surfaces": & < > are escaped once.
     """
-    return plain(text, limit).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    safe = [_ESCAPES.get(c, c) for c in plain(text, limit)]
+    if sum(map(len, safe)) <= limit:
+        return "".join(safe)
+    kept, room = [], limit - 1
+    for piece in safe:
+        room -= len(piece)
+        if room < 0:
+            break
+        kept.append(piece)
+    return "".join(kept) + "…"
 
 
 def worded(value: Any) -> str:

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from aiohttp import ClientSession, ClientTimeout
+from aiohttp import ClientError, ClientSession, ClientTimeout
 from slack_sdk.errors import SlackApiError
 from slack_sdk.web.async_client import AsyncWebClient
 
@@ -15,6 +15,7 @@ from graph_runtime import SECOND, Approvals, Outbox, Requests, Runtime, Store, o
 from .config import ConfigError, Settings
 from .directory import SlackDirectory
 from .identity import Identity
+from .replies import error_code
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +55,10 @@ async def learn_identity(client: AsyncWebClient) -> Identity:
         who = await client.auth_test()
         bot = await client.bots_info(bot=str(who["bot_id"]))
     except SlackApiError as error:
+        raise ConfigError(f"nothing was started; Slack refused the bot token: {error_code(error)}") from None
+    except (ClientError, OSError, TimeoutError) as error:
         raise ConfigError(
-            f"nothing was started; Slack refused the bot token: {error.response['error']}"
+            f"nothing was started; {client.base_url} did not answer: {type(error).__name__}"
         ) from None
     return Identity(
         app=str(bot["bot"]["app_id"]),

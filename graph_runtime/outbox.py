@@ -67,7 +67,8 @@ class Outbox:
                 )
             )
         held: Params = {**self._held(entry, now), "drawn": entry.wanted}
-        if entry.overtaken:
+        # A line never changes: told again, as an overtaken card is, it would stand twice.
+        if entry.overtaken and entry.kind == "card":
             done = Do("complete_entry_again", {**held, "again_at": now + REDRAW_AFTER}, guard="lease")
         else:
             done = Do("complete_entry", held, guard="lease")

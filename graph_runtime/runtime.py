@@ -121,8 +121,10 @@ class Runtime:
         if plan is None:
             known = ", ".join(sorted(self.graphs)) or "none"
             raise UnknownGraph(f"no run was started: there is no graph {graph!r}; registered are {known}")
-        if thread_id is not None and (not isinstance(thread_id, str) or not thread_id.strip()):
-            raise UnknownThread(f"no run was started: {thread_id!r} is no thread id")
+        if thread_id is not None and not _is_thread_id(thread_id):
+            raise UnknownThread(
+                f"no run was started: {thread_id!r:.80} is no thread id of 1 to 255 letters"
+            )
         if max_steps is not None and max_steps < 1:
             raise ValueError(f"no run was started: max_steps is {max_steps}, and one step is the least")
         updates = start_updates(plan, given)
@@ -469,6 +471,11 @@ class Runtime:
             code=refusal.code,
         )
         await self.store.commit(Batch("refuse", (event,)))
+
+
+def _is_thread_id(thread_id: object) -> bool:
+    # A card's button carries it; a longer one could not be clicked.
+    return isinstance(thread_id, str) and bool(thread_id.strip()) and len(thread_id) <= 255
 
 
 def _check_run(

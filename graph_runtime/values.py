@@ -126,7 +126,7 @@ class Codec:
         if cls is str or cls is bool or value is None:
             return value
         if cls is int:
-            return value if -_EXACT_INT <= value <= _EXACT_INT else {_TAG: "int", "v": str(value)}
+            return value if -_EXACT_INT <= value <= _EXACT_INT else {_TAG: "int", "v": _digits(value, path)}
         if cls is float:
             if not math.isfinite(value):
                 raise ValueRefused(
@@ -227,6 +227,13 @@ def _fields(value: Any) -> Mapping[str, Any]:
     if isinstance(value, pydantic.BaseModel):
         return {name: getattr(value, name) for name in type(value).model_fields}
     return {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.init}
+
+
+def _digits(value: int, path: str) -> str:
+    try:
+        return str(value)
+    except ValueError:  # Python's own limit on the digits of a number (sys.set_int_max_str_digits)
+        raise ValueRefused(f"a value was not stored: {path or 'it'} is a number of too many digits") from None
 
 
 def storable_class(cls: Any) -> bool:

@@ -50,9 +50,10 @@ class Worker:
         for up to the grace period, and give the others back to the queue.
         """
         async with asyncio.TaskGroup() as house:
-            house.create_task(self._keep_time(stop), name="time")
+            keeping = house.create_task(self._keep_time(stop), name="time")
             running: set[asyncio.Task[None]] = set()
             await keep_doing(lambda: self._take_one(house, running), bell=self._runtime.runs_bell, stop=stop)
+            keeping.cancel()  # a deadline that was due is due at the next start as well
             if running:
                 await asyncio.wait(running, timeout=self._grace)
             for task in running:

@@ -87,15 +87,17 @@ class Store(Protocol):
 def open_store(url: str, *, migrate: bool = True) -> Store:
     """Return the store at ``url``, to be entered with ``async with``: ``sqlite:///PATH``.
 
-    Entering it creates a missing database and, with ``migrate``, brings an older schema up to date; without,
-    it raises :class:`~graph_runtime.errors.SchemaMismatch`, as it always does for a newer schema.
+    Entering it, with ``migrate``, creates a missing database and brings an older schema up to date; without,
+    it raises :class:`~graph_runtime.errors.SchemaMismatch` instead, as it always does for a newer schema.
+    Raises :class:`~graph_runtime.errors.StoreUnavailable` for a file that cannot be made, read or written.
     Raises ``ValueError`` for any other kind of address.
     """
     from .sqlite import SqliteStore  # noqa: PLC0415 - a database driver is loaded only where it is used
 
     scheme, _, path = url.partition(":///")
     if scheme != "sqlite" or not path:
-        raise ValueError(f"no database was opened: {scheme!r} is not the scheme of sqlite:///PATH")
+        # The address is not repeated: one of another database may hold a password.
+        raise ValueError("no database was opened: sqlite:///PATH was expected")
     return SqliteStore(path, migrate=migrate)
 
 

@@ -94,7 +94,7 @@ class SqliteStore:
         if sqlite3.sqlite_version_info < OLDEST:
             raise StoreError(f"no database was opened: SQLite {sqlite3.sqlite_version} is older than 3.38")
         if self._path != ":memory:":
-            await asyncio.to_thread(_make_private, self._path)
+            await asyncio.to_thread(self._make_private)
         self._writer = await self._connect(query_only=False)
         try:
             await self._hop(self._writer, self._prepare)
@@ -186,6 +186,19 @@ class SqliteStore:
     async def _hop(connection: aiosqlite.Connection, work: Callable[[_Connection], list[Any]]) -> list[Any]:
         return list(await connection.execute_fetchall(_RUN, work))
 
+    def _make_private(self) -> None:
+        """Make a missing file readable by its owner alone, or say that it is missing."""
+        path = Path(self._path)
+        if not self._migrate and not path.exists():
+            raise SchemaMismatch(
+                f"there is no database at {self._path!r} yet; run 'signoff migrate', or just 'signoff serve'"
+            )
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        except OSError as error:
+            raise StoreUnavailable(f"no database was opened at {self._path!r}: {error.strerror}") from error
+
     def _prepare(self, connection: _Connection) -> list[Any]:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
@@ -247,11 +260,6 @@ class SqliteStore:
                 done.exception()  # a caller that was cancelled will not fetch it, and nobody else need warn
             else:
                 done.set_result(outcome)
-
-
-def _make_private(path: str) -> None:
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
 
 
 def _write_all(connection: _Connection, batches: Sequence[Batch]) -> list[Outcome]:

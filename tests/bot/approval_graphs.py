@@ -1,0 +1,107 @@
+"""Graphs that the bot's tests run, in this process and in others: each publishes by writing a line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal, TypedDict
+
+from graph_runtime import END, START, Action, Command, StateGraph, approve, current_task, interrupt
+
+
+class Case(TypedDict, total=False):
+    """``effects`` is a file that gets a line whenever something is published."""
+
+    title: str
+    service: str
+    requester: str
+    author: str
+    policy: str
+    facts: dict[str, Any]
+    effects: str
+    decision: Any
+    outcome: str
+
+
+async def ask(state: Case) -> Command[Literal["publish", "stop"]]:
+    decision = approve(
+        state.get("title", f"Deploy {state['service']}"),
+        action=Action("deploy", {"service": state["service"]}),
+        facts=state.get("facts"),
+        policy=state.get("policy", "prod-deploy"),
+        requester=state.get("requester", "U0CAROL"),
+        also=[state["author"]] if "author" in state else [],
+    )
+    return Command(goto="publish" if decision.approved else "stop", update={"outcome": decision.outcome})
+
+
+async def ask_plainly(state: Case) -> Command[Literal["publish", "stop"]]:
+    answer = interrupt({"question": "Shall it go out?", "service": state["service"]})
+    return Command(
+        goto="publish" if answer["decision"] == "approve" else "stop",
+        update={"decision": answer, "outcome": answer["decision"]},
+    )
+
+
+async def publish(state: Case) -> dict[str, Any]:
+    with Path(state["effects"]).open("a", encoding="utf-8") as file:
+        file.write(f"{state['service']} {current_task().id}\n")
+    return {}
+
+
+async def stop(state: Case) -> dict[str, Any]:
+    return {}
+
+
+async def fail(state: Case) -> dict[str, Any]:
+    raise RuntimeError(f"the provider refused {state['service']}")
+
+
+async def ask_then_fail(state: Case) -> Command[Literal["fail"]]:
+    approve("Break it", action=Action("break", {"service": state["service"]}), policy="prod-deploy")
+    return Command(goto="fail")
+
+
+async def ask_again(state: Case) -> dict[str, Any]:
+    approve("Really?", action=Action("confirm", {"service": state["service"]}), policy="general")
+    return {}
+
+
+deploy = (
+    StateGraph(Case)
+    .add_node(ask)
+    .add_node(publish)
+    .add_node(stop)
+    .add_edge(START, "ask")
+    .add_edge("publish", END)
+    .add_edge("stop", END)
+    .compile(name="deploy", version="1")
+)
+plain = (
+    StateGraph(Case)
+    .add_node(ask_plainly)
+    .add_node(publish)
+    .add_node(stop)
+    .add_edge(START, "ask_plainly")
+    .add_edge("publish", END)
+    .add_edge("stop", END)
+    .compile(name="plain", version="1")
+)
+failing = (
+    StateGraph(Case)
+    .add_node(ask_then_fail)
+    .add_node(fail)
+    .add_edge(START, "ask_then_fail")
+    .add_edge("fail", END)
+    .compile(name="failing", version="1")
+)
+twice = (
+    StateGraph(Case)
+    .add_node(ask)
+    .add_node("publish", ask_again)
+    .add_node(stop)
+    .add_edge(START, "ask")
+    .add_edge("publish", END)
+    .add_edge("stop", END)
+    .compile(name="twice", version="1")
+)
+no_graph = "this is only text"

@@ -1,0 +1,430 @@
+"""Cards as pure functions: whatever a graph or a person says, Slack takes the card and nobody is misled."""
+
+from __future__ import annotations
+
+import datetime as dt
+import itertools
+import json
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from bot_bench import texts
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bot import cards, text
+from bot.payloads import DialogOrigin, read_ticket, write_ticket
+from bot.replies import error_code, seconds_to_wait
+from bot.sandbox.limits import UPDATE_TEXT, message_blocks, metadata_body, text_length, view_body
+from graph_runtime import (
+    Action,
+    ApprovalRequest,
+    OutboxEntry,
+    Refused,
+    RequestView,
+    Run,
+    Ticket,
+    Vote,
+)
+
+AT = 1_767_603_600_000_000
+STATUSES = ["open", "approved", "edited", "rejected", "responded", "timed_out", "withdrawn", "superseded"]
+RUNS = ["queued", "running", "interrupted", "completed", "failed", "cancelled", "needs_attention"]
+SLACK_ID = st.from_regex(r"\A[UW]0[A-Z0-9]{6,9}\Z")
+anything = st.text(st.characters(), max_size=400)
+values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | anything
+    | st.decimals()
+    | st.datetimes()
+    | st.binary(max_size=20),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(anything, inner, max_size=4) | st.sets(st.integers())
+    ),
+    max_leaves=8,
+)
+facts = st.dictionaries(anything, values, max_size=40)
+
+
+def request(**changes: Any) -> ApprovalRequest:
+    return ApprovalRequest(
+        **{
+            "id": "req-1",
+            "interrupt_id": "int-1",
+            "thread_id": "thr-1",
+            "run_id": "run-1",
+            "graph": "deploy",
+            "node": "ask",
+            "title": "Deploy payments",
+            "action": Action("deploy", {"service": "payments"}),
+            "facts": {},
+            "digest": "sha256:0123456789abcdef",
+            "policy_name": "prod",
+            "policy": {"groups": ["S0SRE"]},
+            "requester": "U0CAROL",
+            "also": (),
+            "status": "open",
+            "revision": 1,
+            "deadline_at": None,
+            "opened_at": AT,
+            "closed_at": None,
+            **changes,
+        }
+    )
+
+
+def run(status: str = "interrupted") -> Run:
+    return Run(
+        id="run-1",
+        thread_id="thr-1",
+        graph="deploy",
+        version="1",
+        status=status,
+        driver="worker",
+        head="chk-1",
+        step=1,
+        steps_taken=1,
+        max_steps=10,
+        requester=None,
+        error=None,
+        lease_owner=None,
+        lease_until=None,
+        epoch=1,
+        created_at=AT,
+        updated_at=AT,
+    )
+
+
+def view(
+    asked: ApprovalRequest | None = None, *, votes: tuple[Vote, ...] = (), status: str = "interrupted"
+) -> RequestView:
+    return RequestView(asked or request(), run(status), votes, None)
+
+
+def entry(kind: str = "card", **payload: Any) -> OutboxEntry:
+    return OutboxEntry("out-1", kind, "req-1", "pending", 1, 1, False, payload, None, None, None)
+
+
+def vote(verdict: str, reason: str | None = None, by: str = "U0ALICE") -> Vote:
+    return Vote(by, verdict, reason, "sha256:0", AT, "slack")
+
+
+def new_ids() -> Callable[[], str]:
+    numbers = itertools.count()
+    return lambda: f"id{next(numbers)}"
+
+
+def taken(message: cards.Message) -> list[dict[str, Any]]:
+    """Return the blocks as Slack stores them; raises when Slack would refuse any of it."""
+    arguments = json.loads(json.dumps(message.arguments(), ensure_ascii=False).encode())
+    assert 0 < len(arguments["text"]) <= UPDATE_TEXT, "chat.update refuses a longer text"
+    assert metadata_body(arguments["metadata"])
+    assert text_length(arguments["blocks"]) < 9_500
+    return message_blocks(arguments["blocks"], new_ids())
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    title=anything,
+    arguments=facts,
+    more=facts,
+    status=st.sampled_from(STATUSES),
+    run_status=st.sampled_from(RUNS),
+    reason=anything,
+    requester=st.none() | anything.filter(bool),
+    also=st.lists(anything, max_size=40),
+    people=st.lists(anything, min_size=1, max_size=60),
+)
+def test_slack_takes_every_card_whatever_is_on_it(
+    title: str,
+    arguments: dict[str, Any],
+    more: dict[str, Any],
+    status: str,
+    run_status: str,
+    reason: str,
+    requester: str | None,
+    also: list[str],
+    people: list[str],
+):
+    asked = request(
+        title=title,
+        action=Action("x", arguments),
+        facts=more,
+        status=status,
+        requester=requester,
+        also=tuple(also),
+        policy={"people": [p if p.strip() else "U0ALICE" for p in people]},
+        closed_at=None if status == "open" else AT,
+        deadline_at=AT,
+    )
+    votes = () if status == "open" else (vote("reject", reason, requester or "U0ALICE"),)
+    blocks = taken(cards.card(view(asked, votes=votes, status=run_status), entry(), "deployment-1"))
+    assert any(block["type"] == "actions" for block in blocks) == (status == "open")
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    reason=anything,
+    by=st.none() | anything.filter(bool),
+    requester=st.none() | anything.filter(bool),
+    said=st.sampled_from(
+        [("request", s) for s in ("approved", "rejected", "timed_out")]
+        + [("run", s) for s in ("completed", "failed", "cancelled", "needs_attention")]
+    ),
+)
+def test_slack_takes_every_line_of_a_thread(
+    reason: str, by: str | None, requester: str | None, said: tuple[str, str]
+):
+    votes = (vote("reject", reason, by),) if by else ()
+    what, status = said
+    line = cards.trail(
+        view(request(requester=requester), votes=votes), entry("trail", what=what, status=status, by=by)
+    )
+    taken(line)
+
+
+@settings(max_examples=40, deadline=None)
+@given(title=anything, required=st.booleans())
+def test_slack_takes_every_dialog(title: str, *, required: bool):
+    origin = DialogOrigin(ticket=write_ticket(TICKET), channel="C0DEPLOYS", message="1.000100")
+    dialog = cards.reject_dialog(request(title=title), origin, reason_required=required).to_dict()
+    body = view_body(json.loads(json.dumps(dialog)), "modal", new_ids())
+    assert body["blocks"][1]["optional"] is not required
+    notice = cards.notice_dialog(cards.refusal_sentence(Refused("BUSY", title or "x"))).to_dict()
+    view_body(json.loads(json.dumps(notice)), "modal", new_ids())
+
+
+@pytest.mark.parametrize("title", ["&" * 150, "\u0000" * 10_000, "", " \n"])
+@pytest.mark.parametrize("filling", ["&", "x", "\u200b", "💥", '"'])
+def test_the_worst_texts_at_full_length_still_fit(title: str, filling: str):
+    many = {f"{filling * 90}{n}": filling * 2_000 for n in range(40)}
+    asked = request(title=title, facts=many, policy={"people": [f"U0PERSON{n:03}" for n in range(500)]})
+    taken(cards.card(view(asked), entry(), "d"))
+    closed = request(title=title, facts=many, status="rejected", closed_at=AT)
+    shown = cards.card(view(closed, votes=(vote("reject", filling * 5_000),)), entry(), "d")
+    taken(shown)
+    assert "*Rejected* by <@U0ALICE>" in shown.text, "what was cut is never the verdict"
+
+
+HOSTILE = {
+    "a link": "*<https://evil.test|click>*",
+    "everybody": "<!channel> <!here> <!everyone>",
+    "a person": "<@U0ALICE>",
+    "a channel": "<#C0DEPLOYS>",
+    "a group": "<!subteam^S0EVIL>",
+    "code": "```drop``` `x`",
+    "formatting": "*bold* _it_ ~no~ > quote",
+    "entities": "&lt;!channel&gt; &amp;",
+    "an emoji": ":white_check_mark: Approved",
+    "lines": "ok\nApproved by nobody",
+    "an email": "a@evil.test",
+}
+
+
+@pytest.mark.parametrize("words", HOSTILE.values(), ids=HOSTILE)
+def test_untrusted_words_stand_as_they_are_where_nothing_is_parsed(words: str):
+    asked = request(title=words, facts={words: words}, action=Action("x", {"argument": words}))
+    message = cards.card(view(asked), entry(), "d")
+    header, lines, *rest = taken(message)
+    assert header["text"] == {"type": "plain_text", "text": words, "emoji": False}
+    assert lines["type"] == "rich_text"
+    elements = lines["elements"][0]["elements"]
+    assert {element["type"] for element in elements} == {"text"}, "no link, no mention"
+    assert [e["text"] for e in elements].count(words) == 2
+    assert words not in json.dumps(rest)
+    escaped = words.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    assert escaped in message.text
+    assert not [found for found in ("<!", "<#", "<http") if found in message.text.split(" | ")[0]]
+
+
+@pytest.mark.parametrize("name", ["UAT", "UNDERSTOOD", "WHATEVER", "U0ALICE", "USLACKBOT", "W1"])
+def test_a_word_in_capitals_is_a_word_and_no_person(name: str):
+    asked = request(facts={"environment": name}, status="rejected", closed_at=AT)
+    blocks = taken(cards.card(view(asked, votes=(vote("reject", name),)), entry(), "d"))
+    shown = [e for block in blocks if block["type"] == "rich_text" for e in block["elements"][0]["elements"]]
+    assert {element["type"] for element in shown} == {"text"}
+    assert [element["text"] for element in shown].count(name) == 2
+
+
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        "\u202e",
+        "\u2066",
+        "\u200b",
+        "\u200f",
+        "\u0000",
+        "\u001b",
+        "\ufeff",
+        "\u2028",
+        "\ue000",
+        "\ud800",
+        "\u00ad",
+        "\U000e0041",
+    ],
+)
+def test_what_hides_or_turns_the_text_around_is_shown_as_a_mark(hidden: str):
+    asked = request(title=f"pay{hidden}ments", facts={f"a{hidden}b": f"c{hidden}d"})
+    message = cards.card(view(asked), entry(), "d")
+    everything = message.text + json.dumps([block.to_dict() for block in message.blocks], ensure_ascii=False)
+    assert hidden not in everything
+    assert "pay\ufffdments" in message.text
+    assert "c\ufffdd" in everything
+
+
+def test_emoji_of_several_characters_stay_whole():
+    assert text.plain("👩\u200d🚒 ❤\ufe0f", 50) == "👩\u200d🚒 ❤\ufe0f"
+
+
+def test_what_was_cut_is_said():
+    shown = text.plain("x" * 500, 100)
+    assert len(shown) == 100
+    assert shown.endswith("x… (500 characters)")
+    assert text.plain("x" * 500, 5) == "… (500 characters)"
+
+
+@pytest.mark.parametrize("limit", [3, 8, 20, 100])
+def test_escaping_counts_what_is_sent_and_never_cuts_an_entity(limit: int):
+    shown = text.escaped("&<>" * (limit // 3), limit)
+    assert len(shown) <= limit
+    assert shown.endswith("…")
+    assert text.escaped("a&b", 7) == "a&amp;b"
+    assert text.escaped("a&b", 6) == "a…"
+    rest = shown.removesuffix("…").replace("&amp;", "").replace("&lt;", "").replace("&gt;", "")
+    assert rest == ""
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("as it is", "as it is"),
+        (True, "yes"),
+        (False, "no"),
+        (None, "none"),
+        (12345678901234567890, "12345678901234567890"),
+        (Decimal("10.50"), "10.50"),
+        (0.1, "0.1"),
+        ([1, "ü", None], '[1, "ü", null]'),
+        ({"a": {"b": (1, 2)}}, '{"a": {"b": [1, 2]}}'),
+        ({1: dt.date(2026, 1, 5)}, '{"1": "2026-01-05"}'),
+    ],
+)
+def test_values_are_worded_as_people_read_them(value: Any, words: str):
+    assert text.worded(value) == words
+
+
+def test_the_fallback_text_carries_the_whole_question_and_what_can_be_done():
+    asked = request(facts={"risk": "high", "migrations": 3})
+    assert cards.card(view(asked), entry(), "d").text == (
+        "Deploy payments. service: payments, risk: high, migrations: 3 | Approve or Reject"
+    )
+
+
+def test_more_facts_than_fit_are_counted_and_say_where_they_are():
+    asked = request(facts={f"fact {n}": n for n in range(30)})
+    shown = "".join(texts(taken(cards.card(view(asked), entry(), "d"))))
+    assert "15 more: signoff show run-1" in shown
+    assert "fact 14  14" in shown
+    assert "fact 15" not in shown
+
+
+def test_the_ids_of_the_buttons_change_with_each_revision():
+    ids = set()
+    for revision in (1, 2, 3):
+        blocks = taken(cards.card(view(request(revision=revision)), entry(), "d"))
+        ids |= {block["block_id"] for block in blocks if block["type"] == "actions"}
+    assert len(ids) == 3
+
+
+def test_metadata_holds_ids_only():
+    asked = request(title="top secret", facts={"password": "hunter2"})
+    assert cards.card(view(asked), entry(), "d").metadata == {
+        "event_type": cards.METADATA,
+        "event_payload": {"entry_id": "out-1", "request_id": "req-1", "run_id": "run-1"},
+    }
+
+
+TICKET = Ticket("dep-1", "req-1", "thr-1", "run-1", "int-1")
+identifier = st.from_regex(r"\A[A-Za-z0-9:_-]{1,64}\Z")
+
+
+@settings(max_examples=30)
+@given(d=identifier, q=identifier, t=identifier, r=identifier, i=identifier)
+def test_a_ticket_comes_back_as_it_went_out(d: str, q: str, t: str, r: str, i: str):
+    ticket = Ticket(d, q, t, r, i)
+    written = write_ticket(ticket)
+    assert len(written) <= 2_000
+    assert read_ticket(written) == ticket
+
+
+def test_the_buttons_carry_the_ticket_of_their_card():
+    (actions,) = [b for b in taken(cards.card(view(), entry(), "dep-1")) if b["type"] == "actions"]
+    assert {read_ticket(element["value"]) for element in actions["elements"]} == {TICKET}
+
+
+@given(
+    st.text()
+    | st.recursive(
+        st.none() | st.integers() | st.text(), lambda x: st.lists(x) | st.dictionaries(st.text(), x)
+    ).map(json.dumps)
+)
+def test_reading_garbage_is_refused_and_never_fails_otherwise(garbage: str):
+    with pytest.raises(Refused) as refused:
+        read_ticket(garbage)
+    assert refused.value.code == "GARBLED_TICKET"
+
+
+@pytest.mark.parametrize("kind", ["completed", "failed", "cancelled", "needs_attention"])
+def test_the_line_of_a_run_says_how_it_went_on_and_where_to_look(kind: str):
+    line = cards.trail(view(), entry("trail", what="run", status=kind)).text
+    assert "<@U0CAROL>" in line
+    assert ("signoff show run-1" in line) == (kind in {"failed", "needs_attention"})
+
+
+def test_a_card_nobody_asked_for_says_so():
+    blocks = taken(cards.card(view(request(requester=None)), entry(), "d"))
+    assert "Asked by a program" in " ".join(texts(blocks))
+
+
+def test_an_id_that_is_none_of_slacks_is_text():
+    assert text.person("cli:<root>") == "cli:&lt;root&gt;"
+    assert text.person("U0ALICE") == "<@U0ALICE>"
+    assert text.group("sre") == "sre"
+    assert text.group("S0SRE") == "<!subteam^S0SRE>"
+
+
+class Answer:
+    def __init__(self, data: Any = None, **more: Any) -> None:
+        self.data = data
+        self.headers: dict[str, str] = {}
+        self.__dict__.update(more)
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "wait"),
+    [
+        (Answer({"ok": False, "error": "is_archived"}, status_code=200), "is_archived", None),
+        (
+            Answer({"ok": False, "error": "ratelimited"}, status_code=429, headers={"Retry-After": "7"}),
+            "ratelimited",
+            7.0,
+        ),
+        (Answer("slow down", status_code=429, headers={"Retry-After": "soon"}), "http_429", 1.0),
+        (Answer("slow down", status_code=429, headers={"Retry-After": "inf"}), "http_429", 3600.0),
+        (Answer("<html>", status_code=502), "http_502", None),
+        (Answer(b"\x00", status_code=500), "http_500", None),
+        (Answer(None, status=503), "http_503", None),
+    ],
+)
+def test_whatever_answered_in_slacks_place_is_read_without_failing(
+    answer: Any, code: str, wait: float | None
+):
+    from slack_sdk.errors import SlackApiError
+
+    error = SlackApiError("failed", answer)
+    assert (error_code(error), seconds_to_wait(error)) == (code, wait)

@@ -1,0 +1,529 @@
+"""Every command of the CLI, with its exit code: 0 done, 1 refused, 2 typed wrong, 3 the settings are wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from bot_bench import (
+    ALICE,
+    BOB,
+    CHANNEL,
+    OPERATOR,
+    Bench,
+    Spawn,
+    bot_here,
+    environment,
+    settings_file,
+    settings_for,
+)
+from typer.testing import CliRunner
+
+from bot.cli import _out, app
+from bot.sandbox import Fault
+from graph_runtime import Run
+
+USER = "operator"
+
+
+@dataclass
+class Said:
+    """What a command did."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+Cli = Callable[..., Awaitable[Said]]
+
+
+@pytest.fixture
+def cli(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Cli:
+    """Type a command on this machine, with the bench's settings."""
+    config = settings_file(bench.slack, bench.folder)
+    monkeypatch.chdir(bench.folder)
+    monkeypatch.setattr(_out, "_width", 200)
+    monkeypatch.setenv("LOGNAME", USER)
+    monkeypatch.setenv("SLACK_BOT_TOKEN", bench.slack.bot_token)
+    monkeypatch.setenv("SLACK_APP_TOKEN", bench.slack.app_token)
+    monkeypatch.delenv("SIGNOFF_CONFIG", raising=False)
+
+    async def type_(*words: str) -> Said:
+        # In a thread, because the command runs its own loop and Slack runs in this one.
+        result = await asyncio.to_thread(CliRunner().invoke, app, list(words))
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return Said(result.exit_code, result.stdout, result.stderr)
+
+    assert config.name == "signoff.toml", "found in the working directory"
+    return type_
+
+
+async def paused(bench: Bench, graph: str = "deploy", **given: Any) -> Run:
+    """Return a run that waits for its question, which nobody has drawn yet."""
+    return await bench.runtime.advance((await bench.queue(graph, **given)).id)
+
+
+async def test_start_puts_a_run_in_the_queue_and_a_key_starts_it_once(bench: Bench, cli: Cli):
+    started = await cli("start", "deploy", '{"service": "payments"}', "--requester", BOB, "--key", "k1")
+    assert (started.code, started.err) == (0, "")
+    (run,) = await bench.runtime.runs()
+    assert started.out == f"Started {run.id} of deploy.\n"
+    assert (run.status, run.requester) == ("queued", BOB)
+    again = await cli("start", "deploy", '{"service": "other"}', "--key", "k1", "--json")
+    assert again.json["run_id"] == run.id
+    elsewhere = await cli("start", "plain", '{"service": "x"}', "--thread", "case 7", "--json")
+    assert (elsewhere.json["thread_id"], elsewhere.json["status"]) == ("case 7", "queued")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["start", "nowhere", "{}"], "there is no graph 'nowhere'; registered are"),
+        (["start", "deploy", "{"], "the input is no JSON"),
+        (["start", "deploy", "[]"], "must be an object"),
+        (["start", "deploy", "{}"], "no run was started"),
+        (["start", "deploy", '{"service": ' + "[" * 3_000], "Nothing was started"),
+        (["show", "run-nothing"], "there is no run 'run-nothing'"),
+        (["history", "run-nothing"], "there is no run 'run-nothing'"),
+        (["cancel", "run-nothing"], "there is no run 'run-nothing'"),
+        (["runs", "--status", "sleeping"], "there are queued, running"),
+    ],
+)
+async def test_what_is_refused_says_why_in_one_line_and_exits_with_1(cli: Cli, words: list[str], said: str):
+    refused = await cli(*words)
+    assert (refused.code, refused.out) == (1, "")
+    assert said in refused.err
+    assert refused.err.startswith("signoff: ")
+    assert refused.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["runs", "--limit", "0"],
+        ["show"],
+        ["decide", "req-1", "perhaps"],
+        ["detonate"],
+        ["serve", "--nothing"],
+    ],
+)
+async def test_what_is_typed_wrong_exits_with_2(cli: Cli, words: list[str]):
+    assert (await cli(*words)).code == 2
+
+
+async def test_without_a_word_the_commands_are_listed(cli: Cli):
+    said = await cli("--help")
+    for word in ("demo", "serve", "migrate", "check", "start", "runs", "show", "history", "decide", "cancel"):
+        assert word in said.out
+
+
+async def test_runs_lists_the_newest_first_as_a_table_and_as_json(bench: Bench, cli: Cli):
+    assert (await cli("runs")).out == "There are no such runs.\n"
+    assert (await cli("runs", "--json")).json == []
+    first, second = await paused(bench), await paused(bench, "plain")
+    table = await cli("runs")
+    assert table.code == 0
+    head, *rows = table.out.splitlines()
+    assert head.split() == ["RUN", "GRAPH", "STATUS", "STEP", "ASKED", "BY", "STARTED", "(UTC)"]
+    assert [row.split()[:3] for row in rows] == [
+        [second.id, "plain", "interrupted"],
+        [first.id, "deploy", "interrupted"],
+    ]
+    listed = (await cli("runs", "--json", "--graph", "deploy", "--status", "interrupted")).json
+    assert [(run["run_id"], run["requester"]) for run in listed] == [(first.id, OPERATOR)]
+    assert len((await cli("runs", "--json", "--limit", "1")).json) == 1
+
+
+async def test_show_says_all_that_an_operator_needs_before_answering(bench: Bench, cli: Cli):
+    run = await paused(bench, title="Deploy payments", facts={"risk": "[bold]high[/bold] [/nothing]"})
+    view, request = await bench.runtime.look(run.id), (await bench.request(run)).request
+    shown = await cli("show", run.id)
+    assert shown.code == 0
+    for part in (
+        run.id,
+        run.thread_id,
+        "interrupted",
+        OPERATOR,
+        view.state.checkpoint_id,
+        view.open[0].interrupt.id,
+        request.id,
+        "Deploy payments",
+        "prod-deploy",
+        request.digest.removeprefix("sha256:")[:12],
+        "[bold]high[/bold] [/nothing]",
+    ):
+        assert part in shown.out
+    said = (await cli("show", run.id, "--json")).json
+    assert (said["next"], said["values"]["service"]) == (["ask"], "payments")
+    assert [q["interrupt_id"] for q in said["interrupts"]] == [view.open[0].interrupt.id]
+    assert [q["request_id"] for q in said["requests"]] == [request.id]
+
+
+async def test_show_of_a_failed_run_gives_the_error(bench: Bench, cli: Cli):
+    run = await bench.queue("deploy", policy="no such policy")
+    await bench.runtime.advance(run.id)
+    shown = await cli("show", run.id)
+    assert "PolicyError: nobody was asked" in shown.out
+    assert (await cli("show", run.id, "--json")).json["error"]["type"] == "PolicyError"
+
+
+async def test_a_narrow_terminal_cuts_no_id(bench: Bench, cli: Cli, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(_out, "_width", 60)
+    run = await paused(bench)
+    assert run.id in (await cli("runs")).out
+    shown = (await cli("show", run.id)).out
+    assert (await bench.request(run)).request.id in shown
+
+
+async def test_history_lists_steps_and_journal(bench: Bench, cli: Cli):
+    run = await paused(bench)
+    shown = await cli("history", run.id)
+    assert shown.code == 0
+    assert "run.interrupted" in shown.out
+    assert "request.opened" in shown.out
+    said = (await cli("history", run.id, "--json", "--limit", "1")).json
+    assert [step["next"] for step in said["steps"]] == [["ask"]]
+    assert "request.opened" in [event["kind"] for event in said["events"]]
+
+
+async def test_cancel_withdraws_and_names_the_user_of_this_machine(bench: Bench, cli: Cli):
+    run = await paused(bench)
+    ended = await cli("cancel", run.id, "--reason", "wrong commit")
+    assert (ended.code, ended.out) == (0, f"{run.id} is cancelled; what it asked was withdrawn.\n")
+    assert (await bench.request(run)).request.status == "withdrawn"
+    (event,) = await bench.events("run.cancelled")
+    assert (event.actor, event.data["reason"]) == (f"cli:{USER}", "wrong commit")
+    again = await cli("cancel", run.id)
+    assert again.code == 1
+    assert "cancelled" in again.err
+
+
+async def test_migrate_creates_the_database_and_says_where_it_is(bench: Bench, cli: Cli, monkeypatch):
+    path = bench.folder / "new" / "place.db"
+    path.parent.mkdir()
+    monkeypatch.setenv("SIGNOFF_DATABASE", f"sqlite:///{path}")
+    made = await cli("migrate")
+    assert made.code == 0
+    assert "schema" in made.out
+    assert path.exists()
+    assert (await cli("migrate")).code == 0, "a second time changes nothing"
+
+
+async def test_a_database_that_cannot_be_opened_is_said_in_one_line(bench: Bench, cli: Cli, monkeypatch):
+    (bench.folder / "notes.txt").write_text("This is no database. " * 100)
+    monkeypatch.setenv("SIGNOFF_DATABASE", f"sqlite:///{bench.folder / 'notes.txt'}")
+    for words in (["runs"], ["migrate"]):
+        failed = await cli(*words)
+        assert failed.code == 1, failed
+        assert failed.err.startswith("signoff: ")
+        assert failed.err.count("\n") == 1
+
+
+# -- decide
+
+
+def map_people(bench: Bench, **people: str) -> None:
+    config = bench.folder / "signoff.toml"
+    lines = "".join(f'{user} = "{person}"\n' for user, person in people.items())
+    config.write_text(config.read_text() + f"[people]\n{lines}")
+
+
+async def test_decide_is_the_same_as_the_button_and_the_bot_draws_it(bench: Bench, cli: Cli):
+    map_people(bench, operator=ALICE)
+    async with bot_here(settings_for(bench.slack, bench.folder)):
+        run = await bench.start()
+        card = await bench.card(run)
+        request = (await bench.request(run)).request
+        decided = await cli("decide", request.id, "approve", "--reason", "checked by hand")
+        assert (decided.code, decided.err) == (0, "")
+        assert decided.out == f"{request.id} is approved; the run goes on.\n"
+        await bench.drawn(card, f"*Approved* by <@{ALICE}>")
+        await bench.rests(run, "completed")
+    (vote,) = (await bench.request(run)).votes
+    assert (vote.reviewer, vote.surface, vote.reason) == (ALICE, "cli", "checked by hand")
+    (event,) = await bench.events("request.approved")
+    assert event.data["message"] == USER, "the journal knows whose terminal it was"
+
+
+async def test_decide_needs_no_card(bench: Bench, cli: Cli):
+    map_people(bench, operator=BOB)
+    run = await paused(bench)
+    request = (await bench.request(run)).request
+    assert (await cli("decide", request.id, "reject", "--reason", "no")).code == 0
+    assert (await bench.request(run)).request.status == "rejected"
+
+
+@pytest.mark.parametrize(
+    ("person", "verdict", "words"),
+    [
+        ("U0DAVE", "approve", "You are not among those who may decide this"),
+        ("U0CAROL", "approve", "You asked for this"),
+        ("U0GUEST", "approve", "Guests may not decide here"),
+        ("U0ZOE", "approve", "This account is deactivated"),
+        (ALICE, "reject", "Say why"),
+    ],
+)
+async def test_decide_is_refused_by_the_same_policy_as_the_button(
+    bench: Bench, cli: Cli, person: str, verdict: str, words: str
+):
+    map_people(bench, operator=person)
+    run = await paused(bench)
+    refused = await cli("decide", (await bench.request(run)).request.id, verdict)
+    assert (refused.code, refused.out) == (1, "")
+    assert words in refused.err
+    assert (await bench.request(run)).request.status == "open"
+    assert len(await bench.refusals()) == 1
+
+
+async def test_decide_by_somebody_who_is_nobody_in_slack_says_what_to_add(bench: Bench, cli: Cli):
+    run = await paused(bench)
+    refused = await cli("decide", (await bench.request(run)).request.id, "approve")
+    assert refused.code == 1
+    assert "[people]" in refused.err
+    assert f'{USER} = "U..."' in refused.err
+
+
+async def test_decide_of_a_request_that_never_was_is_refused(bench: Bench, cli: Cli):
+    map_people(bench, operator=ALICE)
+    refused = await cli("decide", "req-nothing", "approve")
+    assert refused.code == 1
+    assert "there is no request 'req-nothing'" in refused.err
+
+
+async def test_decide_twice_says_who_was_first(bench: Bench, cli: Cli):
+    map_people(bench, operator=ALICE)
+    run = await paused(bench)
+    request = (await bench.request(run)).request
+    assert (await cli("decide", request.id, "approve")).code == 0
+    again = await cli("decide", request.id, "approve")
+    assert again.code == 1
+    assert ALICE in again.err
+
+
+# -- check
+
+
+async def test_check_of_good_settings_says_ok_everywhere(bench: Bench, cli: Cli):
+    lines = (bench.folder / "signoff.toml").read_text()
+    (bench.folder / "signoff.toml").write_text(lines.replace("C0PRIVATE", "C0GENERAL"))
+    found = await cli("check")
+    assert "WRONG" not in found.out.replace("database", ""), found.out
+    for what in (
+        "settings",
+        "graphs",
+        "policies",
+        "database",
+        "scopes",
+        f"channel {CHANNEL}",
+        "group S0SRE",
+        "socket mode",
+    ):
+        assert what in found.out
+
+
+Broken = Callable[[Bench, pytest.MonkeyPatch], None]
+
+
+def changed(old: str, new: str) -> Broken:
+    def break_(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+        path = bench.folder / "signoff.toml"
+        assert old in path.read_text()
+        path.write_text(path.read_text().replace(old, new))
+
+    return break_
+
+
+def said(name: str, value: str) -> Broken:
+    return lambda bench, monkeypatch: monkeypatch.setenv(name, value)
+
+
+def unset(name: str) -> Broken:
+    return lambda bench, monkeypatch: monkeypatch.delenv(name)
+
+
+def slack(change: Callable[[Any], Any]) -> Broken:
+    return lambda bench, monkeypatch: change(bench.slack)
+
+
+BROKEN: dict[str, tuple[Broken, str]] = {
+    "no TOML": (changed("[slack]", "[slack"), "is no TOML"),
+    "an unknown setting": (changed("connections = 1", "conections = 1"), "slack.conections"),
+    "a wrong mode": (changed('mode = "socket"', 'mode = "carrier pigeon"'), "slack.mode"),
+    "a graph that is not there": (
+        changed("approval_graphs:plain", "approval_graphs:missing"),
+        "graphs.plain",
+    ),
+    "a module that is not there": (
+        changed("approval_graphs:plain", "no_such_module:plain"),
+        "ModuleNotFoundError",
+    ),
+    "a graph that is none": (
+        changed("approval_graphs:plain", "approval_graphs:no_graph"),
+        "no compiled graph",
+    ),
+    "a graph of another name": (
+        changed("approval_graphs:plain", "approval_graphs:twice"),
+        "is called 'twice'",
+    ),
+    "a policy without people": (
+        changed('groups = ["S0SRE"]\ndeadline = "4h"', 'deadline = "4h"'),
+        "nobody may decide",
+    ),
+    "a policy with a wrong deadline": (changed('"4h"', '"soon"'), "no duration"),
+    "no default policy": (
+        changed('[policies."default"]', '[policies."other"]'),
+        "there is no [policies.default]",
+    ),
+    "another database": (
+        said("SIGNOFF_DATABASE", "mysql://root:hunter2@db/x"),
+        "database: sqlite:///PATH was expected",
+    ),
+    "a database that is not there": (said("SIGNOFF_DATABASE", "sqlite:////proc/nothing/x.db"), "database"),
+    "no bot token": (unset("SLACK_BOT_TOKEN"), "SLACK_BOT_TOKEN"),
+    "no app token": (unset("SLACK_APP_TOKEN"), "SLACK_APP_TOKEN"),
+    "a bot token that Slack refuses": (said("SLACK_BOT_TOKEN", "xoxb-wrong"), "invalid_auth"),
+    "an app token that Slack refuses": (said("SLACK_APP_TOKEN", "xapp-wrong"), "SLACK_APP_TOKEN: "),
+    "tokens the wrong way round": (said("SLACK_BOT_TOKEN", "xapp-sandbox"), "begins with xoxb-"),
+    "a Slack that does not answer": (
+        changed("api_url = ", 'api_url = "http://127.0.0.1:9/api/" #'),
+        "did not answer",
+    ),
+    "a Slack that is out of order": (slack(lambda s: s.faults.add(Fault("auth.test", "500"))), "http_500"),
+    "a missing scope": (
+        slack(lambda s: setattr(s.workspace, "scopes", s.workspace.scopes - {"groups:history"})),
+        "missing groups:history",
+    ),
+    "a channel the bot cannot see": (changed("C0GENERAL", "C0PRIVATE"), "channel_not_found"),
+    "a channel that never was": (changed("C0GENERAL", "C0NOWHERE"), "channel_not_found"),
+    "an archived channel": (changed("C0GENERAL", "C0OLD"), "it is archived"),
+    "a channel the bot is not in": (
+        slack(lambda s: s.workspace.kick("C0GENERAL")),
+        "invite the bot to #general",
+    ),
+    "a group that never was": (changed('people = ["U0ALICE"]', 'groups = ["S0NONE"]'), "group S0NONE"),
+    "a group that is empty": (slack(lambda s: s.workspace.set_group("S0SRE", [])), "it has no members"),
+}
+
+
+@pytest.mark.parametrize(("broken", "words"), BROKEN.values(), ids=BROKEN)
+async def test_check_says_precisely_what_is_wrong_and_exits_with_3(
+    bench: Bench, cli: Cli, monkeypatch: pytest.MonkeyPatch, broken: Broken, words: str
+):
+    changed("C0PRIVATE", "C0GENERAL")(bench, monkeypatch)
+    broken(bench, monkeypatch)
+    found = await cli("check")
+    assert found.code == 3
+    assert words in re.sub(r"\s+", " ", found.out)
+    assert "WRONG" in found.out
+    assert "hunter2" not in found.out
+    assert "Traceback" not in found.out + found.err
+
+
+# -- the process itself
+
+
+async def ended(bench: Bench, *words: str, **env: str) -> tuple[int, str]:
+    """Run a command in a process of its own to its end."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "bot.cli", *words),
+        env={**environment(bench.slack), **env},
+        cwd=bench.folder,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    async with asyncio.timeout(30):
+        out, _ = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, out.decode()
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize(
+    ("env", "code", "words"),
+    [
+        ({"SLACK_APP_TOKEN": "xapp-wrong"}, 3, "Slack refused SLACK_APP_TOKEN"),
+        ({"SLACK_BOT_TOKEN": "xoxb-wrong"}, 3, "Slack refused the bot token: invalid_auth"),
+        ({"SLACK_BOT_TOKEN": ""}, 3, "missing: SLACK_BOT_TOKEN"),
+        ({"SIGNOFF_SLACK__API_URL": "http://127.0.0.1:9/api/"}, 3, "did not answer"),
+        ({"SIGNOFF_HTTP__HOST": "203.0.113.1"}, 3, "cannot be listened on"),
+        ({"SIGNOFF_DATABASE": "sqlite:////proc/nothing/x.db"}, 1, "signoff: "),
+    ],
+)
+async def test_serve_that_cannot_start_says_why_in_one_line(
+    bench: Bench, env: dict[str, str], code: int, words: str
+):
+    config: Path = settings_file(bench.slack, bench.folder)
+    returned, out = await ended(bench, "serve", "--config", str(config), **env)
+    last = out.strip().splitlines()[-1]
+    assert (returned, words in last) == (code, True), out
+    assert "Traceback" not in out
+    assert "xoxb-wrong" not in out
+    assert "xapp-wrong" not in out
+
+
+@pytest.mark.processes
+async def test_a_second_signal_stops_at_once(bench: Bench, spawn: Spawn):
+    process = await spawn(settings_file(bench.slack, bench.folder))
+    process.process.terminate()
+    await process.says("stopping")
+    process.process.terminate()
+    assert await process.died() in {0, 130}
+    assert "Traceback" not in process.log.read_text()
+
+
+@pytest.mark.processes
+async def test_the_scripted_demo_plays_to_its_end(bench: Bench):
+    code, out = await ended(bench, "demo", "--once", PYTHONPATH=str(Path(__file__).parents[2]))
+    assert code == 0, out
+    assert "That is the whole idea." in out
+
+
+@pytest.mark.processes
+async def test_the_demo_shows_its_page_until_ctrl_c(bench: Bench):
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "bot.cli", "demo", "--port", "0"),
+        # A browser that would take over the terminal is not opened.
+        env={**environment(bench.slack), "PYTHONPATH": str(Path(__file__).parents[2]), "BROWSER": "cat %s"},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    assert process.stdout is not None
+    said = ""
+    async with asyncio.timeout(30):
+        while "Stop with Ctrl-C" not in said:
+            line = (await process.stdout.readline()).decode()
+            assert line, said
+            said += line
+        address = re.search(r"http://\S+", said)
+        assert address, said
+        async with aiohttp.ClientSession() as session, session.get(address[0]) as page:
+            assert page.status == 200
+        process.send_signal(signal.SIGINT)
+        rest, _ = await process.communicate()
+    assert process.returncode == 0, said + rest.decode()
+    assert "Traceback" not in rest.decode()
+
+
+@pytest.mark.processes
+async def test_a_demo_on_a_port_that_is_taken_says_which_option_helps(bench: Bench):
+    code, out = await ended(bench, "demo", "--port", str(bench.slack.port))
+    assert code == 1
+    assert "try --port 0" in out
+    assert "Traceback" not in out
