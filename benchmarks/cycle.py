@@ -4,7 +4,7 @@
     make bench ARGS="--rounds 9"
 
 A cycle is start -> prepare -> review (pauses) -> answer -> publish, with 2 KB of state, driven as a worker
-does. The floor is the same number of bare SQLite commits (WAL, synchronous=FULL), each a 2 KB insert. Medians of
+does. The floor is the same number of bare SQLite commits (WAL, synchronous=FULL), 2 KB each. Medians of
 rounds; compare ratios, not times: the machine drifts.
 """
 

@@ -122,9 +122,7 @@ class Runtime:
             known = ", ".join(sorted(self.graphs)) or "none"
             raise UnknownGraph(f"no run was started: there is no graph {graph!r}; registered are {known}")
         if thread_id is not None and not _is_thread_id(thread_id):
-            raise UnknownThread(
-                f"no run was started: {thread_id!r:.80} is no thread id of 1 to 255 letters"
-            )
+            raise UnknownThread(f"no run was started: {thread_id!r:.80} is no thread id of 1 to 255 letters")
         if max_steps is not None and max_steps < 1:
             raise ValueError(f"no run was started: max_steps is {max_steps}, and one step is the least")
         updates = start_updates(plan, given)
