@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import getpass
 import json
+import os
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -286,11 +287,11 @@ def _until_stopped(work: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -
 
     async def main() -> None:
         stop, loop = asyncio.Event(), asyncio.get_running_loop()
-        task = asyncio.current_task()
 
         def asked() -> None:
-            if stop.is_set() and task is not None:
-                task.cancel()
+            if stop.is_set():
+                # At once means now. What was promised is on disk; the rest is taken up at the next start.
+                os._exit(130)
             stop.set()
 
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -303,10 +304,7 @@ def _until_stopped(work: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -
                 loop.remove_signal_handler(number)
                 signal.signal(number, signal.SIG_IGN)
 
-    try:
-        asyncio.run(main())
-    except asyncio.CancelledError:
-        raise typer.Exit(130) from None
+    asyncio.run(main())
 
 
 def _first(failed: BaseExceptionGroup[BaseException]) -> str:
