@@ -47,6 +47,7 @@ from graph_runtime import (
     Runtime,
     StateGraph,
     Store,
+    StoreUnavailable,
     Ticket,
     Vote,
     approve,
@@ -692,6 +693,23 @@ async def test_a_click_that_takes_too_long_is_not_recorded_when_it_is_told_so(
     await desk.runtime.cancel(desk.view.run.thread_id, desk.view.run.id)
     closed = await view_of(desk.approvals, desk.id)
     assert closed.request.status == "withdrawn", "the person was told that nothing was recorded"
+
+
+async def test_a_database_that_another_process_holds_too_long_is_an_honest_error(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(graph_runtime.storage.sqlite, "BUSY_MS", 100)
+    holder = sqlite3.connect(tmp_path / "signoff.db", isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    try:
+        with pytest.raises(StoreUnavailable, match="not written"):
+            await desk.decide()
+    finally:
+        holder.execute("ROLLBACK")
+        holder.close()
+    assert (await desk.decide()).request.status == "approved", (
+        "nothing was recorded, and the next try may succeed"
+    )
 
 
 async def test_a_directory_that_does_not_answer_is_a_refusal_in_the_journal(
