@@ -15,7 +15,7 @@ demo: $(VENV)/run ## approve a deploy in a local Slack in the browser (ARGS=--on
 
 setup: $(VENV)/dev ## make the virtual environment with everything for working on signoff
 
-test: $(VENV)/dev ## run all tests (at most 5 minutes)
+test: $(VENV)/dev ## run all tests (about 3 minutes)
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 check: $(VENV)/dev ## ruff and mypy --strict

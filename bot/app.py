@@ -43,6 +43,8 @@ MAX_BODY = 1024 * 1024
 #: A socket that stays away this long is built anew; the client's own reconnect has failed then.
 _SOCKET_PATIENCE = 30.0
 _WATCH_SECONDS = 5.0
+#: How long an ordered stop goes on telling what the last runs came to.
+_LAST_WORDS = 5.0
 
 
 async def serve(settings: Settings, stop: asyncio.Event, *, started: asyncio.Event | None = None) -> None:
@@ -70,11 +72,11 @@ async def serve(settings: Settings, stop: asyncio.Event, *, started: asyncio.Eve
             channel=settings.slack.channel,
             clock=system_clock,
         )
-        inner = asyncio.Event()
+        inner, last = asyncio.Event(), asyncio.Event()
         async with asyncio.TaskGroup() as group:
-            group.create_task(Worker(house.runtime, house.approvals).work(inner), name="worker")
-            group.create_task(courier.work(house.runtime.outbox_bell, inner), name="courier")
-            group.create_task(whispers.work(inner), name="whispers")
+            working = group.create_task(Worker(house.runtime, house.approvals).work(inner), name="worker")
+            telling = group.create_task(courier.work(house.runtime.outbox_bell, last), name="courier")
+            group.create_task(whispers.work(last), name="whispers")
             async with slack_connection(app, settings, house) as door:
                 _log.info("ready", mode=settings.slack.mode, address=door, team=house.identity.workspace)
                 if started is not None:
@@ -83,7 +85,11 @@ async def serve(settings: Settings, stop: asyncio.Event, *, started: asyncio.Eve
             _log.info("stopping")
             inner.set()
             house.runtime.runs_bell.ring()
+            await asyncio.wait({working})
+            last.set()
             house.runtime.outbox_bell.ring()
+            await asyncio.wait({telling})
+            await courier.drain(_LAST_WORDS)
     _log.info("stopped")
 
 

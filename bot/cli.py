@@ -6,9 +6,9 @@ Exit codes: 0 done; 1 refused or not found, and nothing changed; 2 typed wrong; 
 from __future__ import annotations
 
 import asyncio
-import getpass
 import json
 import os
+import pwd
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -59,7 +59,7 @@ def demo(
             asyncio.run(play_once(0 if port == 4390 else port, _out))
         else:
             _until_stopped(lambda stop: play(port, _out, stop))
-    except* (DemoFailed, TimeoutError) as failed:
+    except* (DemoFailed, TimeoutError, ConfigError) as failed:
         _fail(f"the demo failed: {_first(failed)}")
     except* OSError as failed:
         _fail(f"nothing was started: port {port} cannot be used; try --port 0 ({_first(failed)})")
@@ -106,7 +106,7 @@ def check(config: Config = None) -> None:
 def start(
     graph: Annotated[str, typer.Argument(help="graph name, as in [graphs]")],
     given: Annotated[str, typer.Argument(metavar="JSON", help="the input, a JSON object")] = "{}",
-    requester: Annotated[str | None, typer.Option(help="Slack user id of who asks for it")] = None,
+    requester: Annotated[str | None, typer.Option(help="Slack user id of who asks; default yours")] = None,
     key: Annotated[
         str | None, typer.Option(help="idempotency key: a second start returns the first run")
     ] = None,
@@ -117,9 +117,12 @@ def start(
     """Put a new run in the queue; a running `signoff serve` takes it from there."""
 
     async def work() -> None:
-        async with _desk(_settings(config)) as desk:
+        settings = _settings(config)
+        # Whoever starts a run is a party to it: a run of nobody's could be approved by its own author.
+        asker = requester or settings.people.get(_os_user())
+        async with _desk(settings) as desk:
             run = await desk.runtime.start(
-                graph, read_input(given), thread_id=thread, requester=requester, idempotency_key=key
+                graph, read_input(given), thread_id=thread, requester=asker, idempotency_key=key
             )
             _print(tables.run_json(run) if as_json else f"Started {run.id} of {run.graph}.")
 
@@ -173,7 +176,7 @@ def history(
     async def work() -> None:
         async with _desk(_settings(config)) as desk:
             steps = await desk.runtime.history(run, limit=limit)
-            events = await desk.runtime.events(run_id=run)
+            events = await desk.runtime.events(run_id=run, limit=max(limit, 200))
             if as_json:
                 _print(tables.history_json(steps, events))
             else:
@@ -199,7 +202,7 @@ def decide(
         from .wiring import open_house  # noqa: PLC0415 - only this command asks Slack who somebody is
 
         settings = _settings(config)
-        user = getpass.getuser()
+        user = _os_user()
         person = settings.people.get(user)
         if person is None:
             raise Refused(
@@ -235,12 +238,15 @@ def cancel(
     async def work() -> None:
         async with _desk(_settings(config)) as desk:
             there = await desk.runtime.get(run)
-            ended = await desk.runtime.cancel(
-                there.thread_id, run, actor=f"cli:{getpass.getuser()}", reason=reason
-            )
+            ended = await desk.runtime.cancel(there.thread_id, run, actor=f"cli:{_os_user()}", reason=reason)
             _out.print(f"{ended.id} is {ended.status}; what it asked was withdrawn.", highlight=False)
 
     _run(work())
+
+
+def _os_user() -> str:
+    """Return who runs this process, as the system knows: no environment variable can say otherwise."""
+    return pwd.getpwuid(os.getuid()).pw_name
 
 
 class _Desk:
@@ -276,7 +282,9 @@ def _settings(config: str | None) -> Settings:
 def _run(work: Coroutine[Any, Any, None]) -> None:
     try:
         asyncio.run(work)
-    except (SignoffError, MistypedError, ValidationError, OSError) as error:
+    except MistypedError as error:
+        _fail(str(error), code=2)
+    except (SignoffError, ValidationError, OSError) as error:
         _fail(str(error))
     except ConfigError as error:
         _fail(str(error), code=3)

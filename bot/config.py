@@ -103,7 +103,7 @@ class Settings(BaseSettings):
 
     database: str = Field(default="sqlite:///.signoff/signoff.db", description="sqlite:///PATH")
     graphs: dict[str, str] = Field(default_factory=dict, description="graph name = module:attribute")
-    policies: dict[str, Policy] = Field(default_factory=dict, description="who may decide; see docs/policies")
+    policies: dict[str, Policy] = Field(default_factory=dict, description="who may decide; see docs")
     operators: tuple[str, ...] = Field(default=(), description="user ids who may start and cancel runs")
     lease: Duration = Field(default=30, description="how long a dead process keeps its work from others")
     people: dict[str, str] = Field(
@@ -200,6 +200,22 @@ class Settings(BaseSettings):
         if not found:
             raise ConfigError("nothing was started; name a graph under [graphs]: name = module:attribute")
         return found
+
+
+class SettingsAlone(Settings):
+    """Settings of what is given alone: neither the environment nor a file of this folder has a say."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the signature is pydantic's
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take the arguments and nothing else."""
+        return (init_settings,)
 
 
 _file_in_use: Path | None = None

@@ -7,6 +7,7 @@ whose end is unknown the courier first looks for its own metadata in the channel
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any
 
 import structlog
@@ -24,6 +25,7 @@ from graph_runtime import (
     OutboxEntry,
     Place,
     RequestView,
+    StoreError,
     keep_doing,
 )
 
@@ -64,6 +66,8 @@ CHANNEL_PACE = 1 * SECOND
 #: How far back before the request was opened a lost message is looked for, for clocks that differ.
 SKEW_SECONDS = 60
 _PAGES = 5
+#: How often an entry that fails for a reason of our own is tried before an operator is told.
+_TRIES = 5
 
 
 class Courier:
@@ -93,6 +97,13 @@ class Courier:
         """Deliver until ``stop`` is set."""
         await keep_doing(self.deliver_one, bell=bell, stop=stop)
 
+    async def drain(self, seconds: float) -> None:
+        """Tell what may be told now, for up to ``seconds``; the rest is told at the next start."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while await self.deliver_one():
+                    pass
+
     async def deliver_one(self) -> bool:
         """Deliver the next entry, or give it back or park it with the reason; False when there is none."""
         entry = await self._outbox.claim()
@@ -111,6 +122,8 @@ class Courier:
                 await self._deliver(entry)
         except SlackApiError as error:
             await self._failed(entry, error)
+        except StoreError:
+            raise
         except SlackObjectFormationError as error:
             # No message that Slack would take: trying again cannot mend it, and the others must go on.
             await self._outbox.park(entry, f"it cannot be drawn: {error}")
@@ -118,6 +131,13 @@ class Courier:
         except (ClientError, OSError, TimeoutError) as error:
             await self._outbox.retry(entry, type(error).__name__)
             _log.warning("entry.unclear", entry_id=entry.id, error=type(error).__name__)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is about this entry alone
+            # One entry that cannot be drawn must not silence all the others, nor be forgotten.
+            _log.exception("entry.failed", entry_id=entry.id)
+            if entry.attempts < _TRIES:
+                await self._outbox.retry(entry, type(error).__name__)
+            else:
+                await self._outbox.park(entry, type(error).__name__)
 
     async def _deliver(self, entry: OutboxEntry) -> None:
         view = await self._approvals.view(entry.request_id)

@@ -18,7 +18,7 @@ from graph_runtime import Outbox, Run, Runtime, open_store
 
 from . import cards
 from .app import serve
-from .config import Settings, load_settings
+from .config import Settings, SettingsAlone
 from .sandbox import Message, Sandbox
 from .wiring import open_runtime
 
@@ -42,7 +42,7 @@ class Demo:
 
 def demo_settings(slack: Sandbox, folder: Path) -> Settings:
     """Return settings that point the bot at the sandbox and at a database in ``folder``."""
-    return load_settings(
+    return SettingsAlone(
         database=f"sqlite:///{folder / 'demo.db'}",
         graphs={"deploy": "examples.deploy:graph"},
         policies={
@@ -143,6 +143,8 @@ async def play_once(port: int, console: Console) -> None:
         votes = await demo.runtime.events(run_id=run.id)
         approvals = [event for event in votes if event.kind == "request.approved"]
         _expect(len(approvals) == 1, f"{len(approvals)} approvals stand in the journal")
+        refusals = [event for event in votes if event.kind == "decision.refused"]
+        _expect(len(refusals) == 2, f"{len(refusals)} refusals stand in the journal")
         say("the journal holds one approval and two refusals. That is the whole idea.")
 
 

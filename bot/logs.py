@@ -11,7 +11,9 @@ from typing import Any, Literal
 import structlog
 
 #: Tokens, app tokens, and the addresses that let anyone answer in our name.
-_SECRET = re.compile(r"xox[a-z]-[\w-]+|xapp-[\w-]+|https?://[\w.:-]+/(?:actions|commands|response)/\S+")
+_SECRET = re.compile(
+    r"xox[a-z]-[\w-]+|xapp-[\w-]+|https?://[\w.:-]+/(?:actions|commands|response|services)/\S+|wss?://\S+"
+)
 
 
 def redact(text: str) -> str:

@@ -124,7 +124,7 @@ class Window:
         try:
             Click.model_validate(body)
         except ValidationError:
-            await self._approvals.refuse(_UNREADABLE, _claimed_actor(body), Place("slack"))
+            await self._journal(_UNREADABLE, _claimed_actor(body), Place("slack"))
             self._whisper(body.get("response_url"), _UNREADABLE)
             return True
         return False
@@ -171,7 +171,7 @@ class Window:
         try:
             submission = Submission.model_validate(body)
         except ValidationError:
-            await self._approvals.refuse(_UNREADABLE, _claimed_actor(body), Place("slack"))
+            await self._journal(_UNREADABLE, _claimed_actor(body), Place("slack"))
             await ack(response_action="update", view=cards.notice_dialog(_UNREADABLE.sentence))
             return
         reason = submission.text(cards.REASON_BLOCK, cards.REASON_INPUT).strip()
@@ -187,11 +187,11 @@ class Window:
                 ticket, submission.actor, "reject", place=place, reason=reason or None
             )
         except ValidationError:
-            await self._approvals.refuse(_UNREADABLE, submission.actor, place)
+            await self._journal(_UNREADABLE, submission.actor, place)
             await ack(response_action="update", view=cards.notice_dialog(_UNREADABLE.sentence))
         except Refused as refusal:
             if ticket is None:
-                await self._approvals.refuse(refusal, submission.actor, place)
+                await self._journal(refusal, submission.actor, place)
             if refusal.code == "REASON_REQUIRED":
                 await ack(response_action="errors", errors={cards.REASON_BLOCK: refusal.sentence})
             else:
@@ -241,7 +241,7 @@ class Window:
             await work(click)
         except Refused as refusal:
             if refusal.code in {"GARBLED_TICKET", "UNKNOWN_ACTION"}:
-                await self._approvals.refuse(refusal, click.actor, click.place)
+                await self._journal(refusal, click.actor, click.place)
             self._whisper(url, refusal)
         except (SlackApiError, aiohttp.ClientError, TimeoutError) as error:
             code = error_code(error) if isinstance(error, SlackApiError) else type(error).__name__
@@ -252,6 +252,13 @@ class Window:
             self._whisper(
                 url, Refused("BUSY", "The database did not answer. Nothing was recorded; click again.")
             )
+
+    async def _journal(self, refusal: Refused, actor: Actor | None, place: Place) -> None:
+        """Write a refusal down if the database lets us; the person is told either way."""
+        try:
+            await self._approvals.refuse(refusal, actor, place)
+        except StoreError as error:
+            _log.error("refusal.unwritten", code=refusal.code, error=type(error).__name__)
 
     def _whisper(self, url: Any, refusal: Refused) -> None:
         if isinstance(url, str) and url:

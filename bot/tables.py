@@ -96,10 +96,32 @@ def view(seen: RunView, requests: Sequence[ApprovalRequest]) -> Iterator[Rendera
                 r.id, plain(r.title, 80), r.policy_name, _status(r.status), bound, moment(r.deadline_at)
             )
         yield table
+    for r in requests:
+        if r.status == "open":
+            yield _asked(r)
     table = _table("STATE", "VALUE")
     for name, value in state.values.items():
         table.add_row(plain(name, 60), plain(worded(value), 500))
     yield table
+
+
+def _asked(request: ApprovalRequest) -> RenderableType:
+    """Return what exactly an open request asks, and of whom."""
+    policy = request.policy
+    barred = [p for p in (request.requester, *request.also) if p]
+    rows = {
+        "request": request.id,
+        "may decide": ", ".join([*policy.get("groups", ()), *policy.get("people", ())]),
+        "may not approve": ", ".join(barred) if policy.get("self_approval") == "forbid" else "",
+        "action": "" if request.action is None else request.action.name,
+        **({} if request.action is None else request.action.arguments),
+        **request.facts,
+    }
+    table = Table.grid(padding=(0, 2))
+    for name, value in rows.items():
+        if value not in ("", None):
+            table.add_row(Text(plain(name, 60), style="bold"), Text(plain(worded(value), 2_000)))
+    return table
 
 
 def history(steps: Sequence[StateSnapshot], events: Sequence[Event]) -> Iterator[RenderableType]:
@@ -108,7 +130,7 @@ def history(steps: Sequence[StateSnapshot], events: Sequence[Event]) -> Iterator
     for step in steps:
         routes = "; ".join(f"{r.source} → {', '.join(r.targets)} ({r.by or r.way})" for r in step.routes)
         names = ", ".join(step.next) or "END"
-        at = moment(step.created_at)
+        at = moment(step.at)
         table.add_row(str(step.step), step.source, names, routes, step.checkpoint_id, at)
     yield table
     table = _table("AT (UTC)", "EVENT", "BY", "DETAILS")
@@ -156,6 +178,7 @@ def view_json(seen: RunView, requests: Sequence[ApprovalRequest]) -> dict[str, A
                 "node": q.node,
                 "step": q.step,
                 "status": q.status,
+                "value": worded(q.interrupt.value),
                 "digest": q.interrupt.digest,
                 "asked_at": q.asked_at,
                 "answered_by": q.answered_by,
@@ -172,6 +195,16 @@ def view_json(seen: RunView, requests: Sequence[ApprovalRequest]) -> dict[str, A
                 "revision": r.revision,
                 "digest": r.digest,
                 "requester": r.requester,
+                "also": list(r.also),
+                "people": list(r.policy.get("people", ())),
+                "groups": list(r.policy.get("groups", ())),
+                "action": None
+                if r.action is None
+                else {
+                    "name": r.action.name,
+                    "arguments": {k: worded(v) for k, v in r.action.arguments.items()},
+                },
+                "facts": {name: worded(value) for name, value in r.facts.items()},
                 "deadline_at": r.deadline_at,
             }
             for r in requests
@@ -190,7 +223,7 @@ def history_json(steps: Sequence[StateSnapshot], events: Sequence[Event]) -> dic
                 "checkpoint_id": s.checkpoint_id,
                 "parent_id": s.parent_id,
                 "routes": [[r.source, r.way, list(r.targets), r.by] for r in s.routes],
-                "created_at": s.created_at,
+                "created_at": s.at,
             }
             for s in steps
         ],

@@ -33,7 +33,7 @@ from .types import (
 from .values import Codec
 
 #: A click must be answered within Slack's 3 s; past this it is told to try again, and nothing was recorded.
-DECIDE_SECONDS = 2.0
+DECIDE_SECONDS = 1.8
 _OUTCOME: dict[Verdict, RequestStatus] = {"approve": "approved", "reject": "rejected"}
 _plain = Codec()
 
@@ -227,7 +227,7 @@ class Approvals:
             message=place.message,
         )
         # A refusal is worth a moment, not the person's three seconds.
-        moment = asyncio.get_running_loop().time() + 1.0
+        moment = asyncio.get_running_loop().time() + 0.5
         await self._store.commit(Batch("refuse", (event,), give_up_at=moment))
 
     async def view(self, request_id: str) -> RequestView | None:

@@ -6,11 +6,20 @@
     ├── GraphError                       the plan is wrong
     │   ├── InvalidGraph (ValueError)        compile: unknown node, no entry, reserved name
     │   ├── InvalidUpdateError               a node returned what cannot be merged
+    │   │   ├── NoWay                            a router returned nothing
+    │   │   └── UnknownWay                       a router returned what its path map does not have
     │   ├── GraphRecursionError              the run took as many steps as it was allowed
     │   ├── EmptyInputError                  a run was started with nothing
+    │   ├── NodeTimeoutError                 a node took longer than it may
+    │   ├── NodeCancelledError               a node raised CancelledError itself
+    │   ├── GraphDrained                     not a failure: the run rests because its caller wanted it to
+    │   ├── ParentCommand                    Command.PARENT in a graph that runs in no other
+    │   ├── LimitReached                     the run used up its time, questions, retries or budget
+    │   ├── Unsupported                      a LangGraph feature that is not built
     │   └── NodeMisused                      a node broke a rule of pausing
     │       ├── OutsideNode                      interrupt() where no node runs
     │       ├── PauseSwallowed                   a node caught its own pause and went on
+    │       ├── KeyRequired                      two branches of one node ask the same thing at once
     │       ├── AnswerUnused                     a re-run node did not ask what was answered
     │       └── NodeEnded                        a node's leftover task asked after the node had ended
     ├── ValueRefused (TypeError)         a value cannot be stored exactly
@@ -26,6 +35,7 @@
     │   ├── RunFinished                      completed or failed
     │   └── RunCancelled
     ├── ThreadBusy                       new input for a thread whose run is still alive
+    ├── UnknownCheckpoint                the thread has no such checkpoint
     ├── UnknownGraph                     no graph of that name is registered
     ├── GraphChanged                     the paused node is not the node that asked
     ├── Refused                          a decision was not taken (has a code and a sentence)
@@ -41,7 +51,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from .types import Interrupt, PersonId, RefusalCode
@@ -63,6 +73,16 @@ class InvalidUpdateError(GraphError):
     """What a node returned was not merged: its shape is wrong, or two nodes wrote one plain key."""
 
 
+class NoWay(ValueError, InvalidUpdateError):
+    """Nothing of the step was stored: a router returned None, or START, which is nowhere to go."""
+
+
+class UnknownWay(KeyError, InvalidUpdateError):
+    """Nothing of the step was stored: a router returned what its path map does not have."""
+
+    __str__ = Exception.__str__  # a KeyError would show its sentence in quotes
+
+
 class GraphRecursionError(GraphError, RecursionError):
     """The run stopped before another step: it had taken as many as its limit allows."""
 
@@ -71,11 +91,65 @@ class EmptyInputError(GraphError):
     """The run was not started: its input held nothing for any key of the state."""
 
 
+class NodeTimeoutError(GraphError):
+    """The node was stopped after ``elapsed`` seconds: it ran, or was idle, longer than its timeout.
+
+    No ``TimeoutError``, so that it is retried.
+    """
+
+    def __init__(
+        self,
+        node: str,
+        elapsed: float,
+        kind: Literal["run", "idle"],
+        *,
+        run_timeout: float | None,
+        idle_timeout: float | None,
+    ) -> None:
+        timeout = (run_timeout if kind == "run" else idle_timeout) or 0.0
+        did = "took longer than its timeout of" if kind == "run" else "gave no sign of life for"
+        super().__init__(f"node {node!r} was stopped: it {did} {timeout:g} s")
+        self.node = node
+        self.elapsed = elapsed
+        self.kind = kind
+        self.timeout = timeout
+        self.run_timeout = run_timeout
+        self.idle_timeout = idle_timeout
+
+
+class NodeCancelledError(GraphError):
+    """A node let a ``CancelledError`` escape that nobody had asked for: the node failed."""
+
+    def __init__(self, node: str) -> None:
+        super().__init__(f"node {node!r} let a CancelledError escape although nobody had cancelled it")
+        self.node = node
+
+
+class GraphDrained(GraphError):
+    """The call ended between two steps because it was asked to; ``None`` as input goes on."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the run rests before its next step: {reason}")
+        self.reason = reason
+
+
+class ParentCommand(GraphError):
+    """Nothing was done: ``Command(graph=Command.PARENT)`` came from a graph that runs in no other."""
+
+
+class LimitReached(GraphError):
+    """The run stopped: it has used up what it was given. Its checkpoint stays where it was."""
+
+
+class Unsupported(GraphError, NotImplementedError):
+    """Nothing was done: this part of LangGraph is not built here; docs/differences.md lists them."""
+
+
 class NodeMisused(GraphError):
     """A node broke a rule of pausing; the run stopped before its result was merged."""
 
 
-class OutsideNode(NodeMisused):
+class OutsideNode(NodeMisused, RuntimeError):
     """Nothing was asked: the call came from outside a running node."""
 
 
@@ -85,6 +159,10 @@ class PauseSwallowed(NodeMisused):
 
 class AnswerUnused(NodeMisused):
     """A re-run node ended without asking the question that was answered; its result was thrown away."""
+
+
+class KeyRequired(NodeMisused):
+    """Nothing was asked: two questions at once look the same; give each its own ``key=``."""
 
 
 class NodeEnded(NodeMisused):
@@ -164,6 +242,10 @@ class RunCancelled(ResumeRefused):
 
 class ThreadBusy(SignoffError):
     """No run was started: the thread's earlier run is still alive, and what it asks is still open."""
+
+
+class UnknownCheckpoint(SignoffError):
+    """Nothing was done: the thread has no such checkpoint."""
 
 
 class UnknownGraph(SignoffError):

@@ -10,33 +10,54 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import copy
+import dataclasses
 import hashlib
 import inspect
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
+import pydantic
+
+from .calls import Beat, Given, NodeError, call, is_async, wanted, with_care
 from .errors import (
     AnswerUnused,
     GraphInterrupt,
+    InvalidGraph,
     InvalidUpdateError,
+    KeyRequired,
+    NodeCancelledError,
     NodeEnded,
     NodeMisused,
-    OutsideNode,
+    NoWay,
+    ParentCommand,
     PauseSwallowed,
+    UnknownWay,
 )
-from .plan import Branch, Chosen, Plan, Result, Target, check_targets, fresh_values, read_return
-from .types import START, Interrupt, InterruptId, Question, Send, Task, TaskId
+from .plan import (
+    Branch,
+    Chosen,
+    Node,
+    Plan,
+    Result,
+    Target,
+    check_targets,
+    fresh_values,
+    read_return,
+)
+from .types import PARENT, START, Command, Interrupt, InterruptId, Question, Send, Task, TaskId
 
-_current: contextvars.ContextVar[TaskScope] = contextvars.ContextVar("signoff_task")
+#: The task whose node is running here.
+current: contextvars.ContextVar[TaskScope] = contextvars.ContextVar("signoff_task")
 
 
 class NodeFailed(Exception):
     """A node, or a branch that leaves it, raised ``error``; whatever it was, the database is well."""
 
-    def __init__(self, error: BaseException) -> None:
+    def __init__(self, error: BaseException, task: TaskId | None = None) -> None:
         super().__init__(error)
         self.error = error
+        self.task = task
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +68,8 @@ class Paused:
     interrupts: tuple[Interrupt, ...]
     #: Questions of an earlier run of this task that it no longer asks.
     superseded: tuple[InterruptId, ...] = ()
+    #: Subgraphs that paused inside it.
+    inside: tuple[Any, ...] = ()
 
 
 @dataclass(slots=True)
@@ -57,19 +80,32 @@ class TaskScope:
     task: Task
     #: Every question this task ever asked, with its answer where there is one.
     questions: tuple[Question, ...] = ()
-    config: Mapping[str, Any] = field(default_factory=dict)
+    given: Given = field(default_factory=Given)
+    host: Host | None = None
+    ns: str = ""
+    run: str = ""
     asked: list[Interrupt] = field(default_factory=list)
+    #: Subgraphs that paused inside this task.
+    inside: list[Any] = field(default_factory=list)
     used: set[InterruptId] = field(default_factory=set)
     seen: dict[str, int] = field(default_factory=dict)
+    #: What earlier executions of this task recorded with step(), by key; None until it is first asked for.
+    effects: dict[str, Any] | None = None
+    subgraphs: int = 0
+    attempts: int = 0
     ended: bool = False
 
-    def ask(self, value: Any, key: str | None, bind: Any) -> Any:
-        """Return the answer to this question, or raise the pause. See :func:`interrupt`."""
+    def alive(self, what: str) -> None:
+        """Raise :class:`NodeEnded` when the node of this scope has ended."""
         if self.ended:
             raise NodeEnded(
-                f"nothing was asked: node {self.task.node!r} had already ended when a task it left behind "
-                "called interrupt(); await every task before the node returns"
+                f"nothing was done: node {self.task.node!r} had already ended when a task it left behind "
+                f"called {what}; await every task before the node returns"
             )
+
+    def ask(self, value: Any, key: str | None, bind: Any, schema: Any) -> Any:
+        """Return the answer to this question, or raise the pause. See :func:`interrupt`."""
+        self.alive("interrupt()")
         codec = self.plan.codec
         codec.encode(value)
         digest = codec.digest(value if bind is None else bind)
@@ -88,8 +124,9 @@ class TaskScope:
             None,
         )
         if known is not None and known.status == "answered":
+            answer = _fitting(known, schema)
             self.used.add(known.interrupt.id)
-            return known.answer
+            return answer
         if known is not None:
             asked = known.interrupt
         else:
@@ -97,10 +134,17 @@ class TaskScope:
             changes = sum(q.status not in {"open", "answered"} for q in self.questions)
             asked = Interrupt(
                 value,
-                interrupt_id(self.task.id, f"{identity} {digest}", occurrence, changes),
+                interrupt_id(self.run, self.task.id, f"{identity} {digest}", occurrence, changes),
                 digest,
                 key,
                 occurrence,
+            )
+        asked = dataclasses.replace(asked, response_schema=_described(schema))
+        if any(other.id != asked.id and _same(other, asked) for other in self.asked):
+            # Which of two equal questions comes first is chance, and the answers would be swapped.
+            raise KeyRequired(
+                f"nothing was asked: node {self.task.node!r} asks the same thing twice at once; "
+                "give each question its own key="
             )
         self.asked.append(asked)
         raise GraphInterrupt((asked,))
@@ -110,40 +154,81 @@ class TaskScope:
         return tuple(q for q in self.questions if q.status == "answered" and q.interrupt.id not in self.used)
 
 
-def interrupt_id(task: TaskId, identity: str, occurrence: int, changes: int) -> InterruptId:
+def _same(one: Interrupt, other: Interrupt) -> bool:
+    return one.digest == other.digest and one.key == other.key
+
+
+class AnswerInvalid(Exception):
+    """The answer that was stored does not fit what the question takes; the question is open again."""
+
+    def __init__(self, question: Question, error: Exception) -> None:
+        super().__init__(str(error))
+        self.interrupt_id = question.interrupt.id
+        self.task_id = question.task_id
+        self.error = error
+
+
+def _fitting(question: Question, schema: Any) -> Any:
+    """Return the answer, read by the type it must fit. Raises :class:`AnswerInvalid`."""
+    if schema is None or isinstance(schema, Mapping):
+        return question.answer
+    try:
+        return pydantic.TypeAdapter(schema).validate_python(question.answer)
+    except pydantic.ValidationError as error:
+        raise AnswerInvalid(question, error) from error
+
+
+def _described(schema: Any) -> Mapping[str, Any] | None:
+    """Return what an answer must fit as a JSON schema."""
+    if schema is None or isinstance(schema, Mapping):
+        return schema
+    return pydantic.TypeAdapter(schema).json_schema()
+
+
+class Host(Protocol):
+    """What a running task may ask of whoever drives its run."""
+
+    async def effects_of(self, scope: TaskScope) -> dict[str, Any]:
+        """Return what earlier executions of this task recorded, by key."""
+        ...
+
+    async def keep_effect(self, scope: TaskScope, key: str, name: str, value: Any) -> Any:
+        """Record an effect so that it is on disk, and return it as it will be read back."""
+        ...
+
+    async def barrier(self) -> None:
+        """Return when everything before this moment is on disk."""
+        ...
+
+    async def retrying(self) -> None:
+        """Count a retry. Raises :class:`LimitReached` when the run has used them up."""
+        ...
+
+    async def subgraph(
+        self,
+        scope: TaskScope,
+        plan: Plan,
+        given: Any,
+        *,
+        memory: bool | None,
+        config: Mapping[str, Any] | None = None,
+        context: Any = None,
+    ) -> Any:
+        """Run a graph inside this task to its end, and return its output; or raise the pause.
+
+        Its nodes are given the config and context of the task, with what is given here on top.
+        """
+        ...
+
+    def spend(self, name: str, amount: float) -> None:
+        """Take ``amount`` from the run's budget called ``name``. Raises :class:`LimitReached`."""
+        ...
+
+
+def interrupt_id(run: str, task: TaskId, identity: str, occurrence: int, changes: int) -> InterruptId:
     """Return the id of a question: 32 hex digits, the same at every re-run of the same task."""
-    text = f"{task}\n{identity}\n{occurrence}\n{changes}"
+    text = f"{run}\n{task}\n{identity}\n{occurrence}\n{changes}"
     return InterruptId(hashlib.sha256(text.encode()).hexdigest()[:32])
-
-
-def interrupt(value: Any, *, key: str | None = None, bind: Any = None) -> Any:
-    """Ask the outside world ``value`` and return its answer.
-
-    The first time, the node is left (by :class:`GraphInterrupt`), the run pauses and costs nothing while
-    it waits. When the answer has come the node runs again from its first line, and this call returns it.
-
-    ``key`` names the question within its node; without one, the same value asked again is the next
-    occurrence. ``bind`` is what the answer is bound to instead of ``value``: when it has changed by the
-    re-run (a clock, a model's new words), the answer is not used and the new question is asked.
-
-    Raises :class:`OutsideNode` where no node runs, :class:`ValueRefused` for a value that cannot be stored,
-    and :class:`NodeEnded` from a task that outlived its node.
-    """
-    scope = _current.get(None)
-    if scope is None:
-        raise OutsideNode("nothing was asked: interrupt() works inside a node of a running graph")
-    return scope.ask(value, key, bind)
-
-
-def current_task() -> Task:
-    """Return the task whose node is running. Raises :class:`OutsideNode` anywhere else.
-
-    Its id is the same whenever this task runs again, so it can serve as an idempotency key.
-    """
-    scope = _current.get(None)
-    if scope is None:
-        raise OutsideNode("no task is running here: current_task() works inside a node of a running graph")
-    return scope.task
 
 
 Settled = Callable[[Result], Awaitable[None]]
@@ -182,14 +267,14 @@ async def run_tasks(
 
 async def run_task(plan: Plan, values: Mapping[str, Any], scope: TaskScope) -> Result | Paused:
     """Run one node, and then the branches that leave it, on ``values``; return its result or its pause."""
-    token = _current.set(scope)
+    token = current.set(scope)
     try:
         try:
             # A copy of its own: what a node changes in place is no write, and no sibling sees it.
             result = await _body(plan, copy.deepcopy(dict(values)), scope)
         except GraphInterrupt:
             return _paused(scope)
-        except NodeMisused:
+        except (NodeMisused, AnswerInvalid):
             raise
         except asyncio.CancelledError as error:
             # Only the driver's own cancel may leave the run to somebody else: a node that lets the cancel of
@@ -197,19 +282,19 @@ async def run_task(plan: Plan, values: Mapping[str, Any], scope: TaskScope) -> R
             running = asyncio.current_task()
             if running is not None and running.cancelling():
                 raise
-            raise NodeFailed(error) from error
+            raise NodeFailed(NodeCancelledError(scope.task.node), scope.task.id) from error
         except BaseExceptionGroup as group:
             # A group whose leaves are all pauses is the pause; a real failure among them wins.
             _, rest = group.split(GraphInterrupt)
             if rest is not None:
-                raise _failure(first_leaf(rest)) from group
+                raise _failure(first_leaf(rest), scope.task.id) from group
             return _paused(scope)
         except Exception as error:
-            raise NodeFailed(error) from error
+            raise NodeFailed(error, scope.task.id) from error
     finally:
         scope.ended = True
-        _current.reset(token)
-    if scope.asked:
+        current.reset(token)
+    if scope.asked or scope.inside:
         raise PauseSwallowed(
             f"what node {scope.task.node!r} returned was thrown away: it caught the pause of its own "
             "question and went on as if it had been answered; let GraphInterrupt pass"
@@ -222,28 +307,38 @@ async def run_task(plan: Plan, values: Mapping[str, Any], scope: TaskScope) -> R
     return result
 
 
-def _failure(error: BaseException) -> BaseException:
-    ordinary = isinstance(error, Exception) and not isinstance(error, NodeMisused)
-    return NodeFailed(error) if ordinary else error
+def _failure(error: BaseException, task: TaskId) -> BaseException:
+    ordinary = isinstance(error, Exception) and not isinstance(error, NodeMisused | AnswerInvalid)
+    return NodeFailed(error, task) if ordinary else error
 
 
 def _paused(scope: TaskScope) -> Paused:
-    if not scope.asked:
+    if not scope.asked and not scope.inside:
         raise PauseSwallowed(
             f"node {scope.task.node!r} was left by a pause without a question; only interrupt() may raise it"
         )
     ids = {asked.id for asked in scope.asked}
+    if scope.inside and not scope.asked:
+        return Paused(scope.task, (), inside=tuple(scope.inside))
     known = {q.interrupt.id for q in scope.questions}
     if ids <= known:
         # Nothing else was asked instead: what this execution did not reach, a later one will.
-        return Paused(scope.task, tuple(scope.asked))
+        return Paused(scope.task, tuple(scope.asked), inside=tuple(scope.inside))
     stale = tuple(
         q.interrupt.id
         for q in scope.questions
         if (q.status == "open" and q.interrupt.id not in ids)
         or (q.status == "answered" and q.interrupt.id not in scope.used)
     )
-    return Paused(scope.task, tuple(scope.asked), stale)
+    return Paused(scope.task, tuple(scope.asked), stale, tuple(scope.inside))
+
+
+class Bubble(BaseException):
+    """``Command(graph=Command.PARENT)`` on its way out of the subgraph in which a node said it."""
+
+    def __init__(self, command: Command[Any]) -> None:
+        super().__init__(command)
+        self.command = command
 
 
 async def _body(plan: Plan, values: Mapping[str, Any], scope: TaskScope) -> Result:
@@ -252,20 +347,82 @@ async def _body(plan: Plan, values: Mapping[str, Any], scope: TaskScope) -> Resu
         result = Result(task, tuple(task.arg))
     else:
         node = plan.nodes[task.node]
-        seen = task.arg if task.push is not None else node.sees.present(values)
-        result = read_return(plan, task, await _call(node.run, seen, scope))
-    branches = plan.branches.get(task.node, ())
-    if not branches:
+        result = await _run_node(plan, node, values, scope)
+    if result.handled:
         return result
+    return dataclasses.replace(result, chosen=await choose(plan, result, values, scope.given))
+
+
+async def choose(plan: Plan, result: Result, values: Mapping[str, Any], given: Given) -> tuple[Chosen, ...]:
+    """Return what the branches that leave a finished task choose on its fresh state."""
+    source = result.task.node
+    own = plan.shared if source == START else plan.nodes[source].sees
     fresh = fresh_values(plan, values, result.updates)
-    sees = plan.input if task.node == START else plan.nodes[task.node].sees
-    state = (plan.state if sees is plan.input else sees).present(fresh)
-    chosen = [await _choose(plan, task.node, branch, state, scope) for branch in branches]
-    return Result(task, result.updates, result.goto, tuple(chosen))
+    chosen = []
+    for branch in plan.branches.get(source, ()):
+        state = (branch.sees or own).present(fresh)
+        if branch.sees is None and isinstance(state, dict):
+            state = {**dict(result.updates), **state}
+        chosen.append(await _choose(plan, source, branch, state, given))
+    return tuple(chosen)
 
 
-async def _choose(plan: Plan, source: str, branch: Branch, state: Any, scope: TaskScope) -> Chosen:
-    said = branch.choose(state, **_wanted(branch.choose, scope))
+async def _run_node(plan: Plan, node: Node, values: Mapping[str, Any], scope: TaskScope) -> Result:
+    task = scope.task
+
+    care = node.care if task.timeout is None else dataclasses.replace(node.care, timeout=task.timeout)
+    if care.timeout is not None and not is_async(node.run):
+        raise InvalidGraph(
+            f"node {node.name!r} was not run: a plain function cannot be stopped, so it takes no timeout"
+        )
+    given = scope.given
+    auto = care.timeout is not None and care.timeout.refresh_on == "auto"
+
+    async def attempt(beat: Beat) -> Result:
+        scope.seen.clear()
+        scope.subgraphs = 0
+        scope.attempts += 1
+        scope.given = given.at_attempt(scope.attempts, beat, writes_beat=auto)
+        seen = task.arg if task.push is not None else node.sees.present(values)
+        try:
+            returned = await call(node.run, seen, scope.given)
+        except Bubble as bubble:
+            returned = dataclasses.replace(bubble.command, graph=None)
+        return _read(plan, task, returned, scope)
+
+    retrying = scope.host.retrying if scope.host is not None else _nothing
+    try:
+        done: Result = await with_care(node.name, care, attempt, retrying=retrying)
+        return done
+    except (NodeMisused, AnswerInvalid):
+        raise
+    except Exception as error:
+        if node.care.on_error is None:
+            raise
+        seen = task.arg if task.push is not None else node.sees.present(values)
+        handed = dataclasses.replace(given, error=NodeError(node.name, error))
+        said = await call(node.care.on_error, seen, handed)
+        return dataclasses.replace(_read(plan, task, said, scope), handled=True)
+
+
+def _read(plan: Plan, task: Task, returned: Any, scope: TaskScope) -> Result:
+    for part in returned if isinstance(returned, list | tuple) else (returned,):
+        if isinstance(part, Command) and part.graph == PARENT:
+            if not scope.ns:
+                raise ParentCommand(
+                    f"nothing of this step was stored: node {task.node!r} speaks for the graph around it, "
+                    "and it runs in none"
+                )
+            raise Bubble(part)
+    return read_return(plan, task, returned)
+
+
+async def _nothing() -> None:
+    """Count nothing: this run has no host."""
+
+
+async def _choose(plan: Plan, source: str, branch: Branch, state: Any, given: Given) -> Chosen:
+    said = branch.choose(state, **given.named(wanted(branch.choose)))
     if inspect.isawaitable(said):
         said = await said
     targets: list[Target] = []
@@ -273,33 +430,23 @@ async def _choose(plan: Plan, source: str, branch: Branch, state: Any, scope: Ta
         target = one
         if branch.ends is not None and not isinstance(one, Send):
             target = branch.ends.get(one) if isinstance(one, Hashable) else None
+            if target is None:
+                raise UnknownWay(
+                    f"nothing of this step was stored: branch {branch.name!r} after {source!r} returned "
+                    f"{one!r}; it declares {', '.join(map(repr, branch.ends))}"
+                )
+        if target is None or target == START:
+            raise NoWay(
+                f"nothing of this step was stored: branch {branch.name!r} after {source!r} chose {one!r}"
+            )
         if not isinstance(target, str | Send):
-            declared = "" if branch.ends is None else f"; it declares {', '.join(map(repr, branch.ends))}"
             raise InvalidUpdateError(
                 f"nothing of this step was stored: branch {branch.name!r} after {source!r} returned {one!r}, "
-                f"which names no node{declared}"
+                "which names no node"
             )
         targets.append(target)
     check_targets(plan, source, targets)
     return Chosen(branch.name, tuple(targets))
-
-
-async def _call(run: Callable[..., Any], seen: Any, scope: TaskScope) -> Any:
-    extra = _wanted(run, scope)
-    if inspect.iscoroutinefunction(run) or inspect.iscoroutinefunction(getattr(run, "__call__", None)):  # noqa: B004
-        return await run(seen, **extra)
-    # A plain function may block; the loop must not. The context goes along, so interrupt() works there.
-    returned = await asyncio.to_thread(run, seen, **extra)
-    return await returned if inspect.isawaitable(returned) else returned
-
-
-def _wanted(function: Callable[..., Any], scope: TaskScope) -> dict[str, Any]:
-    """Return the arguments that the function asks for by name."""
-    try:
-        parameters = list(inspect.signature(function).parameters)[1:]
-    except (TypeError, ValueError):
-        return {}  # a function of C, which takes the state and nothing else
-    return {"config": scope.config} if "config" in parameters else {}
 
 
 def first_leaf(group: BaseExceptionGroup[BaseException]) -> BaseException:

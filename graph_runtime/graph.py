@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import typing
 from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from typing import Any, Literal, Self, get_args, get_origin
 
-from .errors import InvalidGraph
+from .calls import Care, RetryPolicy, is_async, read_retries
+from .compiled import CompiledGraph
+from .errors import InvalidGraph, Unsupported
 from .plan import Branch, Join, Node, Plan
-from .state import Schema, codec_for, read_schema
-from .types import END, START
+from .saver import AsyncSqliteSaver
+from .state import Channel, Schema, codec_for, has_keys, read_schema
+from .types import END, START, Command, TimeoutPolicy
 
 _RESERVED = frozenset({START, END})
-#: Namespace separators; a node's name becomes part of ids and namespaces.
-_SEPARATORS = ("|", ":", ">", "+")
+#: What joins the names of nodes in a namespace.
+_SEPARATORS = ("|", ":")
 
 
 class StateGraph:
@@ -24,7 +29,15 @@ class StateGraph:
     with a reducer, ``Annotated[list, operator.add]``, merges what several nodes write.
     """
 
-    def __init__(self, state_schema: Any, *, input_schema: Any = None, output_schema: Any = None) -> None:
+    def __init__(
+        self,
+        state_schema: Any,
+        context_schema: Any = None,
+        *,
+        input_schema: Any = None,
+        output_schema: Any = None,
+    ) -> None:
+        self._context = context_schema
         self._state = read_schema(state_schema)
         self._input = self._state if input_schema is None else read_schema(input_schema)
         self._output = self._state if output_schema is None else read_schema(output_schema)
@@ -32,36 +45,86 @@ class StateGraph:
         self._edges: dict[str, list[str]] = {}
         self._joins: list[Join] = []
         self._branches: dict[str, list[Branch]] = {}
+        self._says: dict[str, tuple[str, ...]] = {}
+        self._subgraphs: dict[str, Plan] = {}
+        self._care = Care()
+        self._channels: dict[str, Channel] = {}
+        self._classes: frozenset[type] = frozenset()
+        self._know(self._state)
+        for schema in (self._input, self._output):
+            self._know(schema, managed=schema is self._state)
+
+    def _know(self, schema: Schema, *, managed: bool = True) -> None:
+        """Take up its keys. Raises :class:`InvalidGraph` for one that is merged otherwise elsewhere."""
+        for name, channel in schema.channels.items():
+            if channel.managed is not None and not managed:
+                raise InvalidGraph(f"no graph was begun: the run itself keeps {name!r}, no input or output")
+            if self._channels.setdefault(name, channel).clashes(channel):
+                raise InvalidGraph(f"nothing was added: two schemas give the key {name!r} different reducers")
+        self._classes |= schema.classes
 
     def add_node(
         self,
-        node: str | Callable[..., Any],
-        action: Callable[..., Any] | None = None,
+        node: str | Callable[..., Any] | CompiledGraph,
+        action: Callable[..., Any] | CompiledGraph | None = None,
         *,
         input_schema: Any = None,
         defer: bool = False,
+        metadata: Mapping[str, Any] | None = None,
+        retry_policy: RetryPolicy | Sequence[RetryPolicy] | None = None,
+        timeout: float | timedelta | TimeoutPolicy | None = None,
+        error_handler: Callable[..., Any] | None = None,
+        destinations: Mapping[str, str] | Sequence[str] | None = None,
+        cache_policy: Any = None,
         version: str = "",
     ) -> Self:
         """Add ``action`` under a name (the function's own, when only a function is given).
 
-        The node is given the state, or the part that ``input_schema`` names, and returns a dict of updates,
-        a :class:`~graph_runtime.Command` or None. ``defer`` makes it wait until nothing else is due.
+        The node is given the state, or the part that ``input_schema`` or else the annotation of its first
+        parameter names, and returns a dict of updates, a :class:`~graph_runtime.Command` or None. Keys that
+        only this part has become keys of the graph. ``defer`` makes it wait until nothing else is due.
         ``version`` is part of what a paused run checks before it is given its answer: change it when the
-        meaning of the node's question changes. Raises :class:`InvalidGraph` for a bad or taken name.
+        meaning of the node's question changes. Raises :class:`InvalidGraph` for a bad or taken name, and
+        TypeError for what cannot be called.
         """
-        name, run = (node, action) if isinstance(node, str) else (getattr(node, "__name__", ""), node)
-        if run is None or not callable(run):
+        run: Any = action if isinstance(node, str) else node
+        name = node if isinstance(node, str) else _name_of(node)
+        if cache_policy is not None:
+            raise Unsupported(f"node {name!r} was not added: the node cache is not built")
+        inner = run.plan if isinstance(run, CompiledGraph) else None
+        if isinstance(run, CompiledGraph):
+            run = _as_node(run)
+        if run is None:
             raise InvalidGraph(f"node {name!r} was not added: it has nothing to run")
-        if not name or name in _RESERVED or any(mark in name for mark in _SEPARATORS):
-            raise InvalidGraph(
-                f"node {name!r} was not added: a name is not empty, not reserved and has none of | : > +"
-            )
+        if not callable(run):
+            raise TypeError(f"node {name!r} was not added: a {type(run).__name__} cannot be called")
+        if name in _RESERVED or any(mark in name for mark in _SEPARATORS):
+            raise InvalidGraph(f"node {name!r} was not added: a name is not reserved and has none of | :")
         if name in self._nodes:
             raise InvalidGraph(f"node {name!r} was not added: the name is taken")
-        if name in self._state.channels:
-            raise InvalidGraph(f"node {name!r} was not added: the state has a key of that name")
-        sees = self._state if input_schema is None else read_schema(input_schema)
-        self._nodes[name] = Node(name, run, sees, defer, input_schema is not None, version)
+        part = _part_of(run) if input_schema is None else read_schema(input_schema)
+        sees = self._state if part is None or part.type is self._state.type else part
+        self._know(sees)
+        care = Care(read_retries(retry_policy), TimeoutPolicy.coerce(timeout), error_handler)
+        own = input_schema is not None
+        self._nodes[name] = Node(name, run, sees, defer, care, own, version, dict(metadata or {}))
+        said = tuple(destinations or ()) or _said(run)
+        if said:
+            self._says[name] = said
+        if inner is not None:
+            self._subgraphs[name] = inner
+        return self
+
+    def set_node_defaults(
+        self,
+        *,
+        retry_policy: RetryPolicy | Sequence[RetryPolicy] | None = None,
+        timeout: float | timedelta | TimeoutPolicy | None = None,
+        error_handler: Callable[..., Any] | None = None,
+    ) -> Self:
+        """Look after every node like this that says nothing else for itself, also those added before."""
+        given = Care(read_retries(retry_policy), TimeoutPolicy.coerce(timeout), error_handler)
+        self._care = given.or_else(self._care)
         return self
 
     def add_edge(self, start_key: str | Sequence[str], end_key: str) -> Self:
@@ -87,7 +150,8 @@ class StateGraph:
         path_map: Mapping[Any, str] | Sequence[str] | None = None,
     ) -> Self:
         """Let ``path`` choose what follows ``source``: it sees the fresh state and returns a name, a list of
-        names, END, a Send, or a mixture. ``path_map`` translates what it returns into names.
+        names, END, a Send, or a mixture. ``path_map`` translates what it returns into names. Its first
+        parameter's annotation says which part it sees; else what its node sees, and what that returned.
         """
         if source == END:
             raise InvalidGraph("no branch was added: END has no way out")
@@ -95,7 +159,10 @@ class StateGraph:
         branches = self._branches.setdefault(source, [])
         if any(branch.name == name for branch in branches):
             raise InvalidGraph(f"no branch was added: {source!r} already has a branch called {name!r}")
-        branches.append(Branch(name, path, _ends(path, path_map)))
+        part = _part_of(path)
+        if part is not None:
+            self._know(part)
+        branches.append(Branch(name, path, _ends(path, path_map), part))
         return self
 
     def add_sequence(self, nodes: Sequence[Callable[..., Any] | tuple[str, Callable[..., Any]]]) -> Self:
@@ -104,7 +171,7 @@ class StateGraph:
             raise InvalidGraph("no sequence was added: it has no nodes")
         before: str | None = None
         for node in nodes:
-            name, run = node if isinstance(node, tuple) else (getattr(node, "__name__", ""), node)
+            name, run = node if isinstance(node, tuple) else (_name_of(node), node)
             self.add_node(name, run)
             if before is not None:
                 self.add_edge(before, name)
@@ -115,38 +182,78 @@ class StateGraph:
         """Begin at ``key``: the same as an edge from START."""
         return self.add_edge(START, key)
 
+    def set_conditional_entry_point(
+        self,
+        path: Callable[..., Any],
+        path_map: Mapping[Any, str] | Sequence[str] | None = None,
+    ) -> Self:
+        """Let ``path`` choose where to begin: the same as conditional edges from START."""
+        return self.add_conditional_edges(START, path, path_map)
+
     def set_finish_point(self, key: str) -> Self:
         """End after ``key``: the same as an edge to END."""
         return self.add_edge(key, END)
 
-    def compile(self, *, name: str = "graph", version: str = "1") -> CompiledGraph:
+    def compile(
+        self,
+        checkpointer: AsyncSqliteSaver | bool | None = None,  # noqa: FBT001 - LangGraph's signature
+        *,
+        cache: Any = None,
+        store: Any = None,
+        interrupt_before: str | Sequence[str] | None = None,
+        interrupt_after: str | Sequence[str] | None = None,
+        name: str = "graph",
+        version: str = "1",
+        strict: bool = False,
+    ) -> CompiledGraph:
         """Return the graph, checked. ``name`` is how a stored run finds it again; it must stay the same.
 
-        Raises :class:`InvalidGraph` for an edge from or to an unknown node, or no way in from START.
+        ``strict`` refuses an answer that does not name its question.
+
+        Raises :class:`InvalidGraph` for an edge from or to an unknown node, or no way in from START, and
+        TypeError for a checkpointer that is none of ours.
         """
+        if not isinstance(checkpointer, AsyncSqliteSaver | bool | None):
+            raise TypeError(f"the graph was not compiled: a {type(checkpointer).__name__} keeps no threads")
+        if store is not None or cache is not None:
+            raise Unsupported("the graph was not compiled: store and cache are not built")
+        stops = (_stops(interrupt_before), _stops(interrupt_after))
+        for stop in (*stops[0], *stops[1]):
+            if stop != "*" and stop not in self._nodes:
+                raise InvalidGraph(f"the graph was not compiled: a breakpoint names {stop!r}, no node")
         self._check()
-        schemas: list[Schema] = [self._state, self._input, self._output]
-        schemas += [node.sees for node in self._nodes.values()]
-        channels = {key: channel for schema in reversed(schemas) for key, channel in schema.channels.items()}
-        whole = Schema(
-            self._state.type,
-            {**channels, **self._state.channels},
-            self._state.form,
-            frozenset().union(*(schema.classes for schema in schemas)),
-        )
+        nodes = {
+            key: dataclasses.replace(node, care=node.care.or_else(self._care))
+            for key, node in self._nodes.items()
+        }
+        for node in nodes.values():
+            if node.care.timeout is not None and not is_async(node.run):
+                raise InvalidGraph(
+                    f"the graph was not compiled: node {node.name!r} is a plain function, which cannot be "
+                    "stopped, so it takes no timeout"
+                )
+        whole = Schema(self._state.type, dict(self._channels), self._state.form, self._classes)
         return CompiledGraph(
             Plan(
                 name=name,
                 version=version,
                 state=whole,
+                shared=self._state,
                 input=self._input,
                 output=self._output,
-                nodes=dict(self._nodes),
+                nodes=nodes,
                 edges={source: tuple(dict.fromkeys(ends)) for source, ends in self._edges.items()},
                 joins=tuple(dict.fromkeys(self._joins)),
                 branches={source: tuple(branches) for source, branches in self._branches.items()},
                 codec=codec_for(whole),
-            )
+                stop_before=stops[0],
+                stop_after=stops[1],
+                says={name: tuple(e for e in ends) for name, ends in self._says.items()},
+                subgraphs=dict(self._subgraphs),
+                context=self._context,
+            ),
+            checkpointer=checkpointer,
+            strict=strict,
         )
 
     def _check(self) -> None:
@@ -167,19 +274,48 @@ class StateGraph:
             raise InvalidGraph("the graph was not compiled: nothing follows START, so there is no way in")
 
 
-class CompiledGraph:
-    """A graph that a :class:`~graph_runtime.Runtime` can run."""
+def _stops(names: str | Sequence[str] | None) -> tuple[str, ...]:
+    if names is None:
+        return ()
+    return (names,) if isinstance(names, str) else tuple(names)
 
-    def __init__(self, plan: Plan) -> None:
-        self.plan = plan
 
-    @property
-    def name(self) -> str:
-        """The name under which stored runs find this graph."""
-        return self.plan.name
+def _name_of(node: Any) -> str:
+    """Return what a node is called that was given no name."""
+    if isinstance(node, CompiledGraph):
+        return node.name
+    return str(getattr(node, "__name__", type(node).__name__))
 
-    def __repr__(self) -> str:
-        return f"<graph {self.plan.name!r} version {self.plan.version}: {', '.join(self.plan.nodes)}>"
+
+def _part_of(function: Callable[..., Any]) -> Schema | None:
+    """Return the part of the state that the annotation of the function's first parameter names."""
+    try:
+        call = function if inspect.isroutine(function) else type(function).__call__
+        hints = typing.get_type_hints(call)
+        first = hints.get(next(iter(inspect.signature(function).parameters)))
+    except (NameError, TypeError, ValueError, StopIteration):
+        return None
+    return read_schema(first) if has_keys(first) else None
+
+
+def _as_node(graph: CompiledGraph) -> Callable[..., Any]:
+    async def run(state: Any) -> Any:
+        given = state if isinstance(state, Mapping) else dict(state)
+        return await graph.ainvoke(given)
+
+    return run
+
+
+def _said(run: Callable[..., Any]) -> tuple[str, ...]:
+    """Return where a node says it goes: ``-> Command[Literal["a", "b"]]``."""
+    try:
+        said = typing.get_type_hints(run if inspect.isroutine(run) else type(run).__call__).get("return")
+    except (NameError, TypeError):
+        return ()
+    for one in (said, *get_args(said)):
+        if get_origin(one) is Command and get_args(one) and get_origin(get_args(one)[0]) is Literal:
+            return tuple(get_args(get_args(one)[0]))
+    return ()
 
 
 def _ends(

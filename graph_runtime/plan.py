@@ -7,13 +7,15 @@ Sends in the order they were sent) and the routes they took name the tasks of th
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from .calls import Care
 from .errors import EmptyInputError, InvalidUpdateError
 from .state import Schema
-from .types import END, START, Command, Route, RunId, Send, Task, TaskId
+from .types import END, ROOT, START, Command, Route, RunId, Send, Task, TaskId
 from .values import Codec
 
 Target = str | Send
@@ -28,10 +30,13 @@ class Node:
     sees: Schema
     #: Waits until nothing else is due.
     deferred: bool = False
+    care: Care = field(default_factory=Care)
     #: It names the keys that it is given, so that they are part of what it is.
     own_input: bool = False
     #: Distinguishes two meanings of one name across deployments; part of the fingerprint.
     version: str = ""
+    #: What the node finds in its config's metadata besides what the call put there.
+    metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +47,8 @@ class Branch:
     choose: Callable[..., Any]
     #: Translates what ``choose`` returns; None takes it as node names.
     ends: Mapping[Any, str] | None
+    #: The part of the state that it asks for; None gives it what its node sees, and what its node returned.
+    sees: Schema | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +61,7 @@ class Join:
     @property
     def key(self) -> str:
         """Return the name under which arrivals are counted in a checkpoint."""
-        return "+".join(self.sources) + ">" + self.target
+        return json.dumps([self.sources, self.target])
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +70,10 @@ class Plan:
 
     name: str
     version: str
+    #: Every key there is, those that only a node's own schema names included.
     state: Schema
+    #: What a node is given that asks for no part of its own.
+    shared: Schema
     input: Schema
     output: Schema
     nodes: Mapping[str, Node]
@@ -71,6 +81,27 @@ class Plan:
     joins: tuple[Join, ...]
     branches: Mapping[str, tuple[Branch, ...]]
     codec: Codec
+    #: Nodes before and after which a run rests, "*" for all of them.
+    stop_before: tuple[str, ...] = ()
+    stop_after: tuple[str, ...] = ()
+    #: Graphs that are nodes of this one, by node name.
+    subgraphs: Mapping[str, Plan] = field(default_factory=dict)
+    #: What a dict given as context is made an instance of; None takes any context as it is.
+    context: Any = None
+    #: Where nodes say they go with a Command: for drawing only.
+    says: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def result(self, values: Mapping[str, Any], keys: str | Sequence[str] | None = None) -> Any:
+        """Return what the graph gives its caller: the values of ``keys``, else of its output schema.
+
+        One key alone gives its bare value. None when none of them has a value.
+        """
+        if isinstance(keys, str):
+            return values.get(keys)
+        if keys is None and self.output.form == "root":
+            return values.get(ROOT)
+        names = [n for n, c in self.output.channels.items() if c.managed is None] if keys is None else keys
+        return {name: values[name] for name in names if name in values} or None
 
     def fingerprint(self, node: str) -> str:
         """Return a digest of what makes ``node`` the same node for a paused run: never its source code.
@@ -107,6 +138,8 @@ class Result:
     updates: tuple[tuple[str, Any], ...] = ()
     goto: tuple[Target, ...] = ()
     chosen: tuple[Chosen, ...] = ()
+    #: An error handler stood in for the node: its edges are not taken.
+    handled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +153,9 @@ class After:
     routes: tuple[Route, ...]
 
 
-def task_id(run_id: RunId, step: int, node: str, push: int | None) -> TaskId:
+def task_id(run_id: RunId, ns: str, step: int, node: str, push: int | None) -> TaskId:
     """Return the id that this task has whenever it runs: 32 hex digits."""
-    text = f"{run_id}\n{step}\n{node}\n{'' if push is None else push}"
+    text = json.dumps([run_id, ns, step, node, push])
     return TaskId(hashlib.sha256(text.encode()).hexdigest()[:32])
 
 
@@ -152,7 +185,7 @@ def _speaks(returned: Sequence[Any]) -> bool:
 
 def _command_updates(plan: Plan, task: Task, update: Any) -> Iterable[tuple[str, Any]]:
     if isinstance(update, list | tuple) and all(isinstance(p, tuple) and len(p) == 2 for p in update):
-        return [(key, value) for key, value in update if key in plan.state.channels]
+        return [(key, value) for key, value in update if plan.state.takes(key)]
     return plan.state.updates(update, by=f"node {task.node!r}").items()
 
 
@@ -192,10 +225,24 @@ def merged_values(plan: Plan, values: Mapping[str, Any], results: Iterable[Resul
     return {**values, **_merged(plan, values, (update for result in ordered for update in result.updates))}
 
 
-def start_updates(plan: Plan, given: Any) -> tuple[tuple[str, Any], ...]:
-    """Return the updates that an input stands for. Raises EmptyInputError when it holds nothing we know."""
+def live_values(plan: Plan, values: Mapping[str, Any], results: Iterable[Result]) -> dict[str, Any]:
+    """Return the merged values, or ``values`` alone where these writes cannot be merged.
+
+    Its run says so when the step ends; until then it must stay readable and able to rest.
+    """
+    try:
+        return merged_values(plan, values, results)
+    except Exception:  # noqa: BLE001 - reducers are the author's, and may raise anything
+        return dict(values)
+
+
+def start_updates(plan: Plan, given: Any, *, some: bool = False) -> tuple[tuple[str, Any], ...]:
+    """Return the updates that an input stands for; with ``some``, at least one.
+
+    Raises EmptyInputError for None, and for less than ``some``; InvalidUpdateError for what is no input.
+    """
     updates = plan.input.updates(given, by="the input")
-    if not updates:
+    if given is None or (some and not updates):
         raise EmptyInputError(
             f"no run was started: the input has no key of graph {plan.name!r}; "
             f"it takes {', '.join(sorted(plan.input.channels))}"
@@ -206,6 +253,7 @@ def start_updates(plan: Plan, given: Any) -> tuple[tuple[str, Any], ...]:
 def after_step(
     plan: Plan,
     run_id: RunId,
+    ns: str,
     step: int,
     *,
     values: Mapping[str, Any],
@@ -226,8 +274,9 @@ def after_step(
 
     for result in ordered:
         source = result.task.node
-        triggered.update(target for target in plan.edges.get(source, ()) if target != END)
-        for join in plan.joins:
+        edges = () if result.handled else plan.edges.get(source, ())
+        triggered.update(target for target in edges if target != END)
+        for join in () if result.handled else plan.joins:
             if source in join.sources and source not in arrived.setdefault(join.key, []):
                 arrived[join.key].append(source)
         ways: list[tuple[str | None, tuple[Target, ...]]] = [(c.by, c.targets) for c in result.chosen]
@@ -249,8 +298,10 @@ def after_step(
     ready = {name for name in triggered if not plan.nodes[name].deferred}
     if not ready and not sends:
         ready, waiting = waiting, set()
-    due = [Task(task_id(run_id, step, name, None), name) for name in sorted(ready)]
-    due += [Task(task_id(run_id, step, s.node, i), s.node, i, s.arg) for i, s in enumerate(sends)]
+    due = [Task(task_id(run_id, ns, step, name, None), name) for name in sorted(ready)]
+    due += [
+        Task(task_id(run_id, ns, step, s.node, i), s.node, i, s.arg, s.timeout) for i, s in enumerate(sends)
+    ]
     return After(
         changed=changed,
         due=tuple(due),
@@ -260,6 +311,6 @@ def after_step(
     )
 
 
-def start_task(run_id: RunId, step: int, given: Any) -> Task:
+def start_task(run_id: RunId, ns: str, step: int, given: Any) -> Task:
     """Return the task of the input step: it carries the input to the nodes behind START."""
-    return Task(task_id(run_id, step, START, None), START, None, given)
+    return Task(task_id(run_id, ns, step, START, None), START, None, given)

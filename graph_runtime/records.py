@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from .plan import Chosen, Result, Target
@@ -24,6 +24,7 @@ from .types import (
     Send,
     Task,
     TaskId,
+    TimeoutPolicy,
     Vote,
 )
 from .values import Codec
@@ -54,6 +55,10 @@ def read_run(row: Row) -> Run:
         max_steps=row["max_steps"],
         requester=row["requester"],
         error=None if row["error"] is None else json.loads(row["error"]),
+        limits=json.loads(row["limits"]),
+        used=json.loads(row["used"]),
+        origin=row["origin"],
+        parent_run=row["parent_run"],
         lease_owner=row["lease_owner"],
         lease_until=row["lease_until"],
         epoch=row["epoch"],
@@ -64,12 +69,15 @@ def read_run(row: Row) -> Run:
 
 def write_tasks(codec: Codec, tasks: Iterable[Task]) -> str:
     """Return tasks as one JSON text; what a Send passed is encoded strictly."""
-    return codec.encode([[task.id, task.node, task.push, task.arg] for task in tasks])
+    return codec.encode([[t.id, t.node, t.push, t.arg, *_write_timeout(t.timeout)] for t in tasks])
 
 
 def read_tasks(codec: Codec, text: str) -> tuple[Task, ...]:
     """Return the tasks that ``write_tasks`` was given."""
-    return tuple(Task(TaskId(id_), node, push, arg) for id_, node, push, arg in codec.decode(text))
+    return tuple(
+        Task(TaskId(id_), node, push, arg, _read_timeout(timeout))
+        for id_, node, push, arg, *timeout in codec.decode(text)
+    )
 
 
 def write_result(codec: Codec, result: Result) -> str:
@@ -79,27 +87,37 @@ def write_result(codec: Codec, result: Result) -> str:
             [[name, value] for name, value in result.updates],
             _write_targets(result.goto),
             [[chosen.by, _write_targets(chosen.targets)] for chosen in result.chosen],
+            result.handled,
         ]
     )
 
 
 def read_result(codec: Codec, task: Task, text: str) -> Result:
     """Return the result that ``write_result`` was given."""
-    updates, goto, chosen = codec.decode(text)
+    updates, goto, chosen, handled = codec.decode(text)
     return Result(
         task,
         tuple((name, value) for name, value in updates),
         _read_targets(goto),
         tuple(Chosen(by, _read_targets(targets)) for by, targets in chosen),
+        handled,
     )
 
 
 def _write_targets(targets: Iterable[Target]) -> list[Any]:
-    return [[t.node, t.arg] if isinstance(t, Send) else t for t in targets]
+    return [[t.node, t.arg, *_write_timeout(t.timeout)] if isinstance(t, Send) else t for t in targets]
 
 
 def _read_targets(targets: Iterable[Any]) -> tuple[Target, ...]:
-    return tuple(t if isinstance(t, str) else Send(t[0], t[1]) for t in targets)
+    return tuple(t if isinstance(t, str) else Send(t[0], t[1], timeout=_read_timeout(t[2:])) for t in targets)
+
+
+def _write_timeout(timeout: TimeoutPolicy | None) -> list[Any]:
+    return [] if timeout is None else [timeout.run_timeout, timeout.idle_timeout, timeout.refresh_on]
+
+
+def _read_timeout(parts: Sequence[Any]) -> TimeoutPolicy | None:
+    return TimeoutPolicy(*parts) if parts else None
 
 
 def read_checkpoint(codec: Codec, row: Row, values: Mapping[str, Any]) -> Checkpoint:
@@ -111,11 +129,13 @@ def read_checkpoint(codec: Codec, row: Row, values: Mapping[str, Any]) -> Checkp
         parent_id=row["parent_id"],
         step=row["step"],
         source=row["source"],
+        ns=row["ns"],
         values=values,
         due=read_tasks(codec, row["due"]),
         joins={key: tuple(sources) for key, sources in json.loads(row["joins"]).items()},
         held=tuple(json.loads(row["held"])),
         routes=tuple(Route(s, w, tuple(t), b) for s, w, t, b in json.loads(row["routes"])),
+        metadata=codec.decode(row["metadata"]),
         created_at=row["created_at"],
     )
 
@@ -134,6 +154,7 @@ def put_checkpoint(
             "thread_id": checkpoint.thread_id,
             "run_id": checkpoint.run_id,
             "parent_id": checkpoint.parent_id,
+            "ns": checkpoint.ns,
             "step": checkpoint.step,
             "source": checkpoint.source,
             "due": write_tasks(codec, checkpoint.due),
@@ -142,6 +163,7 @@ def put_checkpoint(
             "routes": compact([[r.source, r.way, list(r.targets), r.by] for r in checkpoint.routes]),
             "fingerprints": compact(dict(fingerprints)),
             "versions": compact(dict(versions)),
+            "metadata": codec.encode(dict(checkpoint.metadata)),
             "now": checkpoint.created_at,
         },
         guard="the step is new",
@@ -162,11 +184,13 @@ def read_question(codec: Codec, row: Row) -> Question:
             digest=row["digest"],
             key=row["key"],
             occurrence=row["occurrence"],
+            response_schema=None if row["response_schema"] is None else json.loads(row["response_schema"]),
         ),
         thread_id=row["thread_id"],
         run_id=row["run_id"],
         checkpoint_id=row["checkpoint_id"],
         task_id=row["task_id"],
+        ns=row["ns"],
         node=row["node"],
         step=row["step"],
         status=row["status"],

@@ -12,7 +12,7 @@ from . import records
 from .clock import SECOND
 from .companions import EndFacts, PauseFacts
 from .errors import PolicyError, ValueRefused
-from .executor import interrupt
+from .inside import interrupt
 from .policy import Policy
 from .storage import Do, Params
 from .types import Action, Decision, Interrupt, PersonId, RequestId, RequestStatus, Task

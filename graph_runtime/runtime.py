@@ -1,16 +1,20 @@
-"""The front door: start, resume, cancel, look, history, and the worker's claim and drive."""
+"""The front door: start, resume, cancel, retry, fork, edit, look, history; the worker's claim and drive."""
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 from . import records
-from .advance import Advance, asks_of, read_versions
+from .advance import Advance
+from .beginnings import Beginnings, Limits
+from .callers import Call
 from .clock import SECOND, Clock, NewId, TimeOrderedIds, system_clock
 from .companions import Companion
+from .edits import Edits
+from .endings import ending
 from .errors import (
     AlreadyAnswered,
     Conflict,
@@ -27,24 +31,22 @@ from .errors import (
     UnknownThread,
     WrongThread,
 )
-from .plan import After, Plan, Result, after_step, merged_values, start_task, start_updates
+from .ground import Ground
+from .plan import Plan
 from .storage import Ask, Batch, Do, Params, Row, Store
 from .types import (
-    START,
-    Checkpoint,
     CheckpointId,
+    Command,
     Driver,
     Event,
-    Interrupt,
     InterruptId,
-    PersonId,
     Run,
-    RunId,
     RunView,
     StateSnapshot,
-    Task,
+    StateUpdate,
     ThreadId,
 )
+from .views import Views
 
 #: How long a worker may be silent before another takes its run.
 LEASE = 30 * SECOND
@@ -62,8 +64,9 @@ class Compiled(Protocol):
 class Runtime:
     """Starts, advances and answers runs over one store.
 
-    ``graphs`` are found by name whenever a run is advanced; one registered under ``name@version`` serves only
-    the runs of that version. ``owner`` names this process in leases and must differ between processes.
+    ``graphs`` are found by name whenever a run is advanced. Two versions of one graph may be registered side
+    by side: each finishes the runs that began on it, and the last one given starts the new ones. ``owner``
+    names this process in leases and must differ between processes.
     """
 
     def __init__(
@@ -82,20 +85,30 @@ class Runtime:
         self.clock = clock
         self.new_id = new_id or TimeOrderedIds(clock)
         self.owner = owner or f"{os.uname().nodename}:{os.getpid()}:{self.new_id('w')}"
-        self.graphs: Mapping[str, Plan] = {graph.plan.name: graph.plan for graph in graphs}
-        self._max_steps = max_steps
-        self._advance = Advance(
+        plans: dict[str, Plan] = {}
+        for graph in graphs:
+            plans[graph.plan.name] = plans[f"{graph.plan.name}@{graph.plan.version}"] = graph.plan
+        self.ground = Ground(
             store,
-            self.graphs,
+            plans,
             companions,
             clock=clock,
             new_id=self.new_id,
             owner=self.owner,
             lease=lease,
         )
-        self.runs_bell, self.outbox_bell = self._advance.runs_bell, self._advance.outbox_bell
+        self._advance = Advance(self.ground)
+        self.views = Views(self.ground)
+        self._beginnings = Beginnings(self.ground, max_steps=max_steps)
+        self.edits = Edits(self.ground, self._beginnings)
+        self.runs_bell, self.outbox_bell = self.ground.runs_bell, self.ground.outbox_bell
 
-    # -- what people and programs ask for ------------------------------------------------------------
+    @property
+    def graphs(self) -> Mapping[str, Plan]:
+        """The registered graphs by name."""
+        return {name: plan for name, plan in self.ground.plans.items() if "@" not in name}
+
+    # -- beginning -------------------------------------------------------------------------------------
 
     async def start(
         self,
@@ -106,45 +119,107 @@ class Runtime:
         requester: str | None = None,
         idempotency_key: str | None = None,
         max_steps: int | None = None,
+        limits: Limits | None = None,
         driver: Driver = "worker",
+        allow_empty: bool = False,
+        metadata: Mapping[str, Any] | None = None,
+        at: str | None = None,
     ) -> Run:
         """Put a new run in the queue, on a new thread or after the thread's finished one, and return it.
 
         The thread's state is kept and the input merged into it. With an ``idempotency_key`` that this graph
-        has seen, nothing is started and the first run is returned.
+        has seen, nothing is started and the first run is returned. With ``driver="caller"`` no worker takes
+        the run: it is returned claimed, and the caller drives it. An input without any key of the graph is
+        refused unless ``allow_empty``; None always is.
 
         Raises :class:`UnknownGraph`, :class:`EmptyInputError`, :class:`InvalidUpdateError` or
         :class:`ValueRefused` for a bad input, ``ValueError`` for ``max_steps`` below one, and
         :class:`ThreadBusy` while the thread's run is alive: a paused thread takes answers, not input.
         """
-        plan = self.graphs.get(graph)
+        plan = self.ground.plans.get(graph)
         if plan is None:
             known = ", ".join(sorted(self.graphs)) or "none"
             raise UnknownGraph(f"no run was started: there is no graph {graph!r}; registered are {known}")
         if thread_id is not None and not _is_thread_id(thread_id):
             raise UnknownThread(f"no run was started: {thread_id!r:.80} is no thread id of 1 to 255 letters")
-        if max_steps is not None and max_steps < 1:
-            raise ValueError(f"no run was started: max_steps is {max_steps}, and one step is the least")
-        updates = start_updates(plan, given)
-        thread = ThreadId(thread_id or self.new_id("thr"))
-        while True:
-            keyed, last, values = await self._before_start(graph, thread, idempotency_key)
-            if keyed is not None:
-                return keyed
-            if last is not None and last.live:
-                raise ThreadBusy(
-                    f"no run was started: run {last.id!r} of thread {thread!r} is {last.status}; "
-                    "answer it, or cancel it first"
-                )
-            batch, run = self._opening(
-                plan, thread, updates, last, values, requester, idempotency_key, max_steps, driver
+        limits = limits or Limits()
+        if max_steps is not None:
+            limits = replace(limits, steps=max_steps)
+        _check_steps(limits.steps)
+        return await self._beginnings.start(
+            plan,
+            given,
+            thread=ThreadId(thread_id or self.new_id("thr")),
+            requester=requester,
+            idempotency_key=idempotency_key,
+            limits=limits,
+            driver=driver,
+            allow_empty=allow_empty,
+            metadata=metadata,
+            at=at,
+        )
+
+    async def retry(
+        self, thread_id: str, run_id: str, *, max_steps: int | None = None, driver: Driver = "worker"
+    ) -> Run:
+        """Begin a new run at the place where this one failed or was cancelled, and return it.
+
+        Finished siblings of the failed task are not run again, nor is what ``step()`` recorded. No answer is
+        taken over: what was asked is asked anew. It may take as many steps as the other might, unless
+        ``max_steps`` says otherwise. Raises UnknownThread, UnknownRun, WrongThread, or
+        :class:`NotPaused` when the run neither failed nor was cancelled, or the thread has gone on since.
+        """
+        _check_steps(max_steps)
+        run, refusal = await self._named(thread_id, run_id)
+        if run is None and refusal is not None and not isinstance(refusal, RunFinished | RunCancelled):
+            raise refusal
+        run = await self.get(run_id)
+        if run.status not in {"failed", "cancelled"}:
+            raise NotPaused(
+                f"nothing was begun: run {run_id!r} is {run.status}; only an ended one is retried"
             )
-            try:
-                await self.store.commit(batch)
-            except Conflict:
-                continue  # another start won; look again at what is there now
-            self.runs_bell.ring()
-            return run
+        return await self._beginnings.retry(run, driver, max_steps)
+
+    async def fork(
+        self, thread_id: str, checkpoint_id: str, *, max_steps: int | None = None, driver: Driver = "worker"
+    ) -> Run:
+        """Begin a new run at an old checkpoint of the thread, and return it; the old line stays readable.
+
+        It is a journey of its own: nothing that was answered, recorded or granted is taken over, and what was
+        asked is asked anew. Its limits are those of the run it leaves, unless ``max_steps`` says otherwise.
+        Raises :class:`UnknownCheckpoint`, and :class:`ThreadBusy` while a run is alive.
+        """
+        _check_steps(max_steps)
+        return await self._beginnings.fork(ThreadId(thread_id), checkpoint_id, driver, max_steps)
+
+    async def edit(
+        self,
+        thread_id: str,
+        values: Any,
+        *,
+        as_node: str | None = None,
+        at: str | None = None,
+        graph: str | None = None,
+        actor: str | None = None,
+    ) -> CheckpointId:
+        """Write to a thread's state as if ``as_node`` had returned ``values``; return the new checkpoint.
+
+        What follows that node is due then, by its edges and branches, and nothing else; with ``as_node=END``
+        and no values, nothing at all. Without ``as_node`` the only node of the last step is meant.
+        The journal says that ``actor`` did it.
+
+        At a pause, what was asked is superseded and asked anew when the run goes on, so that no answer to
+        the old state can meet the new one. On a finished thread, and at an old checkpoint (``at``), the edit
+        begins a new run, which rests where the edit leads.
+
+        Raises :class:`InvalidUpdateError` for an unknown or ambiguous node, :class:`ThreadBusy` while the run
+        is driven, :class:`UnknownThread` or :class:`UnknownCheckpoint`.
+        """
+        return await self.edits.edit(
+            ThreadId(thread_id), [[StateUpdate(values, as_node)]], at=at, graph=graph, actor=actor
+        )
+
+    # -- answering and ending ---------------------------------------------------------------------------
 
     async def resume(
         self, thread_id: str, run_id: str, interrupt_id: str, answer: Any, *, actor: str | None = None
@@ -156,19 +231,40 @@ class Runtime:
         not belong together, when the question is answered or closed, when it has an approval request, or
         when the run is finished, cancelled or not paused.
         """
+        return await self.resume_all(thread_id, run_id, {interrupt_id: answer}, actor=actor)
+
+    async def resume_all(
+        self,
+        thread_id: str,
+        run_id: str,
+        answers: Mapping[str, Any],
+        *,
+        actor: str | None = None,
+        command: Command[Any] | None = None,
+    ) -> Run:
+        """Store the answers to several open questions, all of them or none; otherwise as :meth:`resume`.
+
+        The update and goto of a ``command`` are part of the same commit: the state is changed, and the nodes
+        are due beside those that asked. An answer whose question is then asked otherwise is not used.
+        """
         while True:
-            run, refusal = await self._answerable(thread_id, run_id, interrupt_id)
+            run, refusal, bad = await self._answerable(thread_id, run_id, tuple(answers))
             if refusal is not None:
-                await self._refuse(refusal, thread_id, run_id, interrupt_id, actor)
+                await self._refuse(refusal, thread_id, run_id, bad, actor)
                 raise refusal
             assert run is not None
-            text = self._advance.plan_of(run).codec.encode(answer)
-            now = self.clock()
-            batch = Batch(
-                "answer",
-                (
-                    self.wake(run),
-                    self.answer(run, InterruptId(interrupt_id), text, actor, now),
+            codec, now = self.ground.plan_of(run).codec, self.clock()
+            writes: list[Do] = []
+            if command is not None and (command.update is not None or command.goto):
+                if run.status == "running":
+                    raise ThreadBusy(
+                        f"nothing was resumed: run {run_id!r} is driven, its state cannot be changed"
+                    )
+                writes += await self.edits.answering(run, command)
+            writes.append(self.wake(run))
+            for interrupt_id, answer in answers.items():
+                writes += [
+                    self.answer(run, InterruptId(interrupt_id), codec.encode(answer), actor, now),
                     records.put_event(
                         self.new_id("evt"),
                         "run.answered",
@@ -178,10 +274,9 @@ class Runtime:
                         run_id=run_id,
                         interrupt=interrupt_id,
                     ),
-                ),
-            )
+                ]
             try:
-                await self.store.commit(batch)
+                await self.store.commit(Batch("answer", tuple(writes)))
             except Conflict:
                 continue
             self.runs_bell.ring()
@@ -200,17 +295,9 @@ class Runtime:
                 raise refusal
             assert run is not None
             now = self.clock()
-            batch = Batch(
-                "cancel",
-                (
-                    Do(
-                        "cancel_run",
-                        {"run_id": run_id, "thread_id": thread_id, "now": now},
-                        guard="run alive",
-                    ),
-                    *self._advance.ending(run, "cancelled", actor, now, reason=reason),
-                ),
-            )
+            params: Params = {"run_id": run_id, "thread_id": thread_id, "now": now}
+            ended = ending(self.ground, run, "cancelled", actor, now, reason=reason)
+            batch = Batch("cancel", (Do("cancel_run", params, guard="run alive"), *ended))
             try:
                 await self.store.commit(batch)
             except Conflict:
@@ -218,9 +305,15 @@ class Runtime:
             self.outbox_bell.ring()
             return await self.get(run_id)
 
+    # -- looking -----------------------------------------------------------------------------------------
+
     async def get(self, run_id: str) -> Run:
         """Return the run. Raises :class:`UnknownRun`."""
         return await self._advance.get(run_id)
+
+    async def last_run(self, thread_id: str) -> Run | None:
+        """Return the run whose head is the head of the thread; None for an unknown thread."""
+        return await self._beginnings.last_run(thread_id)
 
     async def runs(self, *, status: str = "", graph: str = "", limit: int = 20) -> list[Run]:
         """Return the newest runs first, at most ``limit``; of one status or graph when given."""
@@ -234,7 +327,7 @@ class Runtime:
         return {row["status"]: row["count"] for row in rows}
 
     async def events(self, *, run_id: str = "", request_id: str = "", limit: int = 200) -> list[Event]:
-        """Return the journal's lines, oldest first; of one run or request when given."""
+        """Return the newest lines of the journal, oldest first; of one run or request when given."""
         ask = Ask("find_events", {"run_id": run_id, "request_id": request_id, "limit": limit})
         (rows,) = await self.store.read(ask)
         return [records.read_event(row) for row in rows]
@@ -244,20 +337,7 @@ class Runtime:
 
         The values include what finished tasks of the present step wrote, and ``next`` names the others.
         """
-        runs, head, values, writes, questions = await self.store.read(*asks_of(run_id))
-        if not runs:
-            raise UnknownRun(f"there is no run {run_id!r}")
-        run = records.read_run(runs[0])
-        at = self._advance.position(run, head[0], values, writes, questions)
-        checkpoint = at.checkpoint
-        try:
-            values_now = merged_values(at.plan, checkpoint.values, at.saved.values())
-        except Exception:  # noqa: BLE001 - these writes cannot be merged; the run says so when its step ends
-            values_now = dict(checkpoint.values)
-        left = tuple(task for task in checkpoint.due if task.id not in at.saved)
-        shown = dataclasses.replace(checkpoint, values=values_now)
-        asked = [q.interrupt for q in at.questions if q.status == "open"]
-        return RunView(run, _snapshot(shown, left, asked), at.questions)
+        return await self.views.look(run_id)
 
     async def history(
         self, run_id: str, *, limit: int = 50, before: int | None = None
@@ -266,29 +346,9 @@ class Runtime:
 
         At most ``limit``, with steps below ``before``. Raises :class:`UnknownRun`.
         """
-        run = await self.get(run_id)
-        plan = self._advance.plan_of(run)
-        page: Params = {"run_id": run_id, "before": (1 << 53) if before is None else before}
-        (rows,) = await self.store.read(Ask("find_checkpoints", {**page, "limit": limit}))
-        if not rows:
-            return []
-        values, questions = await self.store.read(
-            Ask("find_values_of_run", {**page, "from_step": rows[-1]["step"]}),
-            Ask("find_questions", {"run_id": run_id}),
-        )
-        written = {(v["checkpoint_id"], v["channel"]): plan.codec.decode(v["value"]) for v in values}
-        asked = [records.read_question(plan.codec, row) for row in questions]
-        found = []
-        for row in rows:
-            versions = read_versions(row)
-            checkpoint = records.read_checkpoint(
-                plan.codec, row, {name: written[id_, name] for name, id_ in versions.items()}
-            )
-            mine = [q.interrupt for q in asked if q.checkpoint_id == checkpoint.id]
-            found.append(_snapshot(checkpoint, checkpoint.due, mine))
-        return found
+        return await self.views.history(await self.get(run_id), limit=limit, before=before)
 
-    # -- statements that others join to their batches --------------------------------------------------
+    # -- statements that others join to their batches ------------------------------------------------------
 
     def wake(self, run: Run) -> Do:
         """Return the statement that queues a paused run; its guard is "run alive"."""
@@ -313,119 +373,35 @@ class Runtime:
             guard="question open",
         )
 
-    # -- what workers do -----------------------------------------------------------------------------
+    # -- what workers and callers do ------------------------------------------------------------------------
 
     async def claim(self) -> Run | None:
         """Take the oldest queued run, or one whose lease lapsed; at most one worker gets it. None: no run."""
         return await self._advance.claim()
 
-    async def drive(self, run: Run) -> Run:
+    async def claim_this(self, run_id: str) -> Run | None:
+        """Take this run if it is queued or its lease lapsed; None otherwise."""
+        return await self._advance.claim_this(run_id)
+
+    async def drive(self, run: Run, call: Call | None = None) -> Run:
         """Take a claimed run to its next pause or its end. See :meth:`Advance.drive`."""
-        return await self._advance.drive(run)
+        return await self._advance.drive(run, call)
+
+    async def take_up(self, run: Run) -> Run:
+        """Claim a run that rests, although nothing was answered: to go on from a breakpoint, or ask again."""
+        now = self.clock()
+        params: Params = {"run_id": run.id, "owner": self.owner, "until": now + self.ground.lease, "now": now}
+        (rows,) = await self.store.commit(Batch("claim", (Do("take_up_run", params),)))
+        if not rows:
+            raise ThreadBusy(f"nothing was run: run {run.id!r} is driven elsewhere")
+        return records.read_run(rows[0])
 
     async def advance(self, run_id: str) -> Run:
         """Claim this run if it can be claimed, drive it until it rests, and return it as it is then."""
-        return await self._advance.advance(run_id)
+        run = await self._advance.claim_this(run_id)
+        return await self._advance.drive(run) if run is not None else await self.get(run_id)
 
-    # -- the inside ----------------------------------------------------------------------------------
-
-    async def _before_start(
-        self, graph: str, thread: ThreadId, key: str | None
-    ) -> tuple[Run | None, Run | None, tuple[Row, Sequence[Row]] | None]:
-        """Return the run this key already started, the thread's last run, and where that one stands."""
-        keyed, last = await self.store.read(
-            Ask("get_run_by_key", {"graph": graph, "idempotency_key": key}),
-            Ask("get_last_run", {"thread_id": thread}),
-        )
-        if keyed:
-            return records.read_run(keyed[0]), None, None
-        if not last:
-            return None, None, None
-        run = records.read_run(last[0])
-        head, values = await self.store.read(
-            Ask("get_head", {"run_id": run.id}), Ask("get_head_values", {"run_id": run.id})
-        )
-        return None, run, (head[0], values)
-
-    def _opening(
-        self,
-        plan: Plan,
-        thread: ThreadId,
-        updates: tuple[tuple[str, Any], ...],
-        last: Run | None,
-        stands: tuple[Row, Sequence[Row]] | None,
-        requester: str | None,
-        key: str | None,
-        max_steps: int | None,
-        driver: Driver,
-    ) -> tuple[Batch, Run]:
-        now, run_id = self.clock(), RunId(self.new_id("run"))
-        values: Mapping[str, Any] = plan.state.start_values()
-        versions: dict[str, CheckpointId] = {}
-        parent, step = None, -1
-        if stands is not None and last is not None:
-            head, rows = stands
-            values = {**values, **records.read_values(plan.codec, rows)}
-            versions, parent, step = read_versions(head), CheckpointId(head["checkpoint_id"]), last.step + 1
-        task = start_task(run_id, step + 1, updates if plan.branches.get(START) else None)
-        waiting = After({}, (task,), {}, (), ())
-        first, writes, versions = self._advance.checkpoint(
-            plan, thread, run_id, parent, step, "input", waiting, values, versions, now
-        )
-        head_id, at_step = first.id, step
-        if not plan.branches.get(START):
-            # Nothing of the author's runs at the start, so the first step's tasks are known at once.
-            result = Result(task, updates)
-            after = after_step(plan, run_id, step + 2, values=values, joins={}, held=(), results=[result])
-            second, more, _ = self._advance.checkpoint(
-                plan, thread, run_id, first.id, step + 1, "loop", after, values, versions, now
-            )
-            writes, head_id, at_step = (*writes, *more), second.id, step + 1
-        run = Run(
-            id=run_id,
-            thread_id=thread,
-            graph=plan.name,
-            version=plan.version,
-            status="queued",
-            driver=driver,
-            head=head_id,
-            step=at_step,
-            steps_taken=0,
-            max_steps=self._max_steps if max_steps is None else max_steps,
-            requester=None if requester is None else PersonId(requester),
-            error=None,
-            lease_owner=None,
-            lease_until=None,
-            epoch=0,
-            created_at=now,
-            updated_at=now,
-        )
-        put_run: Params = {
-            "run_id": run.id,
-            "thread_id": thread,
-            "graph": run.graph,
-            "version": run.version,
-            "status": run.status,
-            "driver": driver,
-            "head": run.head,
-            "step": run.step,
-            "max_steps": run.max_steps,
-            "requester": requester,
-            "idempotency_key": key,
-            "now": now,
-        }
-        started = records.put_event(
-            self.new_id("evt"), "run.started", now, actor=requester, thread_id=thread, run_id=run.id
-        )
-        return Batch(
-            "start",
-            (
-                Do("put_thread", {"thread_id": thread, "now": now}),
-                Do("put_run", put_run, guard="thread idle"),
-                *writes,
-                started,
-            ),
-        ), run
+    # -- the inside ----------------------------------------------------------------------------------------
 
     async def _named(self, thread_id: str, run_id: str) -> tuple[Run | None, ResumeRefused | None]:
         threads, runs = await self.store.read(
@@ -434,8 +410,8 @@ class Runtime:
         return _check_run(thread_id, run_id, threads, runs)
 
     async def _answerable(
-        self, thread_id: str, run_id: str, interrupt_id: str
-    ) -> tuple[Run | None, ResumeRefused | None]:
+        self, thread_id: str, run_id: str, interrupt_ids: tuple[str, ...]
+    ) -> tuple[Run | None, ResumeRefused | None, str]:
         threads, runs, questions, requests = await self.store.read(
             Ask("get_thread", {"thread_id": thread_id}),
             Ask("get_run", {"run_id": run_id}),
@@ -443,17 +419,22 @@ class Runtime:
             Ask("find_requests", {"run_id": run_id, "status": "open", "limit": 1 << 31}),
         )
         run, refusal = _check_run(thread_id, run_id, threads, runs)
-        if refusal is None:
-            by_id = {row["interrupt_id"]: row["status"] for row in questions}
-            refusal = _check_question(run_id, interrupt_id, by_id)
-        if refusal is None and run is not None and run.status == "needs_attention":
-            refusal = NotPaused(f"nothing was resumed: an operator must look at run {run_id!r} first")
-        if refusal is None and any(row["interrupt_id"] == interrupt_id for row in requests):
-            refusal = DecisionNeeded(
-                f"nothing was resumed: question {interrupt_id!r} has an approval request, whose policy says "
-                "who may answer; decide it there"
-            )
-        return run, refusal
+        if refusal is not None or run is None:
+            return None, refusal, interrupt_ids[0]
+        by_id = {row["interrupt_id"]: row["status"] for row in questions}
+        bound = {row["interrupt_id"] for row in requests}
+        for id_ in interrupt_ids:
+            refusal = _check_question(run_id, id_, by_id)
+            if refusal is None and run.status == "needs_attention":
+                refusal = NotPaused(f"nothing was resumed: an operator must look at run {run_id!r} first")
+            if refusal is None and id_ in bound:
+                refusal = DecisionNeeded(
+                    f"nothing was resumed: question {id_!r} has an approval request, whose policy says "
+                    "who may answer; decide it there"
+                )
+            if refusal is not None:
+                return None, refusal, id_
+        return run, None, ""
 
     async def _refuse(
         self, refusal: ResumeRefused, thread_id: str, run_id: str, interrupt_id: str, actor: str | None
@@ -469,6 +450,11 @@ class Runtime:
             code=refusal.code,
         )
         await self.store.commit(Batch("refuse", (event,)))
+
+
+def _check_steps(steps: int | None) -> None:
+    if steps is not None and steps < 1:
+        raise ValueError(f"no run was started: max_steps is {steps}, and one step is the least")
 
 
 def _is_thread_id(thread_id: object) -> bool:
@@ -510,21 +496,4 @@ def _check_question(run_id: str, interrupt_id: str, by_id: Mapping[str, str]) ->
         return NotPaused(f"nothing was resumed: run {run_id!r} asks nothing at the moment")
     return UnknownInterrupt(
         f"nothing was resumed: run {run_id!r} never asked {interrupt_id!r}; it waits for {', '.join(waiting)}"
-    )
-
-
-def _snapshot(checkpoint: Checkpoint, tasks: Sequence[Task], asked: Sequence[Interrupt]) -> StateSnapshot:
-    return StateSnapshot(
-        values=checkpoint.values,
-        next=tuple(task.node for task in tasks),
-        thread_id=checkpoint.thread_id,
-        run_id=checkpoint.run_id,
-        checkpoint_id=checkpoint.id,
-        parent_id=checkpoint.parent_id,
-        step=checkpoint.step,
-        source=checkpoint.source,
-        created_at=checkpoint.created_at,
-        tasks=tuple(tasks),
-        interrupts=tuple(asked),
-        routes=checkpoint.routes,
     )

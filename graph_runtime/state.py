@@ -14,11 +14,24 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 import pydantic
 
-from .errors import InvalidUpdateError
+from .errors import InvalidGraph, InvalidUpdateError
 from .types import ROOT, Overwrite
 from .values import Codec, storable_class
 
 Reducer = Callable[[Any, Any], Any]
+
+
+class Managed(enum.Enum):
+    """What a key is that the run keeps and no node writes."""
+
+    REMAINING_STEPS = "remaining steps"
+    IS_LAST_STEP = "is last step"
+
+
+#: A key of this type holds how many steps the run may still take after the present one.
+RemainingSteps = Annotated[int, Managed.REMAINING_STEPS]
+#: A key of this type holds whether one step more would end the run for its limit.
+IsLastStep = Annotated[bool, Managed.IS_LAST_STEP]
 
 #: What an abstract annotation starts as, so that a reducer has a left side at the first write.
 _CONCRETE: dict[Any, type] = {
@@ -42,6 +55,17 @@ class Channel:
     reducer: Reducer | None = None
     #: Makes the value before the first write; None leaves the key absent.
     start: Callable[[], Any] | None = None
+    #: The run says what it holds; it is neither written nor stored.
+    managed: Managed | None = None
+
+    def clashes(self, other: Channel) -> bool:
+        """Say whether ``other``, a later word on the same key, wants its writes merged in another way."""
+        if other.reducer is None and other.managed is None:
+            return False
+        both = (self.reducer, other.reducer)
+        if None not in both and any(getattr(one, "__name__", "") == "<lambda>" for one in both):
+            return False  # two schemas that repeat a lambda mean the same
+        return both[0] != both[1] or self.managed != other.managed
 
     def merge(self, values: Mapping[str, Any], updates: Sequence[Any]) -> Any:
         """Return the value after ``updates``, applied in order to the present one.
@@ -84,6 +108,15 @@ class Schema:
     form: Literal["mapping", "object", "root"]
     classes: frozenset[type]
 
+    def takes(self, name: str) -> bool:
+        """Say whether a node may write to this key."""
+        return name in self.channels and self.channels[name].managed is None
+
+    def managed_values(self, remaining: int) -> dict[str, Any]:
+        """Return what the run says in a step after which ``remaining`` more are allowed."""
+        held = {Managed.REMAINING_STEPS: remaining, Managed.IS_LAST_STEP: remaining == 1}
+        return {c.name: held[c.managed] for c in self.channels.values() if c.managed is not None}
+
     def start_values(self) -> dict[str, Any]:
         """Return the values before anything was written: reducers that start somewhere, nothing else."""
         return {c.name: c.start() for c in self.channels.values() if c.start is not None}
@@ -108,13 +141,11 @@ class Schema:
         if self.form == "root":
             return {ROOT: value}
         if isinstance(value, Mapping):
-            return {name: item for name, item in value.items() if name in self.channels}
+            return {name: item for name, item in value.items() if self.takes(name)}
         if isinstance(value, pydantic.BaseModel):
-            return {n: getattr(value, n) for n in _spoken(value) if n in self.channels}
+            return {n: getattr(value, n) for n in _spoken(value) if self.takes(n)}
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            return {
-                f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.name in self.channels
-            }
+            return {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if self.takes(f.name)}
         raise InvalidUpdateError(
             f"nothing of this step was stored: {by} returned {type(value).__name__}, expected a dict of "
             "updates, a Command or None"
@@ -129,11 +160,19 @@ def _spoken(value: pydantic.BaseModel) -> Iterator[str]:
             yield name
 
 
-def read_schema(type_: Any) -> Schema:
-    """Return the channels of ``type_``: a TypedDict, dataclass, pydantic model, or any other single type."""
-    if isinstance(type_, type) and (
+def has_keys(type_: Any) -> bool:
+    """Say whether a state of this type has keys: a TypedDict, dataclass or pydantic model."""
+    return isinstance(type_, type) and (
         typing.is_typeddict(type_) or dataclasses.is_dataclass(type_) or issubclass(type_, pydantic.BaseModel)
-    ):
+    )
+
+
+def read_schema(type_: Any) -> Schema:
+    """Return the channels of ``type_``: one for each of its keys, or a single one for any other type.
+
+    Raises :class:`InvalidGraph` for a reducer that does not take two values.
+    """
+    if has_keys(type_):
         hints = typing.get_type_hints(type_, include_extras=True)
         hints = {n: h for n, h in hints.items() if get_origin(h) is not typing.ClassVar}
         if issubclass(type_, pydantic.BaseModel):
@@ -157,9 +196,13 @@ def _channel(name: str, hint: Any) -> Channel:
     if get_origin(hint) is not Annotated:
         return Channel(name)
     type_, *extras = get_args(hint)
-    if not extras or not callable(extras[-1]) or isinstance(extras[-1], type):
+    if isinstance(extras[-1], Managed):
+        return Channel(name, managed=extras[-1])
+    if not callable(extras[-1]) or isinstance(extras[-1], type):
         return Channel(name)
-    return Channel(name, extras[-1], _start(type_)) if _takes_two(extras[-1]) else Channel(name)
+    if not _takes_two(extras[-1]):
+        raise InvalidGraph(f"no graph was begun: the reducer of {name!r} must take two values, old and new")
+    return Channel(name, extras[-1], _start(type_))
 
 
 def _takes_two(function: Any) -> bool:

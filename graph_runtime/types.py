@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, Literal, NewType, TypeVar
+from datetime import timedelta
+from typing import Any, ClassVar, Generic, Literal, NamedTuple, NewType, TypeVar
 
 ThreadId = NewType("ThreadId", str)
 RunId = NewType("RunId", str)
@@ -20,6 +21,21 @@ START = "__start__"
 END = "__end__"
 #: The single channel of a state that is one value and no mapping.
 ROOT = "__root__"
+#: ``Command(graph=PARENT)``: what it says is meant for the graph that this one runs in.
+PARENT = "__parent__"
+
+
+class _Unset:
+    """Stands where nothing was given, because None is a value too."""
+
+    def __repr__(self) -> str:
+        return "<not given>"
+
+    def __bool__(self) -> bool:
+        return False
+
+
+UNSET: Any = _Unset()
 #: Where ``ainvoke`` and the ``updates`` stream show the questions, as LangGraph does.
 INTERRUPT = "__interrupt__"
 
@@ -34,6 +50,7 @@ RunStatus = Literal[
 ]
 LIVE: frozenset[RunStatus] = frozenset({"queued", "running", "interrupted", "needs_attention"})
 Driver = Literal["caller", "worker"]
+Origin = Literal["input", "retry", "fork", "update"]
 CheckpointSource = Literal["input", "loop", "update", "fork"]
 InterruptStatus = Literal["open", "answered", "withdrawn", "superseded", "expired"]
 RequestStatus = Literal[
@@ -90,22 +107,76 @@ class Interrupt:
     digest: str = ""
     key: str | None = None
     occurrence: int = 0
+    #: What an answer must fit: a type, or a JSON schema; None takes any value.
+    response_schema: Any = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
+class TimeoutPolicy:
+    """How long one attempt of a node may take, in seconds: in all, and without a sign of life.
+
+    That is ``runtime.heartbeat()`` and, unless ``refresh_on`` is "heartbeat", a write to the custom stream.
+    """
+
+    run_timeout: float | timedelta | None = None
+    idle_timeout: float | timedelta | None = None
+    refresh_on: Literal["auto", "heartbeat"] = "auto"
+
+    @classmethod
+    def coerce(cls, value: float | timedelta | TimeoutPolicy | None) -> TimeoutPolicy | None:
+        """Return the policy in seconds, None for one without limits. Raises ValueError unless above zero."""
+        policy = value if isinstance(value, TimeoutPolicy) else cls(run_timeout=value)
+        if policy.refresh_on not in {"auto", "heartbeat"}:
+            raise ValueError("refresh_on must be 'auto' or 'heartbeat'")
+        run, idle = read_seconds(policy.run_timeout), read_seconds(policy.idle_timeout)
+        return None if run is None and idle is None else cls(run, idle, policy.refresh_on)
+
+
+def read_seconds(given: float | timedelta | None) -> float | None:
+    """Return a length of time in seconds. Raises ValueError unless it is above zero."""
+    seconds = given.total_seconds() if isinstance(given, timedelta) else given
+    if seconds is not None and seconds <= 0:
+        raise ValueError(f"a timeout of {seconds} s would stop the node before it starts")
+    return None if seconds is None else float(seconds)
+
+
+@dataclass(frozen=True, slots=True, init=False)
 class Send:
-    """Run ``node`` in the next step on ``arg`` alone, instead of on the state."""
+    """Run ``node`` in the next step on ``arg`` alone, not on the state; ``timeout`` replaces its own."""
 
     node: str
     arg: Any
+    timeout: TimeoutPolicy | None
+
+    def __init__(
+        self, node: str, arg: Any, *, timeout: float | timedelta | TimeoutPolicy | None = None
+    ) -> None:
+        object.__setattr__(self, "node", node)
+        object.__setattr__(self, "arg", arg)
+        object.__setattr__(self, "timeout", TimeoutPolicy.coerce(timeout))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Command(Generic[N]):
-    """What a node says besides data: change the state (``update``), go there next (``goto``)."""
+    """What a node or a caller says besides data.
 
+    ``update`` changes the state, ``goto`` goes there next. A caller's ``resume`` answers the one open
+    question, or several by ``{interrupt_id: answer}``. ``graph=Command.PARENT`` speaks for the graph around.
+    """
+
+    graph: str | None = None
     update: Any = None
+    resume: Any = UNSET
     goto: str | Send | Sequence[str | Send] = ()
+
+    PARENT: ClassVar[str] = PARENT
+
+
+class StateUpdate(NamedTuple):
+    """One of the updates that :meth:`CompiledGraph.abulk_update_state` takes."""
+
+    values: Any
+    as_node: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +194,10 @@ class Task:
     node: str
     #: Position among the step's Sends; None for a task that an edge brought about.
     push: int | None = None
-    #: What a Send passed; unused otherwise.
+    #: What a Send passed, or the input that START carries; unused otherwise.
     arg: Any = None
+    #: Takes the place of the node's own.
+    timeout: TimeoutPolicy | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +221,8 @@ class Checkpoint:
     parent_id: CheckpointId | None
     step: int
     source: CheckpointSource
+    #: Where a subgraph runs: ``node:task_id``, joined by ``|`` from outside; empty for the graph itself.
+    ns: str
     values: Mapping[str, Any]
     due: tuple[Task, ...]
     #: For each list edge that has begun to wait: its key and the sources that have arrived.
@@ -156,6 +231,8 @@ class Checkpoint:
     held: tuple[str, ...]
     routes: tuple[Route, ...]
     created_at: int
+    #: What the caller put beside it, to find it again.
+    metadata: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def next(self) -> tuple[str, ...]:
@@ -186,6 +263,13 @@ class Run:
     epoch: int
     created_at: int
     updated_at: int
+    #: What it may use besides steps in its whole life, by name: seconds, questions, retries, and budgets of
+    #: the author's own; what is not named is not limited.
+    limits: Mapping[str, float] = field(default_factory=dict)
+    used: Mapping[str, float] = field(default_factory=dict)
+    origin: Origin = "input"
+    #: The run that a retry or fork goes back to.
+    parent_run: RunId | None = None
 
     @property
     def live(self) -> bool:
@@ -202,6 +286,7 @@ class Question:
     run_id: RunId
     checkpoint_id: CheckpointId
     task_id: TaskId
+    ns: str
     node: str
     step: int
     status: InterruptStatus
@@ -214,21 +299,66 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
+class TaskView:
+    """A task of a snapshot, with LangGraph's field names."""
+
+    id: TaskId
+    name: str
+    path: tuple[str | int, ...]
+    #: What it failed with, as text, when it has.
+    error: str | None = None
+    interrupts: tuple[Interrupt, ...] = ()
+    #: The snapshot of the subgraph that runs in it, or the config to ask for it.
+    state: StateSnapshot | Mapping[str, Any] | None = None
+    #: What it returned, when it has finished while others of its step have not.
+    result: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class StateSnapshot:
     """The state of a thread at one checkpoint, with LangGraph's field names where they mean the same."""
 
-    values: Mapping[str, Any]
+    values: Any
     next: tuple[str, ...]
-    thread_id: ThreadId
-    run_id: RunId
-    checkpoint_id: CheckpointId
-    parent_id: CheckpointId | None
-    step: int
-    source: CheckpointSource
-    created_at: int
-    tasks: tuple[Task, ...]
-    interrupts: tuple[Interrupt, ...]
-    routes: tuple[Route, ...]
+    config: Mapping[str, Any]
+    metadata: Mapping[str, Any] | None
+    created_at: str | None
+    parent_config: Mapping[str, Any] | None
+    tasks: tuple[TaskView, ...] = ()
+    interrupts: tuple[Interrupt, ...] = ()
+    routes: tuple[Route, ...] = ()
+    #: Microseconds since the epoch.
+    at: int = 0
+
+    @property
+    def thread_id(self) -> ThreadId:
+        """The thread that this is the state of."""
+        return ThreadId(self.config["configurable"]["thread_id"])
+
+    @property
+    def run_id(self) -> RunId:
+        """The run that came here."""
+        return RunId((self.metadata or {})["run_id"])
+
+    @property
+    def checkpoint_id(self) -> CheckpointId:
+        """The checkpoint that this is the state at."""
+        return CheckpointId(self.config["configurable"]["checkpoint_id"])
+
+    @property
+    def parent_id(self) -> CheckpointId | None:
+        """The checkpoint before it."""
+        return None if self.parent_config is None else self.parent_config["configurable"]["checkpoint_id"]
+
+    @property
+    def step(self) -> int:
+        """The number of the step that led here; -1 for the first input."""
+        return int((self.metadata or {})["step"])
+
+    @property
+    def source(self) -> CheckpointSource:
+        """What made the checkpoint."""
+        return (self.metadata or {})["source"]  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True, slots=True)

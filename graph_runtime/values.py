@@ -23,6 +23,7 @@ import pydantic
 import rfc8785
 
 from .errors import ValueRefused
+from .messages import MESSAGE_CLASSES
 from .types import Action, Decision, Overwrite
 
 #: One stored value, in characters of JSON. A larger one belongs in a file or a bucket, with its address here.
@@ -64,7 +65,7 @@ class Codec:
 
     def __init__(self, classes: Iterable[type] = ()) -> None:
         self._classes: dict[str, type] = {}
-        for cls in (Decision, Action, Overwrite, *classes):
+        for cls in (Decision, Action, Overwrite, *MESSAGE_CLASSES, *classes):
             if cls.__qualname__ in _TAGS:
                 raise ValueRefused(
                     f"a class of a state is called {cls.__qualname__!r}, which is taken: rename it"

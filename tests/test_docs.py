@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import inspect
 import re
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -23,16 +25,30 @@ def blocks(page: Path, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
 
 
+async def run_page(name: str) -> dict[str, Any]:
+    """Run a page's Python blocks as one program, and return its names."""
+    source = "\n".join(blocks(DOCS / name, "python"))
+    code = compile(source, name, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    namespace: dict[str, Any] = {"__name__": "page"}
+    await eval(code, namespace)  # noqa: S307 - our own page
+    return namespace
+
+
 async def test_the_worked_example_runs_as_it_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    source = "\n".join(blocks(DOCS / "worked-example.md", "python"))
-    code = compile(source, "worked-example.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-    namespace: dict[str, Any] = {"__name__": "worked_example"}
-    running = eval(code, namespace)  # noqa: S307 - our own page
-    await running
-    assert namespace["run"].status == "completed"
+    assert (await run_page("worked-example.md"))["run"].status == "completed"
+
+
+async def test_the_runtime_alone_in_about_thirty_lines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (source,) = blocks(DOCS / "alone.md", "python")
+    assert len([line for line in source.splitlines() if line.strip()]) <= 34
+    await run_page("alone.md")
+    assert "it asks nothing any more" in capsys.readouterr().out
 
 
 def test_every_noun_has_its_line_in_the_glossary() -> None:
@@ -40,7 +56,7 @@ def test_every_noun_has_its_line_in_the_glossary() -> None:
     nouns = [
         name
         for name, thing in vars(types).items()
-        if inspect.isclass(thing) and thing.__module__ == types.__name__
+        if not name.startswith("_") and inspect.isclass(thing) and thing.__module__ == types.__name__
     ]
     missing = [noun for noun in nouns if f"**{noun}**" not in glossary]
     assert nouns
@@ -110,3 +126,10 @@ def test_the_error_tree_at_the_top_of_the_file_is_the_tree_of_the_classes() -> N
 def test_links_between_pages_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
         assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_every_deliberate_difference_is_told_with_its_reason_and_no_other() -> None:
+    sys.path.insert(0, str(DOCS.parent / "tests" / "conformance"))
+    different = importlib.import_module("different").DIFFERENT
+    rows = re.findall(r"^\| `(\w+)` \| (.+) \|$", (DOCS / "differences.md").read_text(), re.MULTILINE)
+    assert dict(rows) == different

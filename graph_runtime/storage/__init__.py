@@ -7,7 +7,7 @@ ever held across an ``await`` of the caller: who loses a race reads again and de
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -101,4 +101,15 @@ def open_store(url: str, *, migrate: bool = True) -> Store:
     return SqliteStore(path, migrate=migrate)
 
 
-__all__ = ["Ask", "Batch", "Do", "Param", "Params", "QueryName", "Row", "Store", "open_store"]
+def keep_memory() -> tuple[str, Callable[[], None]]:
+    """Return the URL of a new empty database in memory, and what lets it go.
+
+    It can be opened by several stores of this process at once, and outlives them until then.
+    """
+    from .sqlite import keep_memory_file  # noqa: PLC0415 - as above
+
+    name, let_go = keep_memory_file()
+    return f"sqlite:///{name}", let_go
+
+
+__all__ = ["Ask", "Batch", "Do", "Param", "Params", "QueryName", "Row", "Store", "keep_memory", "open_store"]

@@ -19,9 +19,14 @@ SELECT thread_id, created_at FROM threads WHERE thread_id = :thread_id;
 
 -- name: put_run
 INSERT INTO runs (run_id, thread_id, graph, version, status, driver, head, step, steps_taken, max_steps,
-  requester, idempotency_key, epoch, created_at, updated_at)
+  requester, idempotency_key, limits, used, origin, parent_run, lease_owner, lease_until, epoch, created_at, updated_at)
 VALUES (:run_id, :thread_id, :graph, :version, :status, :driver, :head, :step, 0, :max_steps,
-  :requester, :idempotency_key, 0, :now, :now);
+  :requester, :idempotency_key, :limits, '{}', :origin, :parent_run, :lease_owner, :lease_until, :epoch, :now, :now);
+
+-- Two starts at once on one finished thread: the second one reads again.
+-- name: set_last_run
+UPDATE threads SET last_run = :run_id
+WHERE thread_id = :thread_id AND coalesce(last_run, '') = :before;
 
 -- name: get_run
 SELECT * FROM runs WHERE run_id = :run_id;
@@ -29,9 +34,8 @@ SELECT * FROM runs WHERE run_id = :run_id;
 -- name: get_run_by_key
 SELECT * FROM runs WHERE graph = :graph AND idempotency_key = :idempotency_key;
 
--- Steps count on from run to run; clocks of several processes, or one that was set back, do not.
 -- name: get_last_run
-SELECT * FROM runs WHERE thread_id = :thread_id ORDER BY step DESC, run_id DESC LIMIT 1;
+SELECT r.* FROM threads t JOIN runs r ON r.run_id = t.last_run WHERE t.thread_id = :thread_id;
 
 -- name: find_runs
 SELECT * FROM runs
@@ -58,22 +62,28 @@ UPDATE runs SET status = 'running', lease_owner = :owner, lease_until = :until, 
 WHERE run_id = :run_id AND (status = 'queued' OR (status = 'running' AND lease_until < :now))
 RETURNING *;
 
+-- name: take_up_run
+UPDATE runs SET status = 'running', lease_owner = :owner, lease_until = :until, epoch = epoch + 1,
+  updated_at = :now
+WHERE run_id = :run_id AND status = 'interrupted'
+RETURNING *;
+
 -- name: hold_run
 UPDATE runs SET lease_until = :until
 WHERE run_id = :run_id AND epoch = :epoch AND lease_owner = :owner AND status = 'running';
 
 -- name: step_run
-UPDATE runs SET head = :head, step = :step, steps_taken = steps_taken + 1, lease_until = :until,
-  updated_at = :now
+UPDATE runs SET head = :head, step = :step, steps_taken = steps_taken + :counted, used = :used,
+  lease_until = :until, updated_at = :now
 WHERE run_id = :run_id AND epoch = :epoch AND lease_owner = :owner AND status = 'running';
 
 -- The run rests when every task that is left waits for an answer; it is queued again at once when an answer
 -- has come in that this advance had not seen. A statement of its own, after the fence has locked the row.
 -- name: rest_run
-UPDATE runs SET lease_owner = NULL, lease_until = NULL, updated_at = :now,
+UPDATE runs SET lease_owner = NULL, lease_until = NULL, used = :used, error = :error, updated_at = :now,
   status = CASE WHEN EXISTS (
     SELECT 1 FROM interrupts i
-    WHERE i.run_id = :run_id AND i.checkpoint_id = runs.head AND i.status = 'answered' AND i.delivered_at IS NULL
+    WHERE i.run_id = :run_id AND i.status = 'answered' AND i.delivered_at IS NULL
   ) THEN 'queued' ELSE 'interrupted' END
 WHERE run_id = :run_id;
 
@@ -99,10 +109,31 @@ WHERE run_id = :run_id AND thread_id = :thread_id
 -- Checkpoints --------------------------------------------------------------------------------------
 
 -- name: put_checkpoint
-INSERT INTO checkpoints (checkpoint_id, thread_id, run_id, parent_id, step, source, due, joins, held, routes,
-  fingerprints, versions, created_at)
-VALUES (:checkpoint_id, :thread_id, :run_id, :parent_id, :step, :source, :due, :joins, :held, :routes,
-  :fingerprints, :versions, :now);
+INSERT INTO checkpoints (checkpoint_id, thread_id, run_id, parent_id, ns, step, source, due, joins, held, routes,
+  fingerprints, versions, metadata, created_at)
+VALUES (:checkpoint_id, :thread_id, :run_id, :parent_id, :ns, :step, :source, :due, :joins, :held, :routes,
+  :fingerprints, :versions, :metadata, :now);
+
+-- name: get_checkpoint
+SELECT * FROM checkpoints WHERE checkpoint_id = :checkpoint_id;
+
+-- name: get_values
+SELECT v.checkpoint_id, v.channel, v.value
+FROM checkpoints c, json_each(c.versions) j, channel_values v
+WHERE c.checkpoint_id = :checkpoint_id AND v.checkpoint_id = j.value AND v.channel = j.key;
+
+-- name: find_thread_checkpoints
+SELECT * FROM checkpoints
+WHERE thread_id = :thread_id AND ns = :ns AND checkpoint_id < :before
+ORDER BY checkpoint_id DESC LIMIT :limit;
+
+-- name: find_questions_of_thread
+SELECT * FROM interrupts WHERE thread_id = :thread_id ORDER BY asked_at, interrupt_id;
+
+-- name: edit_run
+UPDATE runs SET head = :head, step = :step, status = :status, updated_at = :now
+WHERE run_id = :run_id AND head = :before
+  AND status IN ('interrupted', 'queued');
 
 -- name: put_value
 INSERT INTO channel_values (checkpoint_id, channel, value) VALUES (:checkpoint_id, :channel, :value);
@@ -110,6 +141,23 @@ INSERT INTO channel_values (checkpoint_id, channel, value) VALUES (:checkpoint_i
 -- name: put_write
 INSERT INTO writes (checkpoint_id, task_id, value, created_at)
 VALUES (:checkpoint_id, :task_id, :value, :now);
+
+-- A checkpoint that a call with durability "exit" has overtaken, before its last one; that one may still share
+-- values with it.
+-- name: drop_values
+DELETE FROM channel_values WHERE checkpoint_id = :checkpoint_id AND channel NOT IN (
+  SELECT j.key FROM checkpoints c, json_each(c.versions) j
+  WHERE c.checkpoint_id = :kept AND j.value = :checkpoint_id
+);
+
+-- name: drop_writes
+DELETE FROM writes WHERE checkpoint_id = :checkpoint_id;
+
+-- name: drop_checkpoint
+DELETE FROM checkpoints WHERE checkpoint_id = :checkpoint_id;
+
+-- name: follow_checkpoint
+UPDATE checkpoints SET parent_id = :parent_id WHERE checkpoint_id = :checkpoint_id;
 
 -- name: get_head
 SELECT c.* FROM checkpoints c JOIN runs r ON r.head = c.checkpoint_id WHERE r.run_id = :run_id;
@@ -122,23 +170,105 @@ WHERE r.run_id = :run_id AND c.checkpoint_id = r.head AND v.checkpoint_id = j.va
 -- name: get_head_writes
 SELECT w.task_id, w.value FROM runs r JOIN writes w ON w.checkpoint_id = r.head WHERE r.run_id = :run_id;
 
--- name: find_checkpoints
-SELECT * FROM checkpoints WHERE run_id = :run_id AND step < :before ORDER BY step DESC LIMIT :limit;
+-- name: get_writes
+SELECT task_id, value FROM writes WHERE checkpoint_id = :checkpoint_id;
 
--- name: find_values_of_run
-SELECT DISTINCT v.checkpoint_id, v.channel, v.value
-FROM checkpoints c, json_each(c.versions) j, channel_values v
-WHERE c.run_id = :run_id AND c.step < :before AND c.step >= :from_step
+-- name: find_errors_of_thread
+SELECT error FROM runs WHERE thread_id = :thread_id AND error IS NOT NULL;
+
+-- name: find_checkpoints
+SELECT * FROM checkpoints WHERE run_id = :run_id AND ns = '' AND step < :before
+ORDER BY step DESC LIMIT :limit;
+
+-- Whether a thread may be deleted: it has no run that is alive. A statement that changes nothing.
+-- name: hold_thread
+UPDATE threads SET last_run = last_run
+WHERE thread_id = :thread_id AND NOT EXISTS (
+  SELECT 1 FROM runs r WHERE r.thread_id = :thread_id
+    AND r.status IN ('queued', 'running', 'interrupted', 'needs_attention')
+);
+
+-- name: drop_receipts_of_thread
+DELETE FROM receipts WHERE request_id IN (SELECT request_id FROM requests WHERE thread_id = :thread_id);
+
+-- name: drop_outbox_of_thread
+DELETE FROM outbox WHERE request_id IN (SELECT request_id FROM requests WHERE thread_id = :thread_id);
+
+-- name: drop_due_of_thread
+DELETE FROM due WHERE request_id IN (SELECT request_id FROM requests WHERE thread_id = :thread_id);
+
+-- name: drop_decisions_of_thread
+DELETE FROM decisions WHERE request_id IN (SELECT request_id FROM requests WHERE thread_id = :thread_id);
+
+-- name: drop_requests_of_thread
+DELETE FROM requests WHERE thread_id = :thread_id;
+
+-- name: drop_interrupts_of_thread
+DELETE FROM interrupts WHERE thread_id = :thread_id;
+
+-- name: drop_effects_of_thread
+DELETE FROM effects WHERE run_id IN (SELECT run_id FROM runs WHERE thread_id = :thread_id);
+
+-- name: drop_values_of_thread
+DELETE FROM channel_values WHERE checkpoint_id IN (
+  SELECT checkpoint_id FROM checkpoints WHERE thread_id = :thread_id
+);
+
+-- name: drop_writes_of_thread
+DELETE FROM writes WHERE checkpoint_id IN (SELECT checkpoint_id FROM checkpoints WHERE thread_id = :thread_id);
+
+-- name: drop_frames_of_thread
+DELETE FROM frames WHERE thread_id = :thread_id;
+
+-- name: drop_checkpoints_of_thread
+DELETE FROM checkpoints WHERE thread_id = :thread_id;
+
+-- name: drop_runs_of_thread
+DELETE FROM runs WHERE thread_id = :thread_id;
+
+-- name: drop_thread
+DELETE FROM threads WHERE thread_id = :thread_id;
+
+
+-- Subgraphs and effects -----------------------------------------------------------------------------
+
+-- name: put_frame
+INSERT INTO frames (thread_id, ns, run_id, head, done, steps)
+VALUES (:thread_id, :ns, :run_id, :head, :done, :steps)
+ON CONFLICT (thread_id, ns) DO UPDATE SET run_id = :run_id, head = :head, done = :done, steps = :steps;
+
+-- name: get_frame
+SELECT * FROM frames WHERE thread_id = :thread_id AND ns = :ns;
+
+-- name: get_frame_head
+SELECT c.* FROM frames f JOIN checkpoints c ON c.checkpoint_id = f.head
+WHERE f.thread_id = :thread_id AND f.ns = :ns;
+
+-- name: get_frame_values
+SELECT v.checkpoint_id, v.channel, v.value
+FROM frames f, checkpoints c, json_each(c.versions) j, channel_values v
+WHERE f.thread_id = :thread_id AND f.ns = :ns AND c.checkpoint_id = f.head
   AND v.checkpoint_id = j.value AND v.channel = j.key;
+
+-- name: get_frame_writes
+SELECT w.task_id, w.value FROM frames f JOIN writes w ON w.checkpoint_id = f.head
+WHERE f.thread_id = :thread_id AND f.ns = :ns;
+
+-- name: put_effect
+INSERT INTO effects (task_id, key, name, run_id, value, created_at)
+VALUES (:task_id, :key, :name, :run_id, :value, :now);
+
+-- name: find_effects
+SELECT key, value FROM effects WHERE task_id = :task_id;
 
 
 -- Interrupts ---------------------------------------------------------------------------------------
 
 -- name: put_interrupt
-INSERT INTO interrupts (interrupt_id, thread_id, run_id, checkpoint_id, task_id, node, step, key, occurrence,
-  value, digest, status, asked_at)
-VALUES (:interrupt_id, :thread_id, :run_id, :checkpoint_id, :task_id, :node, :step, :key, :occurrence,
-  :value, :digest, 'open', :now)
+INSERT INTO interrupts (interrupt_id, thread_id, run_id, checkpoint_id, task_id, ns, node, step, key, occurrence,
+  value, digest, response_schema, status, asked_at)
+VALUES (:interrupt_id, :thread_id, :run_id, :checkpoint_id, :task_id, :ns, :node, :step, :key, :occurrence,
+  :value, :digest, :response_schema, 'open', :now)
 ON CONFLICT (interrupt_id) DO NOTHING;
 
 -- name: find_questions
@@ -154,6 +284,10 @@ WHERE interrupt_id = :interrupt_id AND run_id = :run_id AND thread_id = :thread_
 
 -- name: deliver_interrupt
 UPDATE interrupts SET delivered_at = :now WHERE interrupt_id = :interrupt_id;
+
+-- name: reopen_interrupt
+UPDATE interrupts SET status = 'open', answer = NULL, answered_by = NULL, answered_at = NULL
+WHERE interrupt_id = :interrupt_id AND status = 'answered';
 
 -- name: supersede_interrupt
 UPDATE interrupts SET status = 'superseded'
@@ -338,6 +472,8 @@ SELECT :event_id || '-' || request_id, :now, 'request.withdrawn', :actor, thread
 FROM requests WHERE run_id = :run_id AND status = 'open';
 
 -- name: find_events
-SELECT * FROM events
-WHERE (:run_id = '' OR run_id = :run_id) AND (:request_id = '' OR request_id = :request_id)
-ORDER BY event_id LIMIT :limit;
+SELECT * FROM (
+  SELECT * FROM events
+  WHERE (:run_id = '' OR run_id = :run_id) AND (:request_id = '' OR request_id = :request_id)
+  ORDER BY event_id DESC LIMIT :limit
+) newest ORDER BY event_id;

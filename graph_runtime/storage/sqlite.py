@@ -7,6 +7,7 @@ Conflicts included. ``synchronous=FULL`` makes "returned" mean "on disk".
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import sqlite3
 import time
@@ -33,6 +34,9 @@ OLDEST = (3, 38, 0)
 #: Before it, two connections that reset the WAL at once could lose a checkpoint (sqlite.org, release 3.51.3).
 WAL_RESET_FIXED = (3, 51, 3)
 _RUN = "--run"
+#: Databases in memory that several connections of one process share, by number.
+_MEMORY_FILE = "file:/signoff-memory-"
+_numbers = itertools.count(1)
 _UNBINDABLE = (
     sqlite3.InterfaceError,
     sqlite3.ProgrammingError,
@@ -93,14 +97,15 @@ class SqliteStore:
         """Open the file (made with mode 0600 when missing), migrate it, and start the writer."""
         if sqlite3.sqlite_version_info < OLDEST:
             raise StoreError(f"no database was opened: SQLite {sqlite3.sqlite_version} is older than 3.38")
-        if self._path != ":memory:":
+        self._bell, self._closing = asyncio.Event(), False
+        if not _in_memory(self._path):
             await asyncio.to_thread(self._make_private)
         self._writer = await self._connect(query_only=False)
         try:
             await self._hop(self._writer, self._prepare)
             await self._writer.execute_fetchall(f"PRAGMA busy_timeout={_SLICE_MS}")
             self._reader = self._writer
-            if self._path != ":memory:":
+            if not _in_memory(self._path):
                 self._reader = await self._connect(query_only=True)
         except sqlite3.Error as error:
             await self._writer.close()
@@ -176,7 +181,8 @@ class SqliteStore:
         return found
 
     async def _connect(self, *, query_only: bool) -> aiosqlite.Connection:
-        connection = await aiosqlite.connect(self._path, factory=_Connection, isolation_level=None)
+        uri = self._path.startswith(_MEMORY_FILE)
+        connection = await aiosqlite.connect(self._path, uri=uri, factory=_Connection, isolation_level=None)
         await connection.execute_fetchall(f"PRAGMA busy_timeout={BUSY_MS}")
         if query_only:
             await connection.execute_fetchall("PRAGMA query_only=ON")
@@ -260,6 +266,17 @@ class SqliteStore:
                 done.exception()  # a caller that was cancelled will not fetch it, and nobody else need warn
             else:
                 done.set_result(outcome)
+
+
+def keep_memory_file() -> tuple[str, Callable[[], None]]:
+    """Return the name of a new database in memory, and what lets it go: it ends with its last user."""
+    name = f"{_MEMORY_FILE}{next(_numbers)}?vfs=memdb"
+    keeper = sqlite3.connect(name, uri=True, check_same_thread=False)
+    return name, keeper.close
+
+
+def _in_memory(path: str) -> bool:
+    return path == ":memory:" or path.startswith(_MEMORY_FILE)
 
 
 def _write_all(connection: _Connection, batches: Sequence[Batch]) -> list[Outcome]:

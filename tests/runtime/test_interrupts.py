@@ -328,9 +328,13 @@ async def test_a_real_failure_beside_a_question_wins(make_runtime: MakeRuntime) 
             group.create_task(fail())
         return {}
 
-    run = await begin(make_runtime(one_after_another(ask=ask)))
+    runtime = make_runtime(one_after_another(ask=ask))
+    run = await begin(runtime)
     assert run.status == "failed"
-    assert run.error == {"type": "ValueError", "message": "broken"}
+    (task,) = (await runtime.look(run.id)).state.tasks
+    assert run.error is not None
+    said = {"type": "ValueError", "message": "broken", "task": task.id}
+    assert run.error.items() >= said.items()
 
 
 async def test_what_a_node_left_behind_cannot_ask(make_runtime: MakeRuntime) -> None:
@@ -416,7 +420,8 @@ async def test_questions_of_sends_are_told_apart_and_their_results_keep_the_orde
     runtime = make_runtime(graph.compile())
     run = await begin(runtime)
     view = await runtime.look(run.id)
-    args = {task.id: task.arg for task in view.state.tasks}
+    args = dict(zip((task.id for task in view.state.tasks), "xyz", strict=True))
+    assert [task.path for task in view.state.tasks] == [("__pregel_push", n) for n in range(3)]
     assert len({q.interrupt.id for q in view.open}) == 3
     for arg in "zxy":
         (asked,) = [q for q in view.open if args[q.task_id] == arg]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+import operator
+from typing import Annotated, Any, TypedDict
 
 import pytest
 from graphs import (
@@ -28,9 +29,12 @@ from graph_runtime import (
     Command,
     Conflict,
     EmptyInputError,
+    InvalidUpdateError,
+    IsLastStep,
     LeaseLost,
     Overwrite,
     Policy,
+    RemainingSteps,
     Requests,
     Reviewer,
     RunCancelled,
@@ -85,6 +89,8 @@ async def test_nothing_starts_without_a_known_graph_input_or_thread(make_runtime
     for given in ({}, {"unknown": 1}, None):
         with pytest.raises(EmptyInputError):
             await runtime.start("review", given)
+    with pytest.raises(EmptyInputError):
+        await runtime.start("review", None, allow_empty=True)
     for thread in ("", "  ", 7):
         with pytest.raises(UnknownThread):
             await runtime.start("review", {"subject": "s"}, thread_id=thread)  # type: ignore[arg-type]
@@ -211,6 +217,59 @@ async def test_the_limit_holds_over_pauses_and_processes(make_runtime: MakeRunti
     assert (run.status, run.steps_taken) == ("failed", 3)
 
 
+async def test_an_input_without_a_key_is_taken_only_on_request(make_runtime: MakeRuntime) -> None:
+    runtime = make_runtime(one_after_another(a=lambda state: {"log": [dict(state)]}))
+    for given in ({}, {"unknown": 1}):
+        run = await runtime.start("graph", given, allow_empty=True)
+        run = await runtime.advance(run.id)
+        assert (run.status, (await values(runtime, run))["log"]) == ("completed", [{"log": []}])
+    with pytest.raises(InvalidUpdateError):
+        await runtime.start("graph", ["log"], allow_empty=True)
+
+
+async def test_a_choice_at_the_start_is_no_step(make_runtime: MakeRuntime) -> None:
+    graph = StateGraph(Log).add_node("a", lambda state: {"log": ["a"]})
+    graph.set_conditional_entry_point(lambda state: "a")
+    runtime = make_runtime(graph.compile())
+    run = await begin(runtime, max_steps=1)
+    assert (run.status, run.steps_taken) == ("completed", 1)
+    assert (await values(runtime, run))["log"] == ["a"]
+
+
+async def test_a_run_that_met_its_limit_goes_on_with_a_higher_one(make_runtime: MakeRuntime) -> None:
+    nodes = {name: lambda state, name=name: {"log": [name]} for name in "abcde"}
+    runtime = make_runtime(one_after_another(**nodes))
+    run = await begin(runtime, max_steps=2)
+    again = await runtime.retry(run.thread_id, run.id)
+    assert again.max_steps == 2
+    again = await runtime.advance(again.id)
+    assert (again.status, (await values(runtime, again))["log"]) == ("failed", list("abcd"))
+    with pytest.raises(ValueError, match="max_steps"):
+        await runtime.retry(again.thread_id, again.id, max_steps=0)
+    last = await runtime.retry(again.thread_id, again.id, max_steps=5)
+    last = await runtime.advance(last.id)
+    assert (last.status, (await values(runtime, last))["log"]) == ("completed", list("abcde"))
+
+
+async def test_a_node_is_told_how_many_steps_are_left_and_nothing_of_it_is_stored(
+    make_runtime: MakeRuntime,
+) -> None:
+    class Counted(TypedDict):
+        log: Annotated[list[Any], operator.add]
+        left: RemainingSteps
+        last: IsLastStep
+
+    def note(state: Counted) -> dict[str, Any]:
+        return {"log": [(state["left"], state["last"])], "left": 99}
+
+    graph = StateGraph(Counted).add_node("a", note).add_edge(START, "a")
+    graph.add_conditional_edges("a", lambda state: "a" if state["left"] else END)
+    runtime = make_runtime(graph.compile())
+    run = await begin(runtime, {"log": [], "left": 50}, max_steps=3)
+    assert run.status == "completed"
+    assert await values(runtime, run) == {"log": [(2, False), (1, True), (0, False)]}
+
+
 async def test_a_run_may_take_exactly_as_many_steps_as_its_limit(make_runtime: MakeRuntime) -> None:
     graph = one_after_another(a=lambda s: {}, b=lambda s: {}, c=lambda s: {})
     assert (await begin(make_runtime(graph), max_steps=3)).status == "completed"
@@ -232,7 +291,13 @@ async def test_a_failing_node_fails_the_run_and_says_why(make_runtime: MakeRunti
     runtime = make_runtime(one_after_another(first=lambda state: {"log": ["kept"]}, fail=fail))
     run = await begin(runtime)
     assert run.status == "failed"
-    assert run.error == {"type": "LookupError", "message": "no such customer"}
+    (task,) = (await runtime.look(run.id)).state.tasks
+    assert task.name == "fail"
+    assert "LookupError" in str(task.error)
+    assert "no such customer" in str(task.error)
+    assert run.error is not None
+    said = {"type": "LookupError", "message": "no such customer", "task": task.id}
+    assert run.error.items() >= said.items()
     assert run.lease_owner is None
     assert (await values(runtime, run))["log"] == ["kept"]
     assert (await runtime.look(run.id)).state.next == ("fail",)
@@ -716,8 +781,10 @@ async def test_an_answer_saved_with_a_finished_node_does_not_keep_the_run_in_the
 async def test_a_caller_s_run_is_left_to_its_caller(make_runtime: MakeRuntime) -> None:
     runtime = make_runtime(one_after_another(a=lambda state: {}))
     run = await runtime.start("graph", {"subject": "s"}, driver="caller")
+    assert (run.status, run.lease_owner, run.epoch) == ("running", runtime.owner, 1)
     assert await runtime.claim() is None
-    assert (await runtime.advance(run.id)).status == "completed"
+    assert (await runtime.advance(run.id)).status == "running", "it is not advanced behind the caller's back"
+    assert (await runtime.drive(run)).status == "completed"
 
 
 async def test_an_unknown_driver_is_refused_at_once(make_runtime: MakeRuntime) -> None:

@@ -263,7 +263,11 @@ async def test_every_write_of_a_lease_repeats_the_claim(
     fence: dict[str, Any] = {"run_id": old.id, "epoch": old.epoch, "owner": "first"}
     for do in (
         Do("hold_run", {**fence, "until": 9}, guard="lease"),
-        Do("step_run", {**fence, "head": "h", "step": 9, "until": 9, "now": 9}, guard="lease"),
+        Do(
+            "step_run",
+            {**fence, "head": "h", "step": 9, "counted": 1, "used": "{}", "until": 9, "now": 9},
+            guard="lease",
+        ),
         Do("end_run", {**fence, "status": "failed", "error": None, "now": 9}, guard="lease"),
         Do("give_back_run", fence, guard="lease"),
     ):

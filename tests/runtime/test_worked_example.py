@@ -42,7 +42,8 @@ async def test_the_worked_example(
     assert [task.id for task in state.tasks] == [question.task_id]
     assert state.values == {"subject": "post 7", "log": []}
     assert (state.step, question.step, run.step) == (0, 0, 0)
-    assert (question.asked_at, state.created_at, view.run.requester) == (asked_at, started, "U_ANNA")
+    assert (question.asked_at, state.at, view.run.requester) == (asked_at, started, "U_ANNA")
+    assert state.created_at == "2026-01-05T09:00:00+00:00"
     assert (question.status, question.answered_at, question.answered_by) == ("open", None, None)
 
     # The answer reaches exactly that question.

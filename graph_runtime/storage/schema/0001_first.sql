@@ -8,6 +8,8 @@ CREATE TABLE deployment (
 
 CREATE TABLE threads (
   thread_id TEXT PRIMARY KEY,
+  -- The run whose head is the head of the thread.
+  last_run TEXT,
   created_at BIGINT NOT NULL
 );
 
@@ -26,6 +28,13 @@ CREATE TABLE runs (
   requester TEXT,
   idempotency_key TEXT,
   error TEXT,
+  -- What the run may use besides steps, and what it has used: {"seconds": .., "questions": .., "retries": ..}.
+  limits TEXT NOT NULL,
+  used TEXT NOT NULL,
+  -- How it began: with an input, again after a failure, as a branch from an old checkpoint, by an edit.
+  origin TEXT NOT NULL CHECK (origin IN ('input', 'retry', 'fork', 'update')),
+  -- The run that a retry or fork goes back to.
+  parent_run TEXT,
   lease_owner TEXT,
   lease_until BIGINT,
   epoch INTEGER NOT NULL DEFAULT 0,
@@ -45,6 +54,8 @@ CREATE TABLE checkpoints (
   thread_id TEXT NOT NULL REFERENCES threads (thread_id),
   run_id TEXT NOT NULL REFERENCES runs (run_id),
   parent_id TEXT,
+  -- The subgraph it belongs to: node:task_id, joined by | from the outside in; empty for the graph itself.
+  ns TEXT NOT NULL,
   step INTEGER NOT NULL,
   source TEXT NOT NULL CHECK (source IN ('input', 'loop', 'update', 'fork')),
   due TEXT NOT NULL,
@@ -54,10 +65,37 @@ CREATE TABLE checkpoints (
   fingerprints TEXT NOT NULL,
   -- {channel: id of the checkpoint that last wrote it}
   versions TEXT NOT NULL,
+  -- What the caller put beside it, to find it again.
+  metadata TEXT NOT NULL,
   created_at BIGINT NOT NULL
 );
 -- A second writer of the same step loses here, whatever else went wrong.
-CREATE UNIQUE INDEX checkpoints_once_per_step ON checkpoints (run_id, step);
+CREATE UNIQUE INDEX checkpoints_once_per_step ON checkpoints (run_id, ns, step);
+CREATE INDEX checkpoints_of_thread ON checkpoints (thread_id, ns, checkpoint_id);
+
+-- Where a subgraph of a thread stands.
+CREATE TABLE frames (
+  thread_id TEXT NOT NULL REFERENCES threads (thread_id),
+  ns TEXT NOT NULL,
+  run_id TEXT NOT NULL,
+  head TEXT NOT NULL,
+  done INTEGER NOT NULL,
+  -- Steps since its last input.
+  steps INTEGER NOT NULL,
+  PRIMARY KEY (thread_id, ns)
+);
+
+-- What steps inside nodes returned: each is run once per task.
+CREATE TABLE effects (
+  task_id TEXT NOT NULL,
+  key TEXT NOT NULL,
+  name TEXT NOT NULL,
+  run_id TEXT NOT NULL REFERENCES runs (run_id),
+  value TEXT NOT NULL,
+  created_at BIGINT NOT NULL,
+  PRIMARY KEY (task_id, key)
+);
+CREATE INDEX effects_of_run ON effects (run_id);
 
 CREATE TABLE channel_values (
   checkpoint_id TEXT NOT NULL,
@@ -81,12 +119,15 @@ CREATE TABLE interrupts (
   run_id TEXT NOT NULL REFERENCES runs (run_id),
   checkpoint_id TEXT NOT NULL,
   task_id TEXT NOT NULL,
+  ns TEXT NOT NULL,
   node TEXT NOT NULL,
   step INTEGER NOT NULL,
   key TEXT,
   occurrence INTEGER NOT NULL,
   value TEXT NOT NULL,
   digest TEXT NOT NULL,
+  -- A JSON schema that an answer is to fit.
+  response_schema TEXT,
   status TEXT NOT NULL CHECK (status IN ('open', 'answered', 'withdrawn', 'superseded', 'expired')),
   answer TEXT,
   answered_by TEXT,

@@ -1,0 +1,507 @@
+"""The compiled graph, with LangGraph's methods: it drives its own runs, over the same store and rules."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from .beginnings import Limits
+from .callers import Call
+from .calls import RunControl
+from .config import RECURSION_LIMIT, Config, fitted, merged
+from .drawing import draw_mermaid
+from .errors import (
+    EmptyInputError,
+    GraphRecursionError,
+    InvalidUpdateError,
+    NotPaused,
+    SignoffError,
+    ThreadBusy,
+    UnknownCheckpoint,
+    UnknownInterrupt,
+    UnknownThread,
+)
+from .executor import NodeFailed
+from .inside import current_scope
+from .ledger import Durability
+from .plan import Plan
+from .runtime import Runtime
+from .saver import AsyncSqliteSaver
+from .storage import open_store
+from .streaming import Stream, StreamMode, part, read_modes
+from .types import (
+    INTERRUPT,
+    PARENT,
+    ROOT,
+    UNSET,
+    Command,
+    Interrupt,
+    InterruptId,
+    Run,
+    RunView,
+    StateSnapshot,
+    StateUpdate,
+    ThreadId,
+)
+
+Version = Literal["v1", "v2"]
+
+
+@dataclass(frozen=True, slots=True)
+class GraphOutput:
+    """What version 2 of ``ainvoke`` returns: the output, and apart from it the questions."""
+
+    value: Any
+    interrupts: tuple[Interrupt, ...] = ()
+
+
+class CompiledGraph:
+    """A graph that can be run: by a :class:`~graph_runtime.Runtime`, or by its own methods."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        checkpointer: AsyncSqliteSaver | bool | None = None,
+        strict: bool = False,
+        config: Config | None = None,
+    ) -> None:
+        self.plan = plan
+        self.checkpointer = checkpointer
+        self._strict = strict
+        self._config = config
+
+    @property
+    def name(self) -> str:
+        """The name under which stored runs find this graph."""
+        return self.plan.name
+
+    def __repr__(self) -> str:
+        return f"<graph {self.plan.name!r} version {self.plan.version}: {', '.join(self.plan.nodes)}>"
+
+    def draw_mermaid(self, view: RunView | None = None) -> str:
+        """Return the graph as Mermaid text; with a view, what is due and what asks is marked."""
+        return draw_mermaid(self.plan, view)
+
+    def with_config(self, config: Config | None = None, **more: Any) -> CompiledGraph:
+        """Return the same graph with a config bound to it, which the config of each call adds to."""
+        bound = merged(self._config, config, more)
+        return CompiledGraph(self.plan, checkpointer=self.checkpointer, strict=self._strict, config=bound)
+
+    async def ainvoke(
+        self,
+        input: Any,  # noqa: A002 - LangGraph's name
+        config: Mapping[str, Any] | None = None,
+        *,
+        context: Any = None,
+        stream_mode: str | Sequence[str] = "values",
+        interrupt_before: str | Sequence[str] | None = None,
+        interrupt_after: str | Sequence[str] | None = None,
+        output_keys: str | Sequence[str] | None = None,
+        durability: Durability = "async",
+        on_paused: str | None = None,
+        control: RunControl | None = None,
+        version: Version = "v1",
+    ) -> Any:
+        """Run the graph to its next pause or its end, and return its output.
+
+        At a pause the output has the questions under ``__interrupt__``. It is limited to ``output_keys``, and
+        is the bare value for a single one; None when none of its keys has a value. With ``version="v2"`` it
+        is a :class:`GraphOutput`; with another ``stream_mode`` than values, the list of that stream's events.
+
+        ``input`` is an input, ``None`` to go on where the thread rests, or a :class:`Command`: ``resume``
+        answers the one open question, or several by ``{interrupt_id: answer}``. Nothing is returned before it
+        is on disk.
+
+        Raises what a node raised; a :class:`ResumeRefused` for an answer without its open question, and
+        :class:`ThreadBusy` for new input on a paused thread unless ``on_paused="discard"``.
+        """
+        scope = current_scope()
+        if (
+            scope is not None
+            and scope.host is not None
+            and not isinstance(self.checkpointer, AsyncSqliteSaver)
+        ):
+            return await scope.host.subgraph(
+                scope,
+                self.plan,
+                input,
+                memory=self.checkpointer if self.checkpointer is not None else None,
+                config=merged(self._config, config),
+                context=fitted(self.plan.context, context),
+            )
+        if stream_mode != "values":
+            return [
+                event
+                async for event in self.astream(
+                    input,
+                    config,
+                    context=context,
+                    stream_mode=stream_mode,
+                    output_keys=output_keys,
+                    interrupt_before=interrupt_before,
+                    interrupt_after=interrupt_after,
+                    durability=durability,
+                    on_paused=on_paused,
+                    control=control,
+                    version=version,
+                )
+            ]
+        call = self._call(config, context, interrupt_before, interrupt_after, durability, control)
+        async with self._saver() as saver:
+            runtime = saver.runtime_of(self)
+            run = await self._begun(runtime, saver, input, call.config, call, on_paused)
+            if run.status == "running":
+                run = await _driven(runtime, run, call)
+            view = await runtime.look(run.id)
+        return self._output(view, output_keys, version)
+
+    async def astream(
+        self,
+        input: Any,  # noqa: A002 - LangGraph's name
+        config: Mapping[str, Any] | None = None,
+        *,
+        context: Any = None,
+        stream_mode: str | Sequence[str] = "updates",
+        output_keys: str | Sequence[str] | None = None,
+        interrupt_before: str | Sequence[str] | None = None,
+        interrupt_after: str | Sequence[str] | None = None,
+        durability: Durability = "async",
+        subgraphs: bool = False,
+        on_paused: str | None = None,
+        control: RunControl | None = None,
+        version: Version = "v1",
+    ) -> AsyncIterator[Any]:
+        """Run as :meth:`ainvoke`, yielding what happens: the payload for one mode, else (mode, payload).
+
+        With ``subgraphs`` what happens in subgraphs is shown too, each event preceded by its namespace.
+        With ``version="v2"`` each is a dict that has the type, the namespace and the data. ``output_keys``
+        chooses what is shown of the state. Leaving the loop early stops the run at its next commit; it can be
+        gone on with.
+        """
+        modes = read_modes(stream_mode)
+        events: asyncio.Queue[tuple[tuple[str, ...], StreamMode, Any] | None] = asyncio.Queue()
+        call = self._call(config, context, interrupt_before, interrupt_after, durability, control)
+        call.stream = Stream(modes, lambda *event: events.put_nowait(event), keys=output_keys)
+        async with self._saver() as saver:
+            runtime = saver.runtime_of(self)
+            run = await self._begun(runtime, saver, input, call.config, call, on_paused)
+
+            async def drive() -> None:
+                try:
+                    if run.status == "running":
+                        await _driven(runtime, run, call)
+                finally:
+                    events.put_nowait(None)
+
+            driving = asyncio.create_task(drive(), name=f"stream of {run.id}")
+            try:
+                while (happened := await events.get()) is not None:
+                    ns, mode, event = happened
+                    if ns and not subgraphs:
+                        continue
+                    if version == "v2":
+                        yield part(mode, ns, event, self.plan)
+                    elif isinstance(stream_mode, str):
+                        yield (ns, event) if subgraphs else event
+                    else:
+                        yield (ns, mode, event) if subgraphs else (mode, event)
+                await driving
+            finally:
+                if not driving.done():
+                    driving.cancel()
+                    with contextlib.suppress(asyncio.CancelledError):
+                        await driving
+
+    async def aget_state(self, config: Mapping[str, Any], *, subgraphs: bool = False) -> StateSnapshot:
+        """Return where the thread stands, or stood at the config's checkpoint; empty if it is unknown."""
+        thread, checkpoint, ns = _address(merged(self._config, config))
+        async with self._saver(must=True) as saver:
+            runtime = saver.runtime_of(self)
+            run = await runtime.last_run(thread)
+            if run is None:
+                return StateSnapshot({}, (), config, None, None, None)
+            plan = _plan_at(self.plan, ns)
+            if checkpoint is not None:
+                found = await runtime.views.at(plan, thread, checkpoint)
+                if found is None:
+                    raise UnknownCheckpoint(f"thread {thread!r} has no checkpoint {checkpoint!r}")
+                return found
+            if ns:
+                inner = await runtime.views.state_of_frame(run, plan, ns)
+                if inner is None:
+                    raise UnknownCheckpoint(f"thread {thread!r} has no subgraph {ns!r}")
+                return inner
+            return await runtime.views.state(run, subgraphs=subgraphs)
+
+    async def aget_state_history(
+        self,
+        config: Mapping[str, Any],
+        *,
+        filter: Mapping[str, Any] | None = None,  # noqa: A002 - LangGraph's name
+        before: Mapping[str, Any] | None = None,
+        limit: int | None = None,
+    ) -> AsyncIterator[StateSnapshot]:
+        """Yield the thread's checkpoints, newest first, all branches of it."""
+        thread, _, ns = _address(merged(self._config, config))
+        upto = None if before is None else before["configurable"].get("checkpoint_id")
+        left = limit
+        async with self._saver(must=True) as saver:
+            views = saver.runtime_of(self).views
+            plan = _plan_at(self.plan, ns)
+            while left is None or left > 0:
+                page = await views.line(plan, thread, ns=ns, limit=100, before=upto)
+                for snapshot in page:
+                    metadata = snapshot.metadata or {}
+                    if filter and any(metadata.get(key) != value for key, value in filter.items()):
+                        continue
+                    yield snapshot
+                    if left is not None:
+                        left -= 1
+                        if left == 0:
+                            return
+                if len(page) < 100:
+                    return
+                upto = page[-1].checkpoint_id
+
+    async def aupdate_state(
+        self, config: Mapping[str, Any], values: Any, as_node: str | None = None
+    ) -> Mapping[str, Any]:
+        """Write to the thread's state as if ``as_node`` had; return the config of the new checkpoint.
+
+        See :meth:`Runtime.edit`. With a subgraph's config, write to its state.
+        """
+        return await self.abulk_update_state(config, [[StateUpdate(values, as_node)]])
+
+    async def abulk_update_state(
+        self, config: Mapping[str, Any], supersteps: Sequence[Sequence[StateUpdate]]
+    ) -> Mapping[str, Any]:
+        """Write one checkpoint for each superstep, all or none; return the config of the last."""
+        thread, checkpoint, ns = _address(merged(self._config, config))
+        async with self._saver(must=True) as saver:
+            edits = saver.runtime_of(self).edits
+            if ns:
+                plan = _plan_at(self.plan, ns)
+                made = await edits.edit_inside(ThreadId(thread), supersteps, ns=ns, plan=plan, at=checkpoint)
+            else:
+                made = await edits.edit(ThreadId(thread), supersteps, at=checkpoint, graph=self.plan.name)
+            return {"configurable": {"thread_id": thread, "checkpoint_ns": ns, "checkpoint_id": made}}
+
+    async def aget_subgraphs(
+        self, *, namespace: str | None = None, recurse: bool = False
+    ) -> AsyncIterator[tuple[str, CompiledGraph]]:
+        """Yield the graphs that are nodes of this one with their namespaces; with ``recurse``, theirs too."""
+        for name, plan in self.plan.subgraphs.items():
+            inner = CompiledGraph(plan)
+            if namespace is None or namespace == name:
+                yield name, inner
+            if recurse and (namespace is None or namespace.startswith(f"{name}|")):
+                rest = None if namespace is None else namespace.removeprefix(f"{name}|")
+                async for below, graph in inner.aget_subgraphs(namespace=rest, recurse=True):
+                    yield f"{name}|{below}", graph
+
+    # -- the inside ----------------------------------------------------------------------------------------
+
+    @contextlib.asynccontextmanager
+    async def _saver(self, *, must: bool = False) -> AsyncIterator[AsyncSqliteSaver]:
+        if isinstance(self.checkpointer, AsyncSqliteSaver):
+            async with self.checkpointer.opened() as saver:
+                yield saver
+            return
+        if must:
+            raise ValueError("No checkpointer set")
+        # A run without a checkpointer leaves nothing behind; it moves by the same rules all the same.
+        async with open_store("sqlite:///:memory:") as store:
+            yield AsyncSqliteSaver(store)
+
+    def _call(
+        self,
+        config: Mapping[str, Any] | None,
+        context: Any,
+        before: str | Sequence[str] | None,
+        after: str | Sequence[str] | None,
+        durability: Durability,
+        control: RunControl | None,
+    ) -> Call:
+        return Call(
+            context=fitted(self.plan.context, context),
+            durability=durability,
+            stop_before=_names(before),
+            stop_after=_names(after),
+            config=merged(self._config, config),
+            control=control,
+        )
+
+    async def _begun(
+        self,
+        runtime: Runtime,
+        saver: AsyncSqliteSaver,
+        given: Any,
+        config: Mapping[str, Any] | None,
+        call: Call,
+        on_paused: str | None,
+    ) -> Run:
+        """Return a run that this call holds and must drive, or one that rests."""
+        if isinstance(given, Command) and given.graph == PARENT:
+            raise InvalidUpdateError("nothing was run: there is no graph around this one")
+        kept = isinstance(self.checkpointer, AsyncSqliteSaver)
+        if not kept:
+            if given is None:
+                raise EmptyInputError(
+                    "nothing was run: the input is None, and no checkpointer keeps a thread"
+                )
+            if isinstance(given, Command) and given.resume is not UNSET:
+                raise RuntimeError("nothing was resumed: a graph without a checkpointer cannot pause")
+            return await runtime.start(
+                self.name,
+                given,
+                thread_id=(config or {}).get("configurable", {}).get("thread_id"),
+                driver="caller",
+                limits=_limits(config),
+                allow_empty=True,
+            )
+        thread, checkpoint, _ = _address(config)
+        last = await runtime.last_run(thread)
+        if isinstance(given, Command) and given.resume is not UNSET:
+            return await self._answered(runtime, thread, last, given, checkpoint)
+        if given is None:
+            if checkpoint is not None and (last is None or checkpoint != last.head or not last.live):
+                await self._discard(runtime, last, on_paused)
+                steps = _limits(config).steps
+                return await runtime.fork(thread, checkpoint, max_steps=steps, driver="caller")
+            return await self._gone_on(runtime, thread, last, call)
+        await self._discard(runtime, last, on_paused)
+        return await runtime.start(
+            self.name,
+            given,
+            thread_id=thread,
+            driver="caller",
+            limits=_limits(config),
+            allow_empty=True,
+            metadata=call.metadata,
+            at=checkpoint,
+        )
+
+    async def _discard(self, runtime: Runtime, last: Run | None, on_paused: str | None) -> None:
+        """Cancel the thread's run if it is alive. Raises :class:`ThreadBusy` unless that was asked for."""
+        if last is None or not last.live:
+            return
+        if on_paused != "discard":
+            raise ThreadBusy(
+                f"nothing was run: run {last.id!r} of thread {last.thread_id!r} is {last.status}; answer "
+                'what it asks, or say on_paused="discard" to withdraw it'
+            )
+        await runtime.cancel(last.thread_id, last.id, reason="discarded for new input")
+
+    async def _answered(
+        self, runtime: Runtime, thread: str, last: Run | None, command: Command[Any], checkpoint: str | None
+    ) -> Run:
+        if last is None:
+            raise UnknownThread(f"nothing was resumed: there is no thread {thread!r}")
+        if checkpoint is not None and checkpoint != last.head:
+            raise NotPaused(f"nothing was resumed: checkpoint {checkpoint!r} is not where the thread stands")
+        view = await runtime.look(last.id)
+        waiting = [q.interrupt.id for q in view.open]
+        answers = _answers(command.resume, waiting, strict=self._strict)
+        if answers is None:
+            answers = {InterruptId(waiting[0] if waiting else ""): command.resume}
+        await runtime.resume_all(thread, last.id, answers, command=command)
+        claimed = await runtime.claim_this(last.id)
+        if claimed is None:
+            raise ThreadBusy(f"nothing was driven: run {last.id!r} is driven elsewhere; its answer is stored")
+        return claimed
+
+    async def _gone_on(self, runtime: Runtime, thread: str, last: Run | None, call: Call) -> Run:
+        if last is None:
+            raise EmptyInputError(f"nothing was run: there is no thread {thread!r} to go on with")
+        call.go_on = True
+        if last.status in {"failed", "cancelled"}:
+            steps = _limits(call.config).steps
+            return await runtime.retry(thread, last.id, max_steps=steps, driver="caller")
+        if last.status == "interrupted":
+            return await runtime.take_up(last)
+        if last.status == "completed":
+            return last
+        claimed = await runtime.claim_this(last.id)
+        if claimed is None:
+            raise ThreadBusy(f"nothing was run: run {last.id!r} of thread {thread!r} is {last.status}")
+        return claimed
+
+    def _output(self, view: RunView, keys: str | Sequence[str] | None, version: Version) -> Any:
+        state = view.state.values
+        values = {ROOT: state} if self.plan.state.form == "root" else state
+        asked = tuple(q.interrupt for q in view.open) if view.run.status == "interrupted" else ()
+        output = self.plan.result(values, keys)
+        if version == "v2":
+            whole = keys is None and self.plan.output.form == "object" and output is not None
+            return GraphOutput(self.plan.output.present(output) if whole else output, asked)
+        if asked and (output is None or isinstance(output, dict)):
+            return {**(output or {}), INTERRUPT: list(asked)}
+        return output
+
+
+async def _driven(runtime: Runtime, run: Run, call: Call) -> Run:
+    try:
+        driven = await runtime.drive(run, call)
+    except NodeFailed as failed:
+        raise failed.error from failed.__cause__
+    if driven.status == "completed" and driven.steps_taken >= driven.max_steps:
+        # LangGraph needs one step more than it has nodes to run, to see that it is done.
+        raise GraphRecursionError(f"run {run.id!r} took all of its {driven.max_steps} steps; it is completed")
+    return driven
+
+
+def _answers(resume: Any, waiting: Sequence[str], *, strict: bool) -> dict[str, Any] | None:
+    """Return the answers by question id; None when one plain value is meant for the only question."""
+    ids = isinstance(resume, Mapping) and bool(resume) and all(_is_id(key) for key in resume)
+    if ids:
+        return dict(resume)
+    if strict:
+        raise UnknownInterrupt("nothing was resumed: a strict graph takes answers as {interrupt_id: answer}")
+    if len(waiting) > 1:
+        raise RuntimeError(
+            f"nothing was resumed: {len(waiting)} questions are open; answer by {{interrupt_id: answer}}: "
+            + ", ".join(waiting)
+        )
+    return None
+
+
+def _is_id(key: Any) -> bool:
+    return isinstance(key, str) and len(key) == 32 and all(c in "0123456789abcdef" for c in key)
+
+
+def _address(config: Mapping[str, Any] | None) -> tuple[str, str | None, str]:
+    configurable = (config or {}).get("configurable")
+    if configurable is None:
+        raise ValueError(
+            'nothing was done: a graph with a checkpointer needs {"configurable": {"thread_id": ...}}'
+        )
+    thread = configurable["thread_id"]
+    if not isinstance(thread, str) or not thread.strip():
+        raise UnknownThread(f"nothing was done: {thread!r} is no thread id")
+    return thread, configurable.get("checkpoint_id"), configurable.get("checkpoint_ns", "")
+
+
+def _plan_at(plan: Plan, ns: str) -> Plan:
+    for one in ns.split("|") if ns else ():
+        name = one.split(":")[0]
+        if name not in plan.subgraphs:
+            raise SignoffError(f"graph {plan.name!r} has no subgraph {name!r}")
+        plan = plan.subgraphs[name]
+    return plan
+
+
+def _names(names: str | Sequence[str] | None) -> tuple[str, ...]:
+    if names is None:
+        return ()
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
+def _limits(config: Mapping[str, Any] | None) -> Limits:
+    limit = (config or {}).get("recursion_limit", RECURSION_LIMIT)
+    if limit < 1:
+        raise ValueError("recursion_limit must be at least 1")
+    return Limits(steps=limit)

@@ -1,0 +1,59 @@
+"""What is written when a run ends, or stops and waits for an operator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from . import records
+from .companions import EndFacts
+from .ground import Ground
+from .storage import Do, Params
+from .types import Run, RunStatus, TaskId
+
+
+def said_of(error: BaseException, task: TaskId | None) -> dict[str, str]:
+    """Return an error as a run keeps it: its type, its message and, for a task, what is shown there."""
+    said = {"type": type(error).__name__, "message": _spoken(str, error)}
+    return said if task is None else {**said, "task": task, "shown": _spoken(repr, error)}
+
+
+def _spoken(speak: Callable[[BaseException], str], error: BaseException) -> str:
+    """Return what the error says, storable: authors' errors may refuse to speak or hold half a surrogate."""
+    try:
+        text = speak(error)
+    except Exception:  # noqa: BLE001 - whatever it raises, the run has failed with the error, not with this
+        return "(the error could not be put into words)"
+    return text[:2_000].encode("utf-8", "replace").decode("utf-8")
+
+
+def closing(ground: Ground, run: Run, status: RunStatus, error: Mapping[str, str] | None) -> Iterable[Do]:
+    """Yield what ends a run for whoever claimed it."""
+    now = ground.clock()
+    ended: Params = {
+        **ground.fence(run),
+        "status": status,
+        "error": None if error is None else records.compact(dict(error)),
+        "now": now,
+    }
+    yield Do("end_run", ended, guard="lease")
+    yield from ending(ground, run, status, None, now, reason=error["type"] if error else None)
+
+
+def ending(
+    ground: Ground, run: Run, status: RunStatus, actor: str | None, now: int, *, reason: str | None
+) -> Iterable[Do]:
+    """Yield what is written with every end, after the run itself: companions, questions, journal."""
+    facts = EndFacts(run, status, actor, now, ground.new_id)
+    for companion in ground.companions:
+        yield from companion.on_end(facts)
+    if status != "needs_attention":
+        yield Do("withdraw_interrupts", {"run_id": run.id})
+    yield records.put_event(
+        ground.new_id("evt"),
+        f"run.{status}",
+        now,
+        actor=actor,
+        thread_id=run.thread_id,
+        run_id=run.id,
+        reason=reason,
+    )

@@ -1,0 +1,155 @@
+"""Where a run stands. A frame is the place of one graph in it: of itself, or of a subgraph in a task."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from . import records
+from .errors import GraphChanged
+from .executor import Paused
+from .ground import Ground, read_versions
+from .plan import Plan, Result
+from .storage import Ask, Params, Row
+from .types import START, Checkpoint, CheckpointId, Question, Run, Task, TaskId
+
+
+@dataclass(slots=True)
+class Frame:
+    """One graph's place in a run."""
+
+    ns: str
+    plan: Plan
+    checkpoint: Checkpoint
+    versions: Mapping[str, CheckpointId]
+    fingerprints: Mapping[str, str]
+    saved: dict[TaskId, Result]
+    #: Steps of a subgraph since it was last given an input; the run counts those of the graph itself.
+    steps: int = 0
+    #: It began in this walk, and so has not rested yet.
+    new: bool = False
+
+    #: What the call that began a subgraph gave it on top of its parent's; None is the run's own.
+    config: Mapping[str, Any] | None = None
+    context: Any = None
+
+    def inside(self, task: Task) -> str:
+        """Return the namespace of the subgraphs that run in a task of this frame."""
+        return inside(self.ns, task)
+
+    def left(self) -> tuple[Task, ...]:
+        """Return the due tasks that have not finished."""
+        return tuple(task for task in self.checkpoint.due if task.id not in self.saved)
+
+
+@dataclass(frozen=True, slots=True)
+class Resting:
+    """Why a frame cannot go on: what its tasks ask, or a node before or after which it was told to stop."""
+
+    frame: Frame
+    paused: tuple[Paused, ...] = ()
+    #: Tasks that ran in this walk; the answers they were given are delivered.
+    ran: frozenset[TaskId] = frozenset()
+
+
+def inside(ns: str, task: Task) -> str:
+    """Return the namespace of the subgraphs that run in a task of the graph at ``ns``."""
+    own = f"{task.node}:{task.id}"
+    return f"{ns}|{own}" if ns else own
+
+
+def asked_within(ns: str, task: Task, question: Question) -> bool:
+    """Say whether a question was asked by the task of the graph at ``ns``, or inside of it."""
+    if question.ns == ns and question.task_id == task.id:
+        return True
+    # A subgraph that keeps its memory over its parent's calls has no task in its namespace.
+    ways = (inside(ns, task), f"{ns}|{task.node}" if ns else task.node)
+    return any(question.ns == way or question.ns.startswith(way + "|") for way in ways)
+
+
+def has_begun(frame: Frame, questions: Iterable[Question]) -> bool:
+    """Say whether a task of the present step has run before: it has finished, or asked something."""
+    asked = (asked_within(frame.ns, task, q) for q in questions for task in frame.checkpoint.due)
+    return bool(frame.saved) or any(asked)
+
+
+def may_run(frame: Frame, task: Task, questions: Iterable[Question]) -> bool:
+    """Say whether the task asked nothing yet, or has an answer to go on with, its subgraphs' included."""
+    asked = [q for q in questions if asked_within(frame.ns, task, q)]
+    waits = any(q.status == "open" for q in asked)
+    return not waits or any(q.status == "answered" and q.delivered_at is None for q in asked)
+
+
+def all_resting(resting: Resting) -> Iterator[Resting]:
+    """Yield what rests, the innermost first."""
+    for paused in resting.paused:
+        for one in paused.inside:
+            yield from all_resting(one)
+    yield resting
+
+
+def path_of_task(task: Task) -> tuple[str | int, ...]:
+    """Return how a task came to be: pulled by an edge, or pushed as which Send of its step."""
+    return ("__pregel_pull", task.node) if task.push is None else ("__pregel_push", task.push)
+
+
+def path_of(ns: str) -> tuple[str, ...]:
+    """Return the parts of a namespace, from the outside in."""
+    return tuple(ns.split("|")) if ns else ()
+
+
+def asks_of_root(run_id: str) -> tuple[Ask, ...]:
+    """Return the asks for where a run stands: head, values, writes, questions."""
+    params: Params = {"run_id": run_id}
+    return (
+        Ask("get_head", params),
+        Ask("get_head_values", params),
+        Ask("get_head_writes", params),
+        Ask("find_questions", params),
+    )
+
+
+def asks_of_frame(thread_id: str, ns: str) -> tuple[Ask, ...]:
+    """Return the asks for where a subgraph stands: frame, head, values, writes."""
+    params: Params = {"thread_id": thread_id, "ns": ns}
+    return (
+        Ask("get_frame", params),
+        Ask("get_frame_head", params),
+        Ask("get_frame_values", params),
+        Ask("get_frame_writes", params),
+    )
+
+
+def read_frame(plan: Plan, head: Row, values: Sequence[Row], writes: Iterable[Row], steps: int = 0) -> Frame:
+    """Return the frame that these rows stand for."""
+    checkpoint = records.read_checkpoint(plan.codec, head, records.read_values(plan.codec, values))
+    saved = read_writes(plan, checkpoint, writes)
+    fingerprints = dict(json.loads(head["fingerprints"]))
+    return Frame(checkpoint.ns, plan, checkpoint, read_versions(head), fingerprints, saved, steps)
+
+
+def read_writes(plan: Plan, checkpoint: Checkpoint, writes: Iterable[Row]) -> dict[TaskId, Result]:
+    """Return what finished tasks of the checkpoint returned, by task."""
+    tasks = {task.id: task for task in checkpoint.due}
+    return {
+        TaskId(row["task_id"]): records.read_result(plan.codec, tasks[row["task_id"]], row["value"])
+        for row in writes
+        if row["task_id"] in tasks
+    }
+
+
+def check_fingerprints(ground: Ground, run: Run, frame: Frame) -> None:
+    """Raise :class:`GraphChanged` when a due node is not the node that the run stopped at."""
+    for task in frame.checkpoint.due:
+        if task.node == START:
+            continue
+        there = task.node in frame.plan.nodes
+        now = ground.fingerprint(frame.plan, task.node) if there else "no such node"
+        if frame.fingerprints.get(task.node, now) != now:
+            raise GraphChanged(
+                f"run {run.id!r} was not advanced: node {task.node!r} of graph {run.graph!r} is not the node "
+                "that this run stopped at (its name, keys, edges or version changed); register the old graph "
+                "beside the new one, migrate the run, or cancel it"
+            )

@@ -1,0 +1,223 @@
+"""What every walk stands on: the store, time, ids, the registered plans, and how a checkpoint is written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from . import records
+from .clock import Bell, Clock, NewId
+from .companions import Companion
+from .errors import Conflict, LeaseLost, UnknownGraph
+from .plan import After, Plan, Result, after_step, start_task
+from .storage import Batch, Do, Row, Store
+from .types import (
+    START,
+    Checkpoint,
+    CheckpointId,
+    CheckpointSource,
+    Run,
+    RunId,
+    ThreadId,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A checkpoint, the statements that store it, and which checkpoint wrote each of its channels."""
+
+    checkpoint: Checkpoint
+    writes: tuple[Do, ...]
+    versions: Mapping[str, CheckpointId]
+
+
+class Ground:
+    """Shared by the front door and every walk of one process."""
+
+    def __init__(
+        self,
+        store: Store,
+        plans: Mapping[str, Plan],
+        companions: Sequence[Companion],
+        *,
+        clock: Clock,
+        new_id: NewId,
+        owner: str,
+        lease: int,
+    ) -> None:
+        self.store = store
+        self.plans = plans
+        self.companions = tuple(companions)
+        self.clock = clock
+        self.new_id = new_id
+        self.owner = owner
+        self.lease = lease
+        #: Rings when a run may be claimed; rings when there may be something to tell.
+        self.runs_bell, self.outbox_bell = Bell(), Bell()
+        self._fingerprints: dict[tuple[str, str, str], str] = {}
+
+    def plan_of(self, run: Run) -> Plan:
+        """Return the plan that serves this run. Raises :class:`UnknownGraph`."""
+        plan = self.plans.get(f"{run.graph}@{run.version}") or self.plans.get(run.graph)
+        if plan is None:
+            raise UnknownGraph(
+                f"run {run.id!r} was left alone: its graph {run.graph!r} is not registered here"
+            )
+        return plan
+
+    def fingerprint(self, plan: Plan, node: str) -> str:
+        """Return a short digest of what makes this node the same node for a paused run."""
+        key = (plan.name, plan.version, node)
+        known = self._fingerprints.get(key)
+        if known is None:
+            known = self._fingerprints[key] = plan.fingerprint(node)[7:31]
+        return known
+
+    def fence(self, run: Run) -> dict[str, str | int]:
+        """Return the parameters with which only whoever claimed the run may write to it."""
+        return {"run_id": run.id, "epoch": run.epoch, "owner": self.owner}
+
+    async def commit_leased(self, batch: Batch) -> None:
+        """Commit a batch that is fenced by a lease. Raises :class:`LeaseLost` when it is gone."""
+        try:
+            await self.store.commit(batch)
+        except Conflict as conflict:
+            if conflict.guard in {"lease", "the step is new"}:
+                raise LeaseLost(conflict.guard, batch.name) from conflict
+            raise
+
+    def checkpoint(
+        self,
+        plan: Plan,
+        thread: ThreadId,
+        run_id: RunId,
+        *,
+        ns: str,
+        parent: CheckpointId | None,
+        step: int,
+        source: CheckpointSource,
+        after: After,
+        values: Mapping[str, object],
+        versions: Mapping[str, CheckpointId],
+        metadata: Mapping[str, object] | None = None,
+    ) -> Written:
+        """Return a new checkpoint of ``values`` with what ``after`` changed; only changes are written."""
+        now, id_ = self.clock(), CheckpointId(self.new_id("chk"))
+        checkpoint = Checkpoint(
+            id=id_,
+            thread_id=thread,
+            run_id=run_id,
+            parent_id=parent,
+            step=step,
+            source=source,
+            ns=ns,
+            values={**values, **after.changed},
+            due=after.due,
+            joins=after.joins,
+            held=after.held,
+            routes=after.routes,
+            created_at=now,
+            metadata=metadata or {},
+        )
+        # What reducers start with is written once, as is a key that the graph has got since.
+        changed = {n: v for n, v in values.items() if n not in versions} | dict(after.changed)
+        written = {**versions, **dict.fromkeys(changed, id_)}
+        prints = {t.node: self.fingerprint(plan, t.node) for t in after.due if t.node in plan.nodes}
+        puts = [
+            Do("put_value", {"checkpoint_id": id_, "channel": name, "value": plan.codec.encode(value)})
+            for name, value in changed.items()
+        ]
+        put = records.put_checkpoint(plan.codec, checkpoint, prints, written)
+        return Written(checkpoint, (put, *puts), written)
+
+    def routed(self, run: Run, after: After, step: int, now: int) -> Iterable[Do]:
+        """Yield what the journal says of the ways that a step took."""
+        for route in after.routes:
+            yield records.put_event(
+                self.new_id("evt"),
+                "run.routed",
+                now,
+                thread_id=run.thread_id,
+                run_id=run.id,
+                step=step,
+                source=route.source,
+                way=route.way,
+                by=route.by,
+                targets=list(route.targets),
+            )
+
+    def opening(
+        self,
+        plan: Plan,
+        thread: ThreadId,
+        run_id: RunId,
+        updates: tuple[tuple[str, object], ...],
+        *,
+        ns: str,
+        stands: Written | None,
+        metadata: Mapping[str, object] | None = None,
+    ) -> tuple[Written, ...]:
+        """Return the checkpoints with which a journey begins: its input, and where that leads.
+
+        ``stands`` is where it goes on from. When the author's own code chooses what follows START, the input
+        waits at its own checkpoint to be run as a task.
+        """
+        values: Mapping[str, object] = plan.state.start_values()
+        versions: Mapping[str, CheckpointId] = {}
+        parent, step = None, -1
+        if stands is not None:
+            values = {**values, **stands.checkpoint.values}
+            versions, parent = stands.versions, stands.checkpoint.id
+            step = stands.checkpoint.step + 1
+        task = start_task(run_id, ns, step + 1, updates)
+        first = self.checkpoint(
+            plan,
+            thread,
+            run_id,
+            ns=ns,
+            parent=parent,
+            step=step,
+            source="input",
+            after=After({}, (task,), {}, (), ()),
+            values=values,
+            versions=versions,
+            metadata=metadata,
+        )
+        if plan.branches.get(START):
+            return (first,)
+        after = after_step(
+            plan,
+            run_id,
+            ns,
+            step + 2,
+            values=values,
+            joins={},
+            held=(),
+            results=[Result(task, updates)],
+        )
+        second = self.checkpoint(
+            plan,
+            thread,
+            run_id,
+            ns=ns,
+            parent=first.checkpoint.id,
+            step=step + 1,
+            source="loop",
+            after=after,
+            values=values,
+            versions=first.versions,
+            metadata=metadata,
+        )
+        return first, second
+
+
+def read_written(plan: Plan, head: Row, values: Sequence[Row]) -> Written:
+    """Return a checkpoint that is on disk, from its row and its channel values."""
+    checkpoint = records.read_checkpoint(plan.codec, head, records.read_values(plan.codec, values))
+    return Written(checkpoint, (), read_versions(head))
+
+
+def read_versions(row: Row) -> dict[str, CheckpointId]:
+    """Return, for each channel of a checkpoint's row, the checkpoint that last wrote it."""
+    return {name: CheckpointId(id_) for name, id_ in json.loads(row["versions"]).items()}

@@ -1,0 +1,115 @@
+"""What an author's code may call inside a running node: to ask, to record, to spend, to know where it is."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from .calls import NodeRuntime
+from .errors import OutsideNode
+from .executor import TaskScope, current
+from .types import Task
+
+
+def interrupt(value: Any, *, response_schema: Any = None, key: str | None = None, bind: Any = None) -> Any:
+    """Ask the outside world ``value`` and return its answer.
+
+    The first time, the node is left (by :class:`GraphInterrupt`), the run pauses and costs nothing while
+    it waits. When the answer has come the node runs again from its first line, and this call returns it.
+
+    ``response_schema`` is a type that the answer must fit; an answer that does not is not used, and the
+    question is open again. ``key`` names the question within its node; without one, the same value asked
+    again is the next occurrence. ``bind`` is what the answer is bound to instead of ``value``: when it has
+    changed by the re-run (a clock, a model's new words), the answer is not used and the new one is asked.
+
+    Raises :class:`OutsideNode` where no node runs, :class:`ValueRefused` for a value that cannot be stored,
+    and :class:`NodeEnded` from a task that outlived its node.
+    """
+    scope = current.get(None)
+    if scope is None:
+        raise OutsideNode("nothing was asked: interrupt() works inside a node of a running graph")
+    return scope.ask(value, key, bind, response_schema)
+
+
+async def step(name: str, function: Callable[..., Any], *args: Any, key: str | None = None) -> Any:
+    """Run ``function(*args)`` once per task, however often its node runs, and return what it returned.
+
+    The result is recorded before this returns; when the node runs again from its top (after a pause or a
+    crash) the record is returned and nothing is called. A call is known by ``key``, else by name, arguments
+    and occurrence. Everything before it is on disk when ``function`` starts. A crash between the end of
+    ``function`` and its record runs it again: pass ``current_task().id`` on as an idempotency key.
+
+    Raises what ``function`` raises, recording nothing; :class:`OutsideNode` where no node runs.
+    """
+    scope = current.get(None)
+    if scope is None or scope.host is None:
+        raise OutsideNode("nothing was run: step() works inside a node of a running graph")
+    scope.alive("step()")
+    identity = f"key:{key}" if key is not None else scope.plan.codec.digest([name, list(args)])
+    occurrence = scope.seen.get(f"step {name} {identity}", 0)
+    scope.seen[f"step {name} {identity}"] = occurrence + 1
+    at = f"{name}\n{identity}\n{occurrence}"
+    if scope.effects is None:
+        scope.effects = await scope.host.effects_of(scope)
+    if at in scope.effects:
+        return scope.effects[at]
+    await scope.host.barrier()
+    value = function(*args)
+    if inspect.isawaitable(value):
+        value = await value
+    scope.alive("step()")
+    scope.effects[at] = await scope.host.keep_effect(scope, at, name, value)
+    return scope.effects[at]
+
+
+def spend(name: str, amount: float = 1) -> None:
+    """Take ``amount`` from the run's own budget called ``name``, which survives every pause.
+
+    Raises :class:`LimitReached` when less than that is left, and nothing is taken; a name for which the run
+    was given no budget costs nothing.
+    """
+    scope = current.get(None)
+    if scope is None or scope.host is None:
+        raise OutsideNode("nothing was spent: spend() works inside a node of a running graph")
+    scope.host.spend(name, amount)
+
+
+def current_scope() -> TaskScope | None:
+    """Return the scope of the task whose node is running, or None outside of one."""
+    return current.get(None)
+
+
+def get_stream_writer() -> Callable[[Any], None]:
+    """Return a function that puts its argument on the call's custom stream."""
+    scope = current.get(None)
+    if scope is None:
+        raise OutsideNode("get_stream_writer() works inside a node of a running graph")
+    return scope.given.runtime.stream_writer
+
+
+def get_config() -> Mapping[str, Any]:
+    """Return the config of the task whose node is running."""
+    scope = current.get(None)
+    if scope is None:
+        raise OutsideNode("get_config() works inside a node of a running graph")
+    return scope.given.config
+
+
+def get_runtime(context_schema: Any = None) -> NodeRuntime:
+    """Return the runtime of the task whose node is running."""
+    scope = current.get(None)
+    if scope is None:
+        raise OutsideNode("get_runtime() works inside a node of a running graph")
+    return scope.given.runtime
+
+
+def current_task() -> Task:
+    """Return the task whose node is running. Raises :class:`OutsideNode` anywhere else.
+
+    Its id is the same whenever this task runs again, so it can serve as an idempotency key.
+    """
+    scope = current.get(None)
+    if scope is None:
+        raise OutsideNode("no task is running here: current_task() works inside a node of a running graph")
+    return scope.task

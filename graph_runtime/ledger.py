@@ -1,0 +1,145 @@
+"""What one walk writes, in the order in which it happened, and when that goes to disk."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from .errors import StoreError
+from .ground import Ground
+from .storage import Batch, Do
+from .types import CheckpointId
+
+Durability = Literal["sync", "async", "exit"]
+
+
+@dataclass(slots=True)
+class _Stand:
+    """Where one graph of the walk stood when the call began, and its checkpoints of this call on disk."""
+
+    before: CheckpointId | None
+    mine: list[str]
+
+
+class Ledger:
+    """Takes the batches of a walk and commits them when its durability says so.
+
+    ``sync``: at once. ``async``: one after another, while the nodes run ahead. ``exit``: when the run rests,
+    and then each graph has only its last checkpoint. After a barrier all is on disk, in each of them. Batches
+    that wait together are written as one, so that none is there without those before it.
+    """
+
+    def __init__(self, ground: Ground, durability: Durability, hold: Callable[[], Do]) -> None:
+        self._ground = ground
+        self._durability = durability
+        self._hold = hold
+        self._held: list[Do] = []
+        self._name = ""
+        self._writer: asyncio.Task[None] | None = None
+        self._failed: Exception | None = None
+        self._stands: dict[str, _Stand] = {}
+        #: An error of the database that a node may have caught; the walk still ends with it.
+        self.broken: StoreError | None = None
+
+    def stands(self, ns: str, before: CheckpointId | None, mine: Sequence[str] = ()) -> None:
+        """Note where a graph stood before this call, and which checkpoints this call has stored since."""
+        self._stands[ns] = _Stand(before, list(mine))
+
+    def knows(self, ns: str) -> bool:
+        """Say whether a graph of that namespace has moved in this walk."""
+        return ns in self._stands
+
+    async def commit(self, name: str, writes: Sequence[Do], *, at_once: bool = False) -> None:
+        """Commit now, or let the nodes run ahead of the disk when the caller wants that.
+
+        Raises :class:`LeaseLost` or :class:`StoreUnavailable`, here or at the next barrier.
+        """
+        self._held += writes
+        self._name = name
+        if self._durability == "sync" or at_once:
+            await self._written()
+        elif self._durability == "async":
+            self._write_on()
+            await asyncio.sleep(0)
+
+    async def barrier(self) -> None:
+        """Return when everything before this moment is on disk."""
+        if self._held and self._durability == "exit":
+            # The lease as it was when these were made may be over by now.
+            self._held.append(self._hold())
+        await self._written()
+
+    async def write(self, batch: Batch) -> None:
+        """Commit a batch past the durability."""
+        try:
+            await self._ground.commit_leased(batch)
+        except StoreError as error:
+            self.broken = error
+            raise
+
+    def forget_refused(self) -> None:
+        """Give up what the store did not take, and all that came after it: the end can be written then."""
+        if self._failed is not None and self.broken is None:
+            self._held, self._failed = [], None
+
+    async def _written(self) -> None:
+        while self._writer is not None or (self._held and self._failed is None):
+            writer = self._write_on()
+            # Several may wait for the same writing, and a cancel of one must not stop it for the others.
+            await asyncio.shield(writer)
+            if self._writer is writer:
+                self._writer = None
+        if self._failed is not None:
+            raise self._failed
+
+    def _write_on(self) -> asyncio.Task[None]:
+        if self._writer is None or self._writer.done():
+            self._writer = asyncio.create_task(self._write_held(), name="ledger")
+        return self._writer
+
+    async def _write_held(self) -> None:
+        while self._held and self._failed is None:
+            held, self._held = self._held, []
+            if self._durability == "exit":
+                held = self._last_of_each(held)
+            try:
+                await self.write(Batch(self._name, tuple(held)))
+            except Exception as error:  # noqa: BLE001 - whoever waits is told; nothing may follow what is missing
+                self._failed = error
+
+    def _last_of_each(self, held: Sequence[Do]) -> list[Do]:
+        """Return the writes with only the last checkpoint of each graph, after the one before the call."""
+        last = {str(do.params["ns"]): do for do in held if do.query == "put_checkpoint"}
+        kept = {do.params["checkpoint_id"] for do in last.values()}
+        overtaken = {do.params["checkpoint_id"] for do in held if do.query == "put_checkpoint"} - kept
+        needed = {(id_, name) for do in last.values() for name, id_ in _versions(do).items()}
+        writes: list[Do] = []
+        for do in held:
+            id_ = do.params.get("checkpoint_id")
+            if id_ in overtaken and do.query in {"put_checkpoint", "put_write"}:
+                continue
+            if id_ in overtaken and do.query == "put_value" and (id_, do.params["channel"]) not in needed:
+                continue
+            if do.query == "put_checkpoint":
+                before = self._stands[str(do.params["ns"])].before
+                do = dataclasses.replace(do, params={**do.params, "parent_id": before})  # noqa: PLW2901
+            writes.append(do)
+        for ns, stand in self._stands.items():
+            kept_id = str(last[ns].params["checkpoint_id"]) if ns in last else (stand.mine or [""])[-1]
+            overtaken_on_disk = [id_ for id_ in stand.mine if id_ != kept_id]
+            for id_ in overtaken_on_disk:
+                writes.append(Do("drop_values", {"checkpoint_id": id_, "kept": kept_id}))
+                writes.append(Do("drop_writes", {"checkpoint_id": id_}))
+                writes.append(Do("drop_checkpoint", {"checkpoint_id": id_}))
+            if overtaken_on_disk:
+                writes.append(Do("follow_checkpoint", {"checkpoint_id": kept_id, "parent_id": stand.before}))
+            stand.mine = [kept_id] if ns in last or stand.mine else []
+        return writes
+
+
+def _versions(put_checkpoint: Do) -> dict[str, Any]:
+    return dict(json.loads(str(put_checkpoint.params["versions"])))

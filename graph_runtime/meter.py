@@ -1,0 +1,34 @@
+"""What a run has used of its limits."""
+
+from __future__ import annotations
+
+from . import records
+from .errors import LimitReached
+from .types import Run
+
+
+class Meter:
+    """Counts on from what the run had used when it was claimed."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._spent: dict[str, float] = {}
+
+    def spend(self, name: str, amount: float) -> None:
+        """Take ``amount`` from the run's limit called ``name``. Raises :class:`LimitReached`."""
+        limit = self._run.limits.get(name)
+        used = self._run.used.get(name, 0) + self._spent.get(name, 0)
+        if limit is not None and used + amount > limit:
+            raise LimitReached(
+                f"run {self._run.id!r} stopped: it has used {used:g} of its {limit:g} {name}, and wants "
+                f"{amount:g} more"
+            )
+        self._spent[name] = self._spent.get(name, 0) + amount
+
+    def stored(self) -> str:
+        """Return what has been used, by name, as the store keeps it."""
+        used = {
+            name: self._run.used.get(name, 0) + self._spent.get(name, 0)
+            for name in {**self._run.used, **self._spent}
+        }
+        return records.compact(used)

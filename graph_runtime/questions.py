@@ -1,0 +1,74 @@
+"""What is written when questions are asked, have been answered, or are asked no more."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+from . import records
+from .errors import NodeMisused
+from .frames import Frame, Resting
+from .ground import Ground
+from .storage import Do
+from .types import Interrupt, InterruptId, Question, Run, Task, TaskId
+
+#: How often one task may ask something else than before in place of its question.
+MAX_CHANGES = 3
+
+
+def check_changes(questions: Iterable[Question], resting: Resting) -> None:
+    """Raise :class:`NodeMisused` when a task has asked something else than before too often."""
+    known = list(questions)
+    for one in resting.paused:
+        earlier = [q for q in known if q.ns == resting.frame.ns and q.task_id == one.task.id]
+        changes = sum(q.status == "superseded" for q in earlier) + len(one.superseded)
+        if changes > MAX_CHANGES:
+            raise NodeMisused(
+                f"node {one.task.node!r} asked something else than before {changes} times; put what changes "
+                "(a clock, a model's words) into step(), or into the state before the node that asks"
+            )
+
+
+def asking(run: Run, frame: Frame, task: Task, asked: Interrupt, now: int) -> Do:
+    """Return the statement that opens a question."""
+    schema = asked.response_schema
+    return Do(
+        "put_interrupt",
+        {
+            "interrupt_id": asked.id,
+            "thread_id": run.thread_id,
+            "run_id": run.id,
+            "checkpoint_id": frame.checkpoint.id,
+            "task_id": task.id,
+            "ns": frame.ns,
+            "node": task.node,
+            "step": frame.checkpoint.step,
+            "key": asked.key,
+            "occurrence": asked.occurrence,
+            "value": frame.plan.codec.encode(asked.value),
+            "digest": asked.digest,
+            "response_schema": None if schema is None else records.compact(schema),
+            "now": now,
+        },
+    )
+
+
+def delivering(questions: Iterable[Question], ns: str, tasks: Collection[TaskId], now: int) -> Iterable[Do]:
+    """Yield what says that these tasks have run with the answers they had."""
+    for q in questions:
+        if q.ns == ns and q.task_id in tasks and q.status == "answered" and q.delivered_at is None:
+            yield Do("deliver_interrupt", {"interrupt_id": q.interrupt.id, "now": now})
+
+
+def superseding(ground: Ground, run: Run, interrupt_id: InterruptId, now: int) -> tuple[Do, ...]:
+    """Return what closes a question that its task asks no more."""
+    return (
+        Do("supersede_interrupt", {"interrupt_id": interrupt_id}),
+        records.put_event(
+            ground.new_id("evt"),
+            "interrupt.superseded",
+            now,
+            thread_id=run.thread_id,
+            run_id=run.id,
+            interrupt=interrupt_id,
+        ),
+    )

@@ -1,0 +1,213 @@
+"""AsyncSqliteSaver and InMemorySaver: handles on a store, constructed as LangGraph's are."""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+from . import records
+from .clock import SECOND, TimeOrderedIds, system_clock
+from .errors import Conflict, ThreadBusy
+from .storage import Ask, Batch, Do, Params, Row, Store, keep_memory, open_store
+from .storage.sql import QueryName
+from .values import Codec
+
+if TYPE_CHECKING:
+    from .runtime import Compiled, Runtime
+
+
+#: Sorts after every checkpoint id.
+_NEWEST = "~"
+_PAGE = 100
+#: In the order in which rows refer to each other.
+_DROPS: tuple[QueryName, ...] = (
+    "drop_receipts_of_thread",
+    "drop_outbox_of_thread",
+    "drop_due_of_thread",
+    "drop_decisions_of_thread",
+    "drop_requests_of_thread",
+    "drop_interrupts_of_thread",
+    "drop_effects_of_thread",
+    "drop_values_of_thread",
+    "drop_writes_of_thread",
+    "drop_frames_of_thread",
+    "drop_checkpoints_of_thread",
+    "drop_runs_of_thread",
+    "drop_thread",
+)
+
+
+class CheckpointTuple(NamedTuple):
+    """A checkpoint as a saver shows it, with LangGraph's field names."""
+
+    config: Mapping[str, Any]
+    #: ``id``, ``ts`` and ``channel_values``.
+    checkpoint: Mapping[str, Any]
+    metadata: Mapping[str, Any]
+    parent_config: Mapping[str, Any] | None = None
+    #: (task id, channel, value) of what its tasks have returned.
+    pending_writes: Sequence[tuple[str, str, Any]] | None = None
+
+
+class AsyncSqliteSaver:
+    """Where a compiled graph keeps its threads. What else a LangGraph saver has is in docs/differences.md."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._runtimes: dict[int, tuple[Compiled, Runtime]] = {}
+
+    @classmethod
+    @asynccontextmanager
+    async def from_conn_string(cls, conn_string: str) -> AsyncIterator[AsyncSqliteSaver]:
+        """Open the database at a path, or ``:memory:``, and close it at the end of the block."""
+        async with open_store(f"sqlite:///{conn_string}") as store:
+            yield cls(store)
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[Self]:
+        """Yield this saver with its store open, as it is within ``from_conn_string``."""
+        yield self
+
+    def runtime_of(self, graph: Compiled) -> Runtime:
+        """Return the runtime that drives this graph over this store; one per graph and saver."""
+        from .runtime import Runtime  # noqa: PLC0415 - the saver is below the runtime that it keeps
+
+        known = self._runtimes.get(id(graph))
+        if known is None:
+            known = self._runtimes[id(graph)] = (graph, Runtime(self.store, [graph]))
+        return known[1]
+
+    async def aget_tuple(self, config: Mapping[str, Any]) -> CheckpointTuple | None:
+        """Return the checkpoint that the config names, else the thread's newest; None when there is none."""
+        wanted = config["configurable"].get("checkpoint_id")
+        async for found in self.alist(config, limit=None if wanted else 1):
+            if wanted in {None, found.checkpoint["id"]}:
+                return found
+        return None
+
+    async def alist(
+        self,
+        config: Mapping[str, Any],
+        *,
+        filter: Mapping[str, Any] | None = None,  # noqa: A002 - LangGraph's name
+        before: Mapping[str, Any] | None = None,
+        limit: int | None = None,
+    ) -> AsyncIterator[CheckpointTuple]:
+        """Yield the checkpoints of the config's thread and namespace, newest first.
+
+        Values of an author's own classes are read by the graphs that this saver was compiled into.
+        """
+        place = config["configurable"]
+        upto = _NEWEST if before is None else before["configurable"]["checkpoint_id"]
+        left = limit
+        async with self.opened() as saver:
+            while left is None or left > 0:
+                page: Params = {
+                    "thread_id": place["thread_id"],
+                    "ns": place.get("checkpoint_ns", ""),
+                    "before": upto,
+                    "limit": _PAGE,
+                }
+                (rows,) = await saver.store.read(Ask("find_thread_checkpoints", page))
+                for row in rows:
+                    found = await saver._tuple(row)  # noqa: SLF001 - our own, opened
+                    if any(found.metadata.get(key) != value for key, value in (filter or {}).items()):
+                        continue
+                    yield found
+                    left = None if left is None else left - 1
+                    if left == 0:
+                        return
+                if len(rows) < _PAGE:
+                    return
+                upto = rows[-1]["checkpoint_id"]
+
+    async def adelete_thread(self, thread_id: str) -> None:
+        """Forget the thread: its runs, checkpoints, questions and requests. The journal keeps what happened.
+
+        An unknown thread is left as it is. Raises :class:`ThreadBusy` while a run of it is alive: what it
+        asks may still be answered, so cancel it first.
+        """
+        async with self.opened() as saver:
+            one: Params = {"thread_id": thread_id}
+            (known,) = await saver.store.read(Ask("get_thread", one))
+            if not known:
+                return
+            deleted = records.put_event(
+                TimeOrderedIds(system_clock)("evt"), "thread.deleted", system_clock(), thread_id=thread_id
+            )
+            writes = (
+                Do("hold_thread", one, guard="thread idle"),
+                *(Do(name, one) for name in _DROPS),
+                deleted,
+            )
+            try:
+                await saver.store.commit(Batch("delete", writes))
+            except Conflict as conflict:
+                raise ThreadBusy(f"thread {thread_id!r} was not deleted: a run of it is alive") from conflict
+
+    async def _tuple(self, row: Row) -> CheckpointTuple:
+        one: Params = {"checkpoint_id": row["checkpoint_id"]}
+        runs, values, writes = await self.store.read(
+            Ask("get_run", {"run_id": row["run_id"]}), Ask("get_values", one), Ask("get_writes", one)
+        )
+        known = [
+            graph.plan.codec for graph, _ in self._runtimes.values() if graph.plan.name == runs[0]["graph"]
+        ]
+        codec = known[0] if known else Codec()
+        checkpoint = records.read_checkpoint(codec, row, records.read_values(codec, values))
+        tasks = {task.id: task for task in checkpoint.due}
+        results = [
+            records.read_result(codec, tasks[write["task_id"]], write["value"])
+            for write in writes
+            if write["task_id"] in tasks
+        ]
+        place = {"thread_id": checkpoint.thread_id, "checkpoint_ns": checkpoint.ns}
+        parent = checkpoint.parent_id
+        at = datetime.fromtimestamp(checkpoint.created_at / SECOND, UTC).isoformat()
+        return CheckpointTuple(
+            config={"configurable": {**place, "checkpoint_id": checkpoint.id}},
+            checkpoint={"id": checkpoint.id, "ts": at, "channel_values": dict(checkpoint.values)},
+            metadata={
+                **checkpoint.metadata,
+                "source": checkpoint.source,
+                "step": checkpoint.step,
+                "parents": {},
+            },
+            parent_config=None if parent is None else {"configurable": {**place, "checkpoint_id": parent}},
+            pending_writes=[(r.task.id, name, value) for r in results for name, value in r.updates],
+        )
+
+
+class InMemorySaver(AsyncSqliteSaver):
+    """Keeps threads in memory for as long as it lives: for trying things out, and for tests.
+
+    The calls that use it at the same moment share a connection, which the last of them closes.
+    """
+
+    def __init__(self) -> None:
+        url, let_go = keep_memory()
+        weakref.finalize(self, let_go)
+        super().__init__(open_store(url))
+        self._users = 0
+        self._door = asyncio.Lock()
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[Self]:
+        """Yield this saver with its store open."""
+        if self._users == 0 and not self._door.locked():
+            self._door = asyncio.Lock()  # the loop may be another one than the last time
+        async with self._door:
+            if self._users == 0:
+                await self.store.__aenter__()
+            self._users += 1
+        try:
+            yield self
+        finally:
+            async with self._door:
+                self._users -= 1
+                if self._users == 0:
+                    await self.store.__aexit__(None, None, None)

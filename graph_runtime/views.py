@@ -1,0 +1,223 @@
+"""What a reader is shown of a thread: where it stands now, and how it came there."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from . import records
+from .clock import SECOND
+from .errors import UnknownRun
+from .frames import Frame, asked_within, asks_of_frame, asks_of_root, read_frame, read_writes
+from .ground import Ground, read_versions
+from .plan import Plan, Result, live_values
+from .storage import Ask, Row
+from .types import (
+    ROOT,
+    START,
+    Checkpoint,
+    Interrupt,
+    Question,
+    Run,
+    RunView,
+    StateSnapshot,
+    Task,
+    TaskId,
+    TaskView,
+    ThreadId,
+)
+
+#: Sorts after every checkpoint id.
+_NEWEST = "~"
+
+
+class Views:
+    """Reads snapshots; changes nothing."""
+
+    def __init__(self, ground: Ground) -> None:
+        self._ground = ground
+
+    async def look(self, run_id: str) -> RunView:
+        """Return everything to inspect before resuming a run. Raises :class:`UnknownRun`."""
+        runs, *rest = await self._ground.store.read(Ask("get_run", {"run_id": run_id}), *asks_of_root(run_id))
+        if not runs:
+            raise UnknownRun(f"there is no run {run_id!r}")
+        run = records.read_run(runs[0])
+        frame, questions = self._frame(run, rest)
+        return RunView(run, live(frame, run, questions), questions)
+
+    async def state(self, run: Run, *, subgraphs: bool = False) -> StateSnapshot:
+        """Return where the thread of its last run stands now."""
+        frame, questions = self._frame(run, await self._ground.store.read(*asks_of_root(run.id)))
+        return await self._with_subgraphs(live(frame, run, questions), frame, questions, run, deep=subgraphs)
+
+    async def state_of_frame(self, run: Run, plan: Plan, ns: str) -> StateSnapshot | None:
+        """Return where a subgraph of the thread stands; None when there is none of that namespace."""
+        asks = asks_of_frame(run.thread_id, ns)
+        known, head, values, writes, questions = await self._ground.store.read(
+            *asks, Ask("find_questions", {"run_id": run.id})
+        )
+        if not known:
+            return None
+        asked = tuple(records.read_question(plan.codec, row) for row in questions)
+        return live(read_frame(plan, head[0], values, writes), run, asked)
+
+    async def at(self, plan: Plan, thread_id: str, checkpoint_id: str) -> StateSnapshot | None:
+        """Return the state at one checkpoint; None when the thread has no such checkpoint."""
+        (rows,) = await self._ground.store.read(Ask("get_checkpoint", {"checkpoint_id": checkpoint_id}))
+        if not rows or rows[0]["thread_id"] != thread_id:
+            return None
+        return (await self._past(plan, ThreadId(thread_id), rows))[0]
+
+    async def history(self, run: Run, *, limit: int, before: int | None) -> list[StateSnapshot]:
+        """Return the checkpoints of a run, newest first."""
+        page: dict[str, str | int | None] = {
+            "run_id": run.id,
+            "before": (1 << 53) if before is None else before,
+        }
+        (rows,) = await self._ground.store.read(Ask("find_checkpoints", {**page, "limit": limit}))
+        return await self._past(self._ground.plan_of(run), run.thread_id, rows)
+
+    async def line(
+        self, plan: Plan, thread_id: str, *, ns: str, limit: int, before: str | None
+    ) -> list[StateSnapshot]:
+        """Return the checkpoints of a thread, newest first, all branches of it."""
+        ask = Ask(
+            "find_thread_checkpoints",
+            {"thread_id": thread_id, "ns": ns, "before": before or _NEWEST, "limit": limit},
+        )
+        (rows,) = await self._ground.store.read(ask)
+        return await self._past(plan, ThreadId(thread_id), rows)
+
+    async def _past(self, plan: Plan, thread_id: ThreadId, rows: Sequence[Row]) -> list[StateSnapshot]:
+        if not rows:
+            return []
+        ids = [{"checkpoint_id": row["checkpoint_id"]} for row in rows]
+        *found, questions, failed = await self._ground.store.read(
+            *(Ask("get_values", one) for one in ids),
+            *(Ask("get_writes", one) for one in ids),
+            Ask("find_questions_of_thread", {"thread_id": thread_id}),
+            Ask("find_errors_of_thread", {"thread_id": thread_id}),
+        )
+        values, writes = found[: len(rows)], found[len(rows) :]
+        asked = [records.read_question(plan.codec, row) for row in questions]
+        errors = [records.read_compact(row["error"]) for row in failed]
+        shown_of = {TaskId(one["task"]): str(one["shown"]) for one in errors if "task" in one}
+        # A value that many checkpoints share is read once.
+        decoded: dict[tuple[str, str], Any] = {}
+        snapshots = []
+        for row, mine, wrote in zip(rows, values, writes, strict=True):
+            for value in mine:
+                key = (value["checkpoint_id"], value["channel"])
+                if key not in decoded:
+                    decoded[key] = plan.codec.decode(value["value"])
+            shown = {name: decoded[id_, name] for name, id_ in read_versions(row).items()}
+            checkpoint = records.read_checkpoint(plan.codec, row, shown)
+            snapshots.append(past(plan, checkpoint, asked, read_writes(plan, checkpoint, wrote), shown_of))
+        return snapshots
+
+    def _frame(self, run: Run, rows: Sequence[Sequence[Row]]) -> tuple[Frame, tuple[Question, ...]]:
+        plan = self._ground.plan_of(run)
+        head, values, writes, questions = rows
+        asked = tuple(records.read_question(plan.codec, row) for row in questions)
+        return read_frame(plan, head[0], values, writes), asked
+
+    async def _with_subgraphs(
+        self,
+        snapshot: StateSnapshot,
+        frame: Frame,
+        questions: Sequence[Question],
+        run: Run,
+        *,
+        deep: bool,
+    ) -> StateSnapshot:
+        tasks = []
+        for task in snapshot.tasks:
+            due = next(t for t in frame.checkpoint.due if t.id == task.id)
+            ns = frame.inside(due)
+            plan = frame.plan.subgraphs.get(task.name)
+            inner = None if plan is None else await self.state_of_frame(run, plan, ns)
+            if inner is None:
+                tasks.append(task)
+                continue
+            config = {"configurable": {"thread_id": run.thread_id, "checkpoint_ns": ns}}
+            tasks.append(dataclasses.replace(task, state=inner if deep else config))
+        return dataclasses.replace(snapshot, tasks=tuple(tasks))
+
+
+def live(frame: Frame, run: Run, questions: Iterable[Question]) -> StateSnapshot:
+    """Return a frame as it is now: with what finished tasks wrote, and what is left."""
+    checkpoint = frame.checkpoint
+    values = live_values(frame.plan, checkpoint.values, frame.saved.values())
+    asked = [q for q in questions if q.status == "open"]
+    errors = {} if run.error is None or "task" not in run.error else {run.error["task"]: run.error["shown"]}
+    tasks = [
+        _task(task, _asked(checkpoint, task, asked), errors.get(task.id), frame.saved.get(task.id))
+        for task in checkpoint.due
+    ]
+    shown = dataclasses.replace(checkpoint, values=values)
+    left = tuple(task.node for task in frame.left())
+    return _snapshot(frame.plan, shown, left, tasks)
+
+
+def past(
+    plan: Plan,
+    checkpoint: Checkpoint,
+    questions: Iterable[Question],
+    results: Mapping[TaskId, Result],
+    errors: Mapping[TaskId, str],
+) -> StateSnapshot:
+    """Return a checkpoint as it was: values at the start of its step, and what became of all its tasks."""
+    asked = list(questions)
+    tasks = [
+        _task(task, _asked(checkpoint, task, asked), errors.get(task.id), results.get(task.id))
+        for task in checkpoint.due
+    ]
+    return _snapshot(plan, checkpoint, checkpoint.next, tasks)
+
+
+def _asked(checkpoint: Checkpoint, task: Task, questions: Iterable[Question]) -> tuple[Interrupt, ...]:
+    return tuple(q.interrupt for q in questions if asked_within(checkpoint.ns, task, q))
+
+
+def _task(task: Task, asked: tuple[Interrupt, ...], error: str | None, saved: Result | None) -> TaskView:
+    path = ("__pregel_pull", task.node) if task.push is None else ("__pregel_push", task.push)
+    wrote = task.arg if task.node == START else None if saved is None else saved.updates
+    result = None if wrote is None else dict(wrote)
+    return TaskView(task.id, task.node, path, error, asked, None, result)
+
+
+def _snapshot(
+    plan: Plan,
+    checkpoint: Checkpoint,
+    next_: tuple[str, ...],
+    tasks: Sequence[TaskView],
+) -> StateSnapshot:
+    thread, ns = checkpoint.thread_id, checkpoint.ns
+
+    def config(id_: str) -> Mapping[str, Any]:
+        return {"configurable": {"thread_id": thread, "checkpoint_ns": ns, "checkpoint_id": id_}}
+
+    values: Any = checkpoint.values
+    if plan.state.form == "root":
+        values = values.get(ROOT)
+    return StateSnapshot(
+        values=values,
+        next=next_,
+        config=config(checkpoint.id),
+        metadata={
+            **checkpoint.metadata,
+            "source": checkpoint.source,
+            "step": checkpoint.step,
+            "parents": {},
+            "run_id": checkpoint.run_id,
+        },
+        created_at=datetime.fromtimestamp(checkpoint.created_at / SECOND, UTC).isoformat(),
+        parent_config=None if checkpoint.parent_id is None else config(checkpoint.parent_id),
+        tasks=tuple(tasks),
+        interrupts=tuple(i for task in tasks for i in task.interrupts),
+        routes=checkpoint.routes,
+        at=checkpoint.created_at,
+    )

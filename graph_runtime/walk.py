@@ -1,0 +1,540 @@
+"""One claimed run on its way to its next rest: step by step, one guarded batch after each.
+
+A frame is one graph's place in the run: the graph itself, or a subgraph inside one of its tasks. All frames
+move under one lease. What they ask bubbles up, and the pause of the whole run is one commit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from . import records
+from .callers import Call
+from .calls import ExecutionInfo, Given, NodeRuntime
+from .clock import SECOND
+from .companions import PauseFacts
+from .config import merged, of_task
+from .endings import closing, said_of
+from .errors import (
+    GraphChanged,
+    GraphDrained,
+    GraphInterrupt,
+    GraphRecursionError,
+    NodeMisused,
+    StoreError,
+    UnknownGraph,
+)
+from .executor import AnswerInvalid, NodeFailed, Paused, TaskScope, run_tasks
+from .frames import (
+    Frame,
+    Resting,
+    all_resting,
+    asked_within,
+    asks_of_frame,
+    asks_of_root,
+    check_fingerprints,
+    has_begun,
+    may_run,
+    path_of_task,
+    read_frame,
+)
+from .ground import Ground, read_written
+from .ledger import Ledger
+from .meter import Meter
+from .plan import Plan, Result, after_step, start_updates
+from .questions import asking, check_changes, delivering, superseding
+from .storage import Ask, Batch, Do, Params
+from .telling import Teller
+from .types import (
+    START,
+    Question,
+    Run,
+    RunStatus,
+    Task,
+    TaskId,
+)
+
+
+class Walk:
+    """Drives one claimed run; its tasks' host."""
+
+    def __init__(self, ground: Ground, run: Run, call: Call) -> None:
+        self.ground = ground
+        self.run = run
+        self.call = call
+        self.questions: tuple[Question, ...] = ()
+        self.tell = Teller(call.stream)
+        self.ledger = Ledger(ground, call.durability, self._hold)
+        self.meter = Meter(run)
+
+    # -- the way ---------------------------------------------------------------------------------------
+
+    async def to_rest(self) -> None:
+        """Walk until the run pauses, ends or fails; what it came to is on disk then.
+
+        Raises :class:`LeaseLost` or :class:`StoreUnavailable`, with everything not committed undone, and what
+        a node raised, as :class:`NodeFailed`, once the failure is on disk.
+        """
+        try:
+            root = await self._load_root()
+            await self._walk_root(root)
+        except (StoreError, UnknownGraph, GraphDrained, asyncio.CancelledError):
+            # The database failed, or another process knows the graph: the run is taken up again later.
+            raise
+        except (NodeMisused, GraphChanged) as error:
+            await self._end("needs_attention", error)
+            raise NodeFailed(error) from error
+        except AnswerInvalid as invalid:
+            await self._reopen(invalid)
+            raise NodeFailed(invalid.error) from invalid
+        except NodeFailed as failed:
+            await self._end("failed", failed.error, failed.task)
+            raise
+        except Exception as error:
+            await self._end("failed", error)
+            raise NodeFailed(error) from error
+
+    async def _walk_root(self, root: Frame) -> None:
+        try:
+            resting = await self._walk(root)
+        except GraphDrained:
+            await self._pause(Resting(root))
+            raise
+        except BaseException:
+            await self.barrier()
+            raise
+        if resting is None and not root.checkpoint.due:
+            await self.barrier()
+            return
+        if resting is not None:
+            await self._pause(resting)
+            await self.barrier()
+
+    async def _walk(self, frame: Frame) -> Resting | None:
+        """Run steps until the frame rests (returned) or nothing is due (None)."""
+        # Where it rested already it does not stop again.
+        first, goes_on = True, has_begun(frame, self.questions) or (self.call.go_on and not frame.new)
+        while frame.checkpoint.due:
+            if frame.ns == "" and self.call.control is not None and self.call.control.drain_requested:
+                raise GraphDrained(self.call.control.drain_reason or "shutdown")
+            left = [task.node for task in frame.left()]
+            if not (first and goes_on) and self.call.stops_before(frame.plan, left):
+                return Resting(frame)
+            resting = await self._step(frame)
+            if resting is not None:
+                return resting
+            first = False
+            if self.call.stops_after(frame.plan, left):
+                if frame.checkpoint.due:
+                    return Resting(frame)
+                if frame.ns == "":
+                    self.call.stream.stop()
+        if frame.ns == "" and first:
+            # A graph that leads from START to END, or a run that was continued with nothing left to do.
+            writes = [self._hold(), *closing(self.ground, self.run, "completed", None)]
+            await self.ledger.commit("finish", writes, at_once=True)
+        return None
+
+    async def _step(self, frame: Frame) -> Resting | None:
+        """Run the present step and commit where it leads; or say why it rests."""
+        due = [task for task in frame.left() if may_run(frame, task, self.questions)]
+        taken = frame.steps if frame.ns else self.run.steps_taken
+        if due and taken >= self.run.max_steps:
+            raise GraphRecursionError(
+                f"run {self.run.id!r} stopped after {taken} steps of graph {frame.plan.name!r}, its limit; "
+                "what it did so far is kept. Start it with a higher limit if it is meant to go on that long"
+            )
+        scopes = [self._scope(frame, task) for task in due]
+
+        async def save(result: Result) -> None:
+            self.tell.finished(frame, result)
+            # The only task that is left needs no write of its own: its checkpoint follows at once.
+            if len(frame.left()) > 1 or len(due) > 1:
+                await self._save(frame, result)
+
+        for task in due:
+            self.tell.begun(frame, task)
+        managed = frame.plan.state.managed_values(self.run.max_steps - taken - 1)
+        try:
+            outcomes = await run_tasks(
+                frame.plan, {**frame.checkpoint.values, **managed}, scopes, settled=save
+            )
+        except NodeFailed as failed:
+            self.tell.failed(frame, failed)
+            raise
+        if self.ledger.broken is not None:
+            raise self.ledger.broken
+        ran = frozenset(task.id for task in due)
+        paused = tuple(outcome for outcome in outcomes if isinstance(outcome, Paused))
+        if paused or any(task.id not in ran for task in frame.left()):
+            return Resting(frame, paused, ran | frozenset(frame.saved))
+        results = [*frame.saved.values()]
+        results += [o for o in outcomes if isinstance(o, Result) and o.task.id not in frame.saved]
+        await self._merge(frame, results)
+        return None
+
+    def _scope(self, frame: Frame, task: Task) -> TaskScope:
+        asked = tuple(q for q in self.questions if q.ns == frame.ns and q.task_id == task.id)
+        step, ns, now = frame.checkpoint.step + 1, frame.inside(task), self.ground.clock()
+        place = {
+            "thread_id": self.run.thread_id,
+            "run_id": self.run.id,
+            "checkpoint_id": frame.checkpoint.id,
+            "checkpoint_ns": ns,
+            "task_id": task.id,
+        }
+        told = {
+            "graph": self.run.graph,
+            "node": task.node,
+            "step": step,
+            "langgraph_node": task.node,
+            "langgraph_step": step,
+            "langgraph_path": path_of_task(task),
+            "langgraph_checkpoint_ns": ns,
+            **(frame.plan.nodes[task.node].metadata if task.node in frame.plan.nodes else {}),
+        }
+        config = of_task(self.call.config if frame.config is None else frame.config, place, told)
+        context = self.call.context if frame.context is None else frame.context
+        info = ExecutionInfo(
+            frame.checkpoint.id,
+            ns,
+            task.id,
+            self.run.thread_id,
+            self.run.id,
+            node_first_attempt_time=now / SECOND,
+        )
+        write = partial(self.call.stream.custom, frame.ns)
+        given = Given(config, NodeRuntime(context, write, execution_info=info))
+        return TaskScope(frame.plan, task, asked, given, self, frame.ns, self.run.id)
+
+    # -- what tasks ask of their host --------------------------------------------------------------------
+
+    async def effects_of(self, scope: TaskScope) -> dict[str, Any]:
+        """Return what earlier executions of this task recorded, by key."""
+        (rows,) = await self.ground.store.read(Ask("find_effects", {"task_id": scope.task.id}))
+        return {row["key"]: scope.plan.codec.decode(row["value"]) for row in rows}
+
+    async def keep_effect(self, scope: TaskScope, key: str, name: str, value: Any) -> Any:
+        """Record an effect so that it is on disk, and return it as it will be read back."""
+        text = scope.plan.codec.encode(value)
+        put: Params = {
+            "task_id": scope.task.id,
+            "key": key,
+            "name": name,
+            "run_id": self.run.id,
+            "value": text,
+            "now": self.ground.clock(),
+        }
+        put_it = Do("put_effect", put, guard="effect is new")
+        await self.ledger.write(Batch("effect", (self._hold(), put_it)))
+        return scope.plan.codec.decode(text)
+
+    async def barrier(self) -> None:
+        """Return when everything before this moment is on disk."""
+        await self.ledger.barrier()
+
+    async def retrying(self) -> None:
+        """Count a retry. Raises :class:`LimitReached` when the run has used them up."""
+        self.spend("retries", 1)
+
+    def spend(self, name: str, amount: float) -> None:
+        """Take ``amount`` from the run's limit called ``name``. Raises :class:`LimitReached`."""
+        self.meter.spend(name, amount)
+
+    async def subgraph(
+        self,
+        scope: TaskScope,
+        plan: Plan,
+        given: Any,
+        *,
+        memory: bool | None,
+        config: Mapping[str, Any] | None = None,
+        context: Any = None,
+    ) -> Any:
+        """Run a graph inside this task to its end, and return its output; or raise the pause."""
+        inside = f"{scope.task.node}:{scope.task.id}" if memory is not True else scope.task.node
+        ns = f"{scope.ns}|{inside}" if scope.ns else inside
+        if scope.subgraphs:
+            ns = f"{ns}|{scope.subgraphs}"
+        scope.subgraphs += 1
+        try:
+            frame = await self._load_frame(plan, ns, given, memory=memory)
+            if frame is not None:
+                frame.config = merged(scope.given.config, config)
+                frame.context = scope.given.runtime.context if context is None else context
+            resting = None if frame is None else await self._walk(frame)
+        except NodeFailed as failed:
+            raise failed.error from None
+        except StoreError as error:
+            self.ledger.broken = error
+            raise
+        if frame is None or resting is None:
+            done = frame or await self._read_frame(plan, ns)
+            return plan.result(done.checkpoint.values)
+        scope.inside.append(resting)
+        raise GraphInterrupt(tuple(i for p in resting.paused for i in p.interrupts))
+
+    # -- loading -----------------------------------------------------------------------------------------
+
+    async def _load_root(self) -> Frame:
+        run = self.run
+        head, values, writes, questions = await self.ground.store.read(*asks_of_root(run.id))
+        plan = self.ground.plan_of(run)
+        self.questions = tuple(records.read_question(plan.codec, row) for row in questions)
+        frame = read_frame(plan, head[0], values, writes)
+        check_fingerprints(self.ground, self.run, frame)
+        await self._begin_root(frame)
+        return frame
+
+    async def _begin_root(self, frame: Frame) -> None:
+        """Tell where the run stands, and remember where it stood before this call."""
+        head = frame.checkpoint
+        if self.run.origin != "input" or self.run.epoch > 1:
+            self.ledger.stands("", head.id)
+            self.tell.taken_up(frame, self.questions)
+            return
+        first = head
+        if head.source != "input" and head.parent_id is not None:
+            of_first: Params = {"checkpoint_id": head.parent_id}
+            (row,), values = await self.ground.store.read(
+                Ask("get_checkpoint", of_first), Ask("get_values", of_first)
+            )
+            codec = frame.plan.codec
+            first = records.read_checkpoint(codec, row, records.read_values(codec, values))
+        self.ledger.stands("", first.parent_id, [first.id, head.id] if first is not head else [head.id])
+        self.tell.opened(frame, first if first is not head else None)
+
+    async def _load_frame(self, plan: Plan, ns: str, given: Any, *, memory: bool | None) -> Frame | None:
+        """Return a subgraph's frame where it stands, or a new one at its input; None when it is done."""
+        thread = self.run.thread_id
+        if self.ledger.knows(ns):
+            # It has moved in this walk, and may be ahead of the disk.
+            await self.barrier()
+        known, head, values, writes = await self.ground.store.read(*asks_of_frame(thread, ns))
+        stands = None
+        if known:
+            frame = read_frame(plan, head[0], values, writes, known[0]["steps"])
+            if not known[0]["done"]:
+                check_fingerprints(self.ground, self.run, frame)
+                if not self.ledger.knows(ns):
+                    self.ledger.stands(ns, frame.checkpoint.id)
+                self.tell.taken_up(frame, self.questions)
+                return frame
+            if memory is not True:
+                return None
+            stands = read_written(plan, head[0], values)
+        opened = self.ground.opening(
+            plan,
+            thread,
+            self.run.id,
+            start_updates(plan, given),
+            ns=ns,
+            stands=stands,
+            metadata=self.call.metadata,
+        )
+        last = opened[-1]
+        put: Params = {
+            "thread_id": thread,
+            "ns": ns,
+            "run_id": self.run.id,
+            "head": last.checkpoint.id,
+            "done": 0,
+            "steps": 0,
+        }
+        writes_ = [do for one in opened for do in one.writes]
+        if not self.ledger.knows(ns):
+            self.ledger.stands(ns, opened[0].checkpoint.parent_id)
+        await self.ledger.commit("subgraph", [self._hold(), *writes_, Do("put_frame", put)])
+        frame = Frame(ns, plan, last.checkpoint, last.versions, {}, {}, new=True)
+        self.tell.opened(frame, opened[0].checkpoint if len(opened) > 1 else None)
+        return frame
+
+    async def _read_frame(self, plan: Plan, ns: str) -> Frame:
+        _, head, values, writes = await self.ground.store.read(*asks_of_frame(self.run.thread_id, ns))
+        return read_frame(plan, head[0], values, writes)
+
+    # -- committing --------------------------------------------------------------------------------------
+
+    def _hold(self) -> Do:
+        until = self.ground.clock() + self.ground.lease
+        return Do("hold_run", {**self.ground.fence(self.run), "until": until}, guard="lease")
+
+    async def _save(self, frame: Frame, result: Result) -> None:
+        """Save what one task returned while its siblings still run, so that it is never run again."""
+        await self.ledger.commit("task", [self._hold(), self._put_write(frame, result)])
+        frame.saved[result.task.id] = result
+
+    def _put_write(self, frame: Frame, result: Result) -> Do:
+        put: Params = {
+            "checkpoint_id": frame.checkpoint.id,
+            "task_id": result.task.id,
+            "value": records.write_result(frame.plan.codec, result),
+            "now": self.ground.clock(),
+        }
+        return Do("put_write", put)
+
+    async def _merge(self, frame: Frame, results: Sequence[Result]) -> None:
+        before, run = frame.checkpoint, self.run
+        step = before.step + 1
+        after = after_step(
+            frame.plan,
+            run.id,
+            frame.ns,
+            step + 1,
+            values=before.values,
+            joins=before.joins,
+            held=before.held,
+            results=results,
+        )
+        written = self.ground.checkpoint(
+            frame.plan,
+            run.thread_id,
+            run.id,
+            ns=frame.ns,
+            parent=before.id,
+            step=step,
+            source="loop",
+            after=after,
+            values=before.values,
+            versions=frame.versions,
+            metadata=self.call.metadata,
+        )
+        now = written.checkpoint.created_at
+        root, ended = frame.ns == "", not after.due
+        # What the author's code chooses at START is no step of the graph's nodes.
+        counted = int(any(result.task.node != START for result in results))
+        # A finished task asks nothing any more: nobody may answer what no node waits for.
+        stale = [
+            q.interrupt.id
+            for q in self.questions
+            if q.status == "open" and any(asked_within(frame.ns, result.task, q) for result in results)
+        ]
+        moved: list[Do] = []
+        if root:
+            head: Params = {
+                **self.ground.fence(self.run),
+                "head": written.checkpoint.id,
+                "step": step,
+                "counted": counted,
+                "used": self.meter.stored(),
+                "until": now + self.ground.lease,
+                "now": now,
+            }
+            moved.append(Do("step_run", head, guard="lease"))
+        else:
+            moved.append(self._hold())
+            put: Params = {
+                "thread_id": run.thread_id,
+                "ns": frame.ns,
+                "run_id": run.id,
+                "head": written.checkpoint.id,
+                "done": int(ended),
+                "steps": frame.steps + counted,
+            }
+            moved.append(Do("put_frame", put))
+        facts = PauseFacts(run, frame.plan, (), tuple(stale), now, self.ground.new_id)
+        writes = [
+            *moved,
+            *(self._put_write(frame, result) for result in results if result.task.id not in frame.saved),
+            *written.writes,
+            *(do for id_ in stale for do in superseding(self.ground, run, id_, now)),
+            *(do for companion in self.ground.companions if stale for do in companion.on_pause(facts)),
+            *delivering(self.questions, frame.ns, {result.task.id for result in results}, now),
+            *self.ground.routed(run, after, step, now),
+            *(closing(self.ground, self.run, "completed", None) if root and ended else ()),
+        ]
+        # Whoever is shown a checkpoint may ask for it by its id.
+        watched = self.call.durability == "async" and self.call.stream.shows_checkpoints
+        at_once = watched or (root and ended)
+        await self.ledger.commit("finish" if root and ended else "step", writes, at_once=at_once)
+        self.run = dataclasses.replace(
+            run,
+            head=written.checkpoint.id if root else run.head,
+            step=step if root else run.step,
+            steps_taken=run.steps_taken + (counted if root else 0),
+        )
+        frame.steps += counted
+        frame.checkpoint, frame.versions, frame.saved = written.checkpoint, written.versions, {}
+        frame.fingerprints = {}
+        self.tell.moved(frame, after.changed)
+        if root and ended:
+            self.ground.outbox_bell.ring()
+
+    async def _pause(self, resting: Resting) -> None:
+        now, run = self.ground.clock(), self.run
+        every = list(all_resting(resting))
+        known = {q.interrupt.id for q in self.questions}
+        asked = [(one.frame, p.task, i) for one in every for p in one.paused for i in p.interrupts]
+        opened = [(frame, task, i) for frame, task, i in asked if i.id not in known]
+        stale = tuple(id_ for one in every for p in one.paused for id_ in p.superseded)
+        for one in every:
+            check_changes(self.questions, one)
+        if opened:
+            self.spend("questions", len(opened))
+        facts = PauseFacts(
+            run, resting.frame.plan, tuple((i, task) for _, task, i in opened), stale, now, self.ground.new_id
+        )
+        writes = [
+            self._hold(),
+            *(do for id_ in stale for do in superseding(self.ground, run, id_, now)),
+            # A microsecond apart, so that they are read in the order in which they were asked.
+            *(asking(run, frame, task, i, now + n) for n, (frame, task, i) in enumerate(opened)),
+            *(do for companion in self.ground.companions for do in companion.on_pause(facts)),
+            *(do for one in every for do in delivering(self.questions, one.frame.ns, one.ran, now)),
+            self._rest(now),
+            records.put_event(
+                self.ground.new_id("evt"),
+                "run.interrupted",
+                now,
+                thread_id=run.thread_id,
+                run_id=run.id,
+                step=resting.frame.checkpoint.step,
+                interrupts=[i.id for _, _, i in opened],
+            ),
+        ]
+        await self.ledger.commit("pause", writes, at_once=True)
+        self.tell.rests(resting, self.questions)
+        self.ground.outbox_bell.ring()
+        self.ground.runs_bell.ring()
+
+    async def _reopen(self, invalid: AnswerInvalid) -> None:
+        """Open the question again whose answer does not fit; nothing of this walk is stored."""
+        now = self.ground.clock()
+        writes = [
+            self._hold(),
+            Do("reopen_interrupt", {"interrupt_id": invalid.interrupt_id}),
+            self._rest(now, invalid),
+            records.put_event(
+                self.ground.new_id("evt"),
+                "answer.invalid",
+                now,
+                thread_id=self.run.thread_id,
+                run_id=self.run.id,
+                interrupt=invalid.interrupt_id,
+            ),
+        ]
+        await self.ledger.commit("reopen", writes, at_once=True)
+
+    def _rest(self, now: int, invalid: AnswerInvalid | None = None) -> Do:
+        said = None if invalid is None else said_of(invalid.error, invalid.task_id)
+        return Do(
+            "rest_run",
+            {
+                "run_id": self.run.id,
+                "used": self.meter.stored(),
+                "error": None if said is None else records.compact(said),
+                "now": now,
+            },
+        )
+
+    async def _end(self, status: RunStatus, error: BaseException, task: TaskId | None = None) -> None:
+        """Record why the run cannot go on. Its checkpoint stays where it was."""
+        self.ledger.forget_refused()
+        await self.ledger.commit(
+            "end", list(closing(self.ground, self.run, status, said_of(error, task))), at_once=True
+        )
+        self.ground.outbox_bell.ring()

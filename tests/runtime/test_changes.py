@@ -1,0 +1,294 @@
+"""Changes from outside: edits, forks, and answers that come with an update, a goto or a deletion."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from graphs import Count, Log, answer_only, begin, events, one_after_another
+from kit import MakeRuntime
+
+from graph_runtime import (
+    END,
+    START,
+    AsyncSqliteSaver,
+    Command,
+    CompiledGraph,
+    InvalidUpdateError,
+    NotPaused,
+    StateGraph,
+    StateUpdate,
+    Store,
+    ThreadBusy,
+    UnknownCheckpoint,
+    UnknownRun,
+    UnknownThread,
+    interrupt,
+    step,
+)
+
+T = {"configurable": {"thread_id": "t"}}
+
+
+@pytest.fixture
+def count() -> Count:
+    return Count()
+
+
+@pytest.fixture
+async def saver(tmp_path: Path) -> AsyncIterator[AsyncSqliteSaver]:
+    async with AsyncSqliteSaver.from_conn_string(str(tmp_path / "threads.db")) as saver:
+        yield saver
+
+
+def payment(saver: AsyncSqliteSaver, count: Count) -> CompiledGraph:
+    """Return a graph that asks whether to pay the subject, and pays."""
+
+    async def gate(state: Log) -> dict[str, Any]:
+        return {"answer": interrupt(f"pay {state['subject']}?")}
+
+    async def pay(state: Log) -> dict[str, Any]:
+        count("pay")
+        return {"log": [f"paid {state['subject']}: {state['answer']}"]}
+
+    async def audit(_: Log) -> dict[str, Any]:
+        count("audit")
+        return {"log": ["audited"]}
+
+    graph = StateGraph(Log).add_node(gate).add_node(pay).add_node(audit)
+    graph.add_edge(START, "gate").add_edge("gate", "pay")
+    return graph.compile(checkpointer=saver)
+
+
+async def asked(graph: CompiledGraph) -> list[Any]:
+    return [one.value for one in (await graph.aget_state(T)).interrupts]
+
+
+async def test_an_answer_whose_update_changes_the_question_is_not_used(
+    saver: AsyncSqliteSaver, count: Count
+) -> None:
+    graph = payment(saver, count)
+    await graph.ainvoke({"subject": "1"}, T)
+
+    await graph.ainvoke(Command(resume="yes", update={"subject": "999"}), T)
+
+    assert count.of["pay"] == 0
+    assert await asked(graph) == ["pay 999?"]
+    assert (await graph.ainvoke(Command(resume="no"), T))["log"] == ["paid 999: no"]
+
+
+async def test_an_answer_with_an_update_and_a_goto_keeps_what_siblings_returned(
+    saver: AsyncSqliteSaver, count: Count
+) -> None:
+    graph = payment(saver, count)
+    inner = StateGraph(Log)
+
+    async def sibling(_: Log) -> dict[str, Any]:
+        count("sibling")
+        return {"log": ["sibling"]}
+
+    async def gate(_: Log) -> dict[str, Any]:
+        return {"answer": interrupt("pay?")}
+
+    async def audit(state: Log) -> dict[str, Any]:
+        return {"log": [f"audited {state['subject']}"]}
+
+    inner.add_node(sibling).add_node(gate).add_node(audit).add_edge(START, "sibling").add_edge(START, "gate")
+    graph = inner.compile(checkpointer=saver)
+    await graph.ainvoke({"subject": "1"}, T)
+
+    done = await graph.ainvoke(Command(resume="yes", update={"subject": "2"}, goto="audit"), T)
+
+    assert done == {"subject": "2", "answer": "yes", "log": ["audited 2", "sibling"]}
+    assert count.of["sibling"] == 1
+
+
+async def test_a_refused_answer_leaves_its_update_undone(saver: AsyncSqliteSaver, count: Count) -> None:
+    graph = payment(saver, count)
+    await graph.ainvoke({"subject": "1"}, T)
+    before = await graph.aget_state(T)
+
+    with pytest.raises(InvalidUpdateError):
+        await graph.ainvoke(Command(resume="yes", goto="nowhere"), T)
+
+    assert await graph.aget_state(T) == before
+
+
+async def test_a_fork_of_an_answered_question_asks_it_again_and_runs_its_steps_again(
+    saver: AsyncSqliteSaver, count: Count
+) -> None:
+    async def gate(_: Log) -> dict[str, Any]:
+        await step("look", count, "look")
+        return {"answer": interrupt("pay?")}
+
+    builder = StateGraph(Log).add_node(gate).add_edge(START, "gate")
+    graph = builder.compile(checkpointer=saver)
+    await graph.ainvoke({"subject": "1"}, T)
+    pause = (await graph.aget_state(T)).config
+    await graph.ainvoke(Command(resume="yes"), T)
+
+    forked = await graph.ainvoke(None, pause)
+
+    assert "answer" not in forked
+    assert await asked(graph) == ["pay?"]
+    assert count.of["look"] == 2
+
+
+async def test_a_retry_keeps_steps_and_asks_anew(make_runtime: MakeRuntime, count: Count) -> None:
+    async def gate(_: Log) -> dict[str, Any]:
+        await step("look", count, "look")
+        said = interrupt("pay?")
+        if count.of["gate"] == 0:
+            count("gate")
+            raise ValueError("after the answer")
+        return {"answer": said}
+
+    runtime = make_runtime(one_after_another(gate=gate))
+    run = await answer_only(runtime, await begin(runtime), "yes")
+    assert run.status == "failed"
+
+    again = await runtime.advance((await runtime.retry(run.thread_id, run.id)).id)
+
+    assert again.status == "interrupted"
+    assert (await answer_only(runtime, again, "no")).status == "completed"
+    assert (await runtime.look(again.id)).state.values["answer"] == "no"
+    assert count.of["look"] == 1
+
+
+async def test_time_travel_from_an_open_question_must_be_said_to_discard_it(
+    saver: AsyncSqliteSaver, count: Count
+) -> None:
+    graph = payment(saver, count)
+    await graph.ainvoke({"subject": "1"}, T)
+    first = [old async for old in graph.aget_state_history(T)][-1].config
+
+    with pytest.raises(ThreadBusy):
+        await graph.ainvoke(None, first)
+    assert await asked(graph) == ["pay 1?"]
+
+    await graph.ainvoke(None, first, on_paused="discard")
+    assert await asked(graph) == ["pay 1?"]
+
+
+async def test_a_goto_needs_a_thread_that_has_a_state(saver: AsyncSqliteSaver, count: Count) -> None:
+    graph = payment(saver, count)
+    with pytest.raises(UnknownThread):
+        await graph.ainvoke(Command(goto="pay", update={"subject": "1"}), T)
+    assert count.of["pay"] == 0
+
+
+async def test_an_edit_in_the_name_of_the_end_ends_the_run_and_closes_its_question(
+    make_runtime: MakeRuntime, store: Store
+) -> None:
+    async def gate(_: Log) -> dict[str, Any]:
+        return {"answer": interrupt("pay?")}
+
+    runtime = make_runtime(one_after_another(gate=gate))
+    run = await begin(runtime)
+
+    await runtime.edit(run.thread_id, None, as_node=END)
+
+    view = await runtime.look(run.id)
+    assert (view.run.status, view.state.next) == ("completed", ())
+    assert [q.status for q in view.questions] == ["superseded"]
+    assert [e.kind for e in await events(store, run_id=run.id)][-2:] == ["run.edited", "run.completed"]
+
+
+async def test_a_finished_thread_that_was_edited_takes_new_input(
+    saver: AsyncSqliteSaver, count: Count
+) -> None:
+    async def note(state: Log) -> dict[str, Any]:
+        return {"log": [state["subject"]]}
+
+    graph = StateGraph(Log).add_node(note).add_edge(START, "note").compile(checkpointer=saver)
+    await graph.ainvoke({"subject": "1"}, T)
+    await graph.aupdate_state(T, {"log": ["edited"]})
+    assert (await graph.ainvoke({"subject": "2"}, T))["log"] == ["1", "edited", "2"]
+
+
+async def test_of_several_edits_with_one_bad_none_is_made(saver: AsyncSqliteSaver, count: Count) -> None:
+    graph = payment(saver, count)
+    good, bad = StateUpdate({"subject": "1"}, START), StateUpdate({"subject": "2"}, "nobody")
+    with pytest.raises(InvalidUpdateError):
+        await graph.abulk_update_state(T, [[good], [bad]])
+    assert (await graph.aget_state(T)).created_at is None
+
+
+async def test_a_subgraph_is_edited_only_where_it_stands(saver: AsyncSqliteSaver) -> None:
+    async def one(_: Log) -> dict[str, Any]:
+        return {"log": ["one"]}
+
+    async def two(_: Log) -> dict[str, Any]:
+        return {"log": [interrupt("two?")]}
+
+    inner = StateGraph(Log).add_sequence([one, two]).add_edge(START, "one").compile()
+    graph = StateGraph(Log).add_node("sub", inner).add_edge(START, "sub").compile(checkpointer=saver)
+    await graph.ainvoke({"subject": "s"}, T)
+    (task,) = (await graph.aget_state(T)).tasks
+    assert task.state is not None
+    inside: Any = task.state
+    old = [old.config async for old in graph.aget_state_history(inside)][-1]
+
+    with pytest.raises(UnknownCheckpoint):
+        await graph.aupdate_state(old, {"log": ["late"]})
+    await graph.aupdate_state(inside, {"log": ["edited"]})
+
+    # The answer to the old state can no longer be given; the new one is asked for.
+    assert await asked(graph) == []
+    await graph.ainvoke(None, T)
+    assert await asked(graph) == ["two?"]
+    assert (await graph.ainvoke(Command(resume="yes"), T))["log"] == ["one", "edited", "yes"]
+
+
+async def test_a_thread_is_deleted_only_when_nothing_of_it_is_alive(
+    saver: AsyncSqliteSaver, count: Count
+) -> None:
+    graph = payment(saver, count)
+    await graph.ainvoke({"subject": "1"}, T)
+    with pytest.raises(ThreadBusy):
+        await saver.adelete_thread("t")
+    assert await asked(graph) == ["pay 1?"]
+
+    await graph.ainvoke(Command(resume="yes"), T)
+    await saver.adelete_thread("t")
+
+    assert await saver.aget_tuple(T) is None
+    with pytest.raises(UnknownThread):
+        await graph.ainvoke(Command(resume="yes"), T)
+    await saver.adelete_thread("t")
+    assert [e.kind for e in await events(saver.store)][-1] == "thread.deleted"
+
+
+async def test_only_an_ended_run_of_that_thread_is_retried(make_runtime: MakeRuntime, count: Count) -> None:
+    async def ask(state: Log) -> Log:
+        return {"log": [interrupt("go on?")]}
+
+    runtime = make_runtime(one_after_another(ask=ask))
+    run = await begin(runtime)
+    with pytest.raises(UnknownRun):
+        await runtime.retry(run.thread_id, "run-nothing")
+    with pytest.raises(NotPaused, match="only an ended one is retried"):
+        await runtime.retry(run.thread_id, run.id)
+    assert (await runtime.get(run.id)).status == "interrupted"
+
+
+async def test_a_run_that_somebody_drives_is_neither_taken_up_nor_changed_by_an_answer(
+    make_runtime: MakeRuntime, count: Count
+) -> None:
+    async def ask(state: Log) -> Log:
+        return {"log": [interrupt("go on?")]}
+
+    runtime = make_runtime(one_after_another(ask=ask))
+    run = await begin(runtime)
+    (question,) = (await runtime.look(run.id)).open
+    held = await runtime.take_up(run)
+    assert held.status == "running"
+    with pytest.raises(ThreadBusy, match="driven elsewhere"):
+        await runtime.take_up(run)
+    with pytest.raises(ThreadBusy, match="cannot be changed"):
+        await runtime.resume_all(
+            run.thread_id, run.id, {question.interrupt.id: "yes"}, command=Command(update={"log": ["new"]})
+        )
+    assert [q.status for q in (await runtime.look(run.id)).questions] == ["open"]
