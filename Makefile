@@ -27,8 +27,8 @@ format: $(VENV)/dev ## put the code into the house's form
 	$(BIN)/ruff check --fix --quiet . || true
 	$(BIN)/ruff format .
 
-coverage: $(VENV)/dev ## run all tests and hold the coverage gates
-	$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report= $(ARGS)
+coverage: $(VENV)/dev ## make test, and hold the coverage gates
+	@$(MAKE) test ARGS="--cov --cov-report= $(ARGS)"
 	$(BIN)/coverage report --fail-under=95
 	$(BIN)/coverage report --fail-under=100 --include='graph_runtime/plan.py,graph_runtime/approvals.py,graph_runtime/runtime.py'
 
