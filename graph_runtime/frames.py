@@ -95,11 +95,6 @@ def path_of_task(task: Task) -> tuple[str | int, ...]:
     return ("__pregel_pull", task.node) if task.push is None else ("__pregel_push", task.push)
 
 
-def path_of(ns: str) -> tuple[str, ...]:
-    """Return the parts of a namespace, from the outside in."""
-    return tuple(ns.split("|")) if ns else ()
-
-
 def asks_of_root(run_id: str) -> tuple[Ask, ...]:
     """Return the asks for where a run stands: head, values, writes, questions."""
     params: Params = {"run_id": run_id}
