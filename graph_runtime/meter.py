@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from . import records
-from .errors import LimitReached
+from .clock import SECOND
+from .errors import GraphRecursionError, LimitReached
 from .types import Run
 
 
@@ -13,6 +14,21 @@ class Meter:
     def __init__(self, run: Run) -> None:
         self._run = run
         self._spent: dict[str, float] = {}
+
+    def check(self, graph: str, steps: int, now: int) -> None:
+        """Let another step of ``graph`` begin after so many, at that time of the clock.
+
+        Raises :class:`GraphRecursionError` or :class:`LimitReached`; what the run did so far is kept.
+        """
+        run = self._run
+        if steps >= run.max_steps:
+            raise GraphRecursionError(
+                f"run {run.id!r} stopped after {steps} steps of graph {graph!r}, its limit; "
+                "what it did so far is kept. Start it with a higher limit if it is meant to go on that long"
+            )
+        seconds = run.limits.get("seconds")
+        if seconds is not None and now - run.created_at > seconds * SECOND:
+            raise LimitReached(f"run {run.id!r} stopped: it began longer ago than its {seconds:g} seconds")
 
     def spend(self, name: str, amount: float) -> None:
         """Take ``amount`` from the run's limit called ``name``. Raises :class:`LimitReached`."""

@@ -23,7 +23,6 @@ from .errors import (
     GraphChanged,
     GraphDrained,
     GraphInterrupt,
-    GraphRecursionError,
     NodeMisused,
     StoreError,
     UnknownGraph,
@@ -143,11 +142,8 @@ class Walk:
         """Run the present step and commit where it leads; or say why it rests."""
         due = [task for task in frame.left() if may_run(frame, task, self.questions)]
         taken = frame.steps if frame.ns else self.run.steps_taken
-        if due and taken >= self.run.max_steps:
-            raise GraphRecursionError(
-                f"run {self.run.id!r} stopped after {taken} steps of graph {frame.plan.name!r}, its limit; "
-                "what it did so far is kept. Start it with a higher limit if it is meant to go on that long"
-            )
+        if due:
+            self.meter.check(frame.plan.name, taken, self.ground.clock())
         scopes = [self._scope(frame, task) for task in due]
 
         async def save(result: Result) -> None:

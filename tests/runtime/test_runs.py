@@ -32,6 +32,7 @@ from graph_runtime import (
     InvalidUpdateError,
     IsLastStep,
     LeaseLost,
+    Limits,
     Overwrite,
     Policy,
     RemainingSteps,
@@ -1100,3 +1101,27 @@ async def test_runs_are_counted_and_the_journal_is_read_by_run(make_runtime: Mak
     kinds = [event.kind for event in await runtime.events(run_id=runs[1].id)]
     assert kinds == ["run.started", "run.interrupted"]
     assert len(await runtime.events(limit=2)) == 2
+
+
+async def test_a_run_that_began_too_long_ago_takes_no_further_step_pauses_included(
+    make_runtime: MakeRuntime, clock: SettableClock
+) -> None:
+    ran: list[str] = []
+
+    async def ask(_: Log) -> None:
+        interrupt("go on?")
+        ran.append("went on")
+
+    runtime = make_runtime(one_after_another(ask=ask))
+    given = {"subject": "s"}
+    late = await runtime.start("graph", given, limits=Limits(seconds=60))
+    timely = await runtime.start("graph", given, limits=Limits(seconds=600))
+    for run in (late, timely):
+        assert (await runtime.advance(run.id)).status == "interrupted"
+    clock.pass_seconds(61)
+    assert (await answer_only(runtime, timely, "yes")).status == "completed"
+    failed = await answer_only(runtime, late, "yes")
+    assert failed.status == "failed"
+    assert failed.error is not None
+    assert failed.error["type"] == "LimitReached"
+    assert ran == ["went on"]
