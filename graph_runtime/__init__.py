@@ -27,6 +27,7 @@ from .errors import (
     KeyRequired,
     LeaseLost,
     LimitReached,
+    NoCheckpointer,
     NodeCancelledError,
     NodeEnded,
     NodeMisused,
@@ -103,6 +104,27 @@ from .types import (
 )
 from .worker import Worker, keep_doing
 
+_UNSUPPORTED = {
+    "entrypoint": "the functional API",
+    "task": "the functional API",
+    "BaseStore": "the long-term store",
+    "InMemoryStore": "the long-term store",
+    "AsyncSqliteStore": "the long-term store",
+    "CachePolicy": "the cache of nodes",
+    "InMemoryCache": "the cache of nodes",
+    "SqliteSaver": "a saver for synchronous calls",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Say of what LangGraph has and this package has not, that it has not."""
+    if name in _UNSUPPORTED:
+        raise Unsupported(
+            f"{name!r} was not imported: {_UNSUPPORTED[name]} is not built here; see docs/differences.md"
+        )
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 __all__ = [
     "END",
     "REMOVE_ALL_MESSAGES",
@@ -148,6 +170,7 @@ __all__ = [
     "Limits",
     "MessagesState",
     "NewId",
+    "NoCheckpointer",
     "NoWay",
     "NodeCancelledError",
     "NodeEnded",

@@ -313,8 +313,10 @@ class Approvals:
             "channel": place.channel,
             "message": place.message,
         }
-        requests, runs, decisions, cards, owners = await self._store.read(
-            *_asks_of(ticket.request_id), Ask("get_receipt_at", at)
+        requests, runs, decisions, cards, owners, asking = await self._store.read(
+            *_asks_of(ticket.request_id),
+            Ask("get_receipt_at", at),
+            Ask("find_asking", {"run_id": ticket.run_id}),
         )
         view = _view(requests, runs, decisions, cards)
         refusal = check_ticket(
@@ -327,6 +329,12 @@ class Approvals:
         )
         if refusal is None and view is not None:
             refusal = check_open(view, self._runtime.clock())
+        if refusal is None and view is not None and self._runtime.answers.changed(view.run, asking):
+            refusal = Refused(
+                "GRAPH_CHANGED",
+                "The workflow was changed after this was asked, so an operator must look first. "
+                "Nothing was recorded.",
+            )
         if refusal is not None:
             await self.refuse(refusal, actor, place, ticket)
             raise refusal
@@ -367,7 +375,7 @@ class Approvals:
         answer = decision if request.action is not None else _plain_answer(decision)
         payload = records.compact({"what": "request", "status": decision.outcome, "by": by})
         return (
-            self._runtime.wake(view.run),
+            self._runtime.answers.wake(view.run),
             Do(
                 "close_request",
                 {
@@ -378,7 +386,7 @@ class Approvals:
                 },
                 guard="request open",
             ),
-            self._runtime.answer(view.run, request.interrupt_id, _plain.encode(answer), by, now),
+            self._runtime.answers.answer(view.run, request.interrupt_id, _plain.encode(answer), by, now),
             Do("drop_due", {"request_id": request.id}),
             Do("redraw_card", {"request_id": request.id, "now": now}),
             Do(

@@ -1,15 +1,21 @@
-"""How a caller wants its run driven; a worker takes the defaults."""
+"""How a caller wants its run driven, and what its nodes are given of that; a worker takes the defaults."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
-from .calls import RunControl
+from .calls import ExecutionInfo, Given, NodeRuntime, RunControl
+from .clock import SECOND
+from .config import of_task
+from .errors import NoCheckpointer
+from .frames import Frame, path_of_task
 from .ledger import Durability
 from .plan import Plan
 from .streaming import Stream
+from .types import Run, Task
 
 
 @dataclass(slots=True)
@@ -26,6 +32,16 @@ class Call:
     go_on: bool = False
     #: Asks for the run to rest before its next step.
     control: RunControl | None = None
+    #: The run is kept when the call ends, so that what it asks can be answered.
+    kept: bool = True
+
+    def check_asking(self) -> None:
+        """Let questions be asked. Raises :class:`NoCheckpointer` when nobody could answer them."""
+        if not self.kept:
+            raise NoCheckpointer(
+                "nothing was asked: a graph without a checkpointer cannot pause; "
+                "compile(checkpointer=...) it, or run it in a Runtime"
+            )
 
     @property
     def metadata(self) -> Mapping[str, Any]:
@@ -40,6 +56,33 @@ class Call:
     def stops_after(self, plan: Plan, nodes: Iterable[str]) -> bool:
         """Say whether the run is to rest after these nodes."""
         return _names_one(self.stop_after or plan.stop_after, plan, nodes)
+
+
+def given_to(call: Call, run: Run, frame: Frame, task: Task, now: int) -> Given:
+    """Return what the node of a task finds in its config and its runtime: the call's, and where it runs."""
+    step, ns = frame.checkpoint.step + 1, frame.inside(task)
+    place = {
+        "thread_id": run.thread_id,
+        "run_id": run.id,
+        "checkpoint_id": frame.checkpoint.id,
+        "checkpoint_ns": ns,
+        "task_id": task.id,
+    }
+    told = {
+        "graph": run.graph,
+        "node": task.node,
+        "step": step,
+        "langgraph_node": task.node,
+        "langgraph_step": step,
+        "langgraph_path": path_of_task(task),
+        "langgraph_checkpoint_ns": ns,
+        **(frame.plan.nodes[task.node].metadata if task.node in frame.plan.nodes else {}),
+    }
+    config = of_task(call.config if frame.config is None else frame.config, place, told)
+    context = call.context if frame.context is None else frame.context
+    at = now / SECOND
+    info = ExecutionInfo(frame.checkpoint.id, ns, task.id, run.thread_id, run.id, node_first_attempt_time=at)
+    return Given(config, NodeRuntime(context, partial(call.stream.custom, frame.ns), execution_info=info))
 
 
 def _names_one(stops: Iterable[str], plan: Plan, nodes: Iterable[str]) -> bool:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 from .beginnings import Limits
 from .callers import Call
@@ -17,12 +17,14 @@ from .errors import (
     EmptyInputError,
     GraphRecursionError,
     InvalidUpdateError,
+    NoCheckpointer,
     NotPaused,
     SignoffError,
     ThreadBusy,
     UnknownCheckpoint,
     UnknownInterrupt,
     UnknownThread,
+    Unsupported,
 )
 from .executor import NodeFailed
 from .inside import current_scope
@@ -90,6 +92,14 @@ class CompiledGraph:
         """Return the same graph with a config bound to it, which the config of each call adds to."""
         bound = merged(self._config, config, more)
         return CompiledGraph(self.plan, checkpointer=self.checkpointer, strict=self._strict, config=bound)
+
+    def invoke(self, *_: Any, **__: Any) -> NoReturn:
+        """Raise :class:`Unsupported`: a run waits without a thread of its own, so there is only ainvoke."""
+        raise Unsupported("nothing was run: there is no invoke() here; await ainvoke()")
+
+    def stream(self, *_: Any, **__: Any) -> NoReturn:
+        """Raise :class:`Unsupported`, as :meth:`invoke` does: there is only astream."""
+        raise Unsupported("nothing was run: there is no stream() here; iterate over astream()")
 
     async def ainvoke(
         self,
@@ -333,6 +343,7 @@ class CompiledGraph:
             stop_after=_names(after),
             config=merged(self._config, config),
             control=control,
+            kept=isinstance(self.checkpointer, AsyncSqliteSaver),
         )
 
     async def _begun(
@@ -354,7 +365,7 @@ class CompiledGraph:
                     "nothing was run: the input is None, and no checkpointer keeps a thread"
                 )
             if isinstance(given, Command) and given.resume is not UNSET:
-                raise RuntimeError("nothing was resumed: a graph without a checkpointer cannot pause")
+                raise NoCheckpointer("nothing was resumed: a graph without a checkpointer cannot pause")
             return await runtime.start(
                 self.name,
                 given,

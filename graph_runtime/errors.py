@@ -19,6 +19,7 @@
     │   └── NodeMisused                      a node broke a rule of pausing
     │       ├── OutsideNode                      interrupt() where no node runs
     │       ├── PauseSwallowed                   a node caught its own pause and went on
+    │       ├── NoCheckpointer (RuntimeError)    a question that nobody could answer
     │       ├── KeyRequired                      two branches of one node ask the same thing at once
     │       ├── AnswerUnused                     a re-run node did not ask what was answered
     │       └── NodeEnded                        a node's leftover task asked after the node had ended
@@ -31,13 +32,13 @@
     │   ├── AlreadyAnswered
     │   ├── InterruptClosed                  withdrawn, superseded or expired
     │   ├── DecisionNeeded                   that question has an approval request: decide it there
+    │   ├── GraphChanged                     the paused node is not the node that asked
     │   ├── NotPaused                        the run asks nothing at the moment
     │   ├── RunFinished                      completed or failed
     │   └── RunCancelled
     ├── ThreadBusy                       new input for a thread whose run is still alive
     ├── UnknownCheckpoint                the thread has no such checkpoint
     ├── UnknownGraph                     no graph of that name is registered
-    ├── GraphChanged                     the paused node is not the node that asked
     ├── Refused                          a decision was not taken (has a code and a sentence)
     ├── PolicyError                      a policy is missing or could never be satisfied
     └── StoreError
@@ -161,6 +162,10 @@ class AnswerUnused(NodeMisused):
     """A re-run node ended without asking the question that was answered; its result was thrown away."""
 
 
+class NoCheckpointer(NodeMisused, RuntimeError):
+    """Nothing was asked: the graph has no checkpointer, so no answer could ever reach the question."""
+
+
 class KeyRequired(NodeMisused):
     """Nothing was asked: two questions at once look the same; give each its own ``key=``."""
 
@@ -252,8 +257,10 @@ class UnknownGraph(SignoffError):
     """Nothing was done: no graph of that name is registered."""
 
 
-class GraphChanged(SignoffError):
+class GraphChanged(ResumeRefused):
     """The run was not advanced: the node that asked is not the node that would get the answer."""
+
+    code = "GRAPH_CHANGED"
 
 
 class Refused(SignoffError):

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 import pydantic
 
-from .calls import Beat, Given, NodeError, call, is_async, wanted, with_care
+from .calls import Beat, Care, Given, NodeError, call, is_async, wanted, with_care
 from .errors import (
     AnswerUnused,
     GraphInterrupt,
@@ -399,10 +399,27 @@ async def _run_node(plan: Plan, node: Node, values: Mapping[str, Any], scope: Ta
     except Exception as error:
         if node.care.on_error is None:
             raise
+        failed = NodeError(node.name, error)
+        handled = await _handled(plan, node, values, scope, dataclasses.replace(given, error=failed))
+        return dataclasses.replace(handled, handled=True)
+
+
+async def _handled(
+    plan: Plan, node: Node, values: Mapping[str, Any], scope: TaskScope, given: Given
+) -> Result:
+    """Return what the node's error handler makes of its failure."""
+    task, handler = scope.task, node.care.on_error
+    assert handler is not None
+    seen_before, subgraphs_before = dict(scope.seen), scope.subgraphs
+
+    async def attempt(_: Beat) -> Result:
+        scope.seen, scope.subgraphs = dict(seen_before), subgraphs_before
         seen = task.arg if task.push is not None else node.sees.present(values)
-        handed = dataclasses.replace(given, error=NodeError(node.name, error))
-        said = await call(node.care.on_error, seen, handed)
-        return dataclasses.replace(_read(plan, task, said, scope), handled=True)
+        return _read(plan, task, await call(handler, seen, given), scope)
+
+    retrying = scope.host.retrying if scope.host is not None else _nothing
+    done: Result = await with_care(node.name, Care(node.handler_retries), attempt, retrying=retrying)
+    return done
 
 
 def _read(plan: Plan, task: Task, returned: Any, scope: TaskScope) -> Result:

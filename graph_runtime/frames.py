@@ -13,7 +13,7 @@ from .executor import Paused
 from .ground import Ground, read_versions
 from .plan import Plan, Result
 from .storage import Ask, Params, Row
-from .types import START, Checkpoint, CheckpointId, Question, Run, Task, TaskId
+from .types import Checkpoint, CheckpointId, Question, Run, Task, TaskId
 
 
 @dataclass(slots=True)
@@ -135,16 +135,46 @@ def read_writes(plan: Plan, checkpoint: Checkpoint, writes: Iterable[Row]) -> di
     }
 
 
+def changed_since(ground: Ground, run: Run, rows: Iterable[Row]) -> GraphChanged | None:
+    """Say which node that waits is not the node that the run stopped at; None when all of them are.
+
+    ``rows`` are those of ``find_asking``. A subgraph that a function calls is known only once it is called.
+    """
+    for row in rows:
+        plan = _plan_within(ground.plan_of(run), row["ns"])
+        prints: dict[str, str] = json.loads(row["fingerprints"])
+        changed = None if plan is None else _changed_node(ground, plan, prints)
+        if changed is not None:
+            return _graph_changed(run, changed)
+    return None
+
+
 def check_fingerprints(ground: Ground, run: Run, frame: Frame) -> None:
     """Raise :class:`GraphChanged` when a due node is not the node that the run stopped at."""
-    for task in frame.checkpoint.due:
-        if task.node == START:
-            continue
-        there = task.node in frame.plan.nodes
-        now = ground.fingerprint(frame.plan, task.node) if there else "no such node"
-        if frame.fingerprints.get(task.node, now) != now:
-            raise GraphChanged(
-                f"run {run.id!r} was not advanced: node {task.node!r} of graph {run.graph!r} is not the node "
-                "that this run stopped at (its name, keys, edges or version changed); register the old graph "
-                "beside the new one, migrate the run, or cancel it"
-            )
+    changed = _changed_node(ground, frame.plan, frame.fingerprints)
+    if changed is not None:
+        raise _graph_changed(run, changed)
+
+
+def _changed_node(ground: Ground, plan: Plan, prints: Mapping[str, str]) -> str | None:
+    for node, then in prints.items():
+        if node not in plan.nodes or ground.fingerprint(plan, node) != then:
+            return node
+    return None
+
+
+def _graph_changed(run: Run, node: str) -> GraphChanged:
+    return GraphChanged(
+        f"run {run.id!r} was not advanced: node {node!r} of graph {run.graph!r} is not the node that this "
+        "run stopped at (its name, keys, edges or version changed); register the old graph beside the new "
+        "one, migrate the run, or cancel it"
+    )
+
+
+def _plan_within(plan: Plan, ns: str) -> Plan | None:
+    for part in ns.split("|") if ns else ():
+        inner = plan.subgraphs.get(part.partition(":")[0])
+        if inner is None:
+            return None
+        plan = inner
+    return plan

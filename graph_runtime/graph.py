@@ -223,7 +223,9 @@ class StateGraph:
                 raise InvalidGraph(f"the graph was not compiled: a breakpoint names {stop!r}, no node")
         self._check()
         nodes = {
-            key: dataclasses.replace(node, care=node.care.or_else(self._care))
+            key: dataclasses.replace(
+                node, care=node.care.or_else(self._care), handler_retries=self._care.retries
+            )
             for key, node in self._nodes.items()
         }
         for node in nodes.values():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -47,9 +48,10 @@ async def step(name: str, function: Callable[..., Any], *args: Any, key: str | N
         raise OutsideNode("nothing was run: step() works inside a node of a running graph")
     scope.alive("step()")
     identity = f"key:{key}" if key is not None else scope.plan.codec.digest([name, list(args)])
-    occurrence = scope.seen.get(f"step {name} {identity}", 0)
-    scope.seen[f"step {name} {identity}"] = occurrence + 1
-    at = f"{name}\n{identity}\n{occurrence}"
+    call = json.dumps(["step", name, identity])
+    occurrence = scope.seen.get(call, 0)
+    scope.seen[call] = occurrence + 1
+    at = json.dumps([name, identity, occurrence])
     if scope.effects is None:
         scope.effects = await scope.host.effects_of(scope)
     if at in scope.effects:

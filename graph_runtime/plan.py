@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .calls import Care
+from .calls import Care, RetryPolicy
 from .errors import EmptyInputError, InvalidUpdateError
 from .state import Schema
 from .types import END, ROOT, START, Command, Route, RunId, Send, Task, TaskId
@@ -37,6 +37,8 @@ class Node:
     version: str = ""
     #: What the node finds in its config's metadata besides what the call put there.
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    #: How often its error handler is tried: as nodes are that say nothing for themselves.
+    handler_retries: tuple[RetryPolicy, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,6 +59,7 @@ def read_run(row: Row) -> Run:
         used=json.loads(row["used"]),
         origin=row["origin"],
         parent_run=row["parent_run"],
+        passes=row["passes"],
         lease_owner=row["lease_owner"],
         lease_until=row["lease_until"],
         epoch=row["epoch"],

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from . import records
 from .advance import Advance
+from .answers import Answers
 from .beginnings import Beginnings, Limits
 from .callers import Call
 from .clock import SECOND, Clock, NewId, TimeOrderedIds, system_clock
@@ -16,30 +17,22 @@ from .companions import Companion
 from .edits import Edits
 from .endings import ending
 from .errors import (
-    AlreadyAnswered,
     Conflict,
-    DecisionNeeded,
-    InterruptClosed,
     NotPaused,
-    ResumeRefused,
     RunCancelled,
     RunFinished,
     ThreadBusy,
     UnknownGraph,
-    UnknownInterrupt,
-    UnknownRun,
     UnknownThread,
-    WrongThread,
 )
 from .ground import Ground
 from .plan import Plan
-from .storage import Ask, Batch, Do, Params, Row, Store
+from .storage import Ask, Batch, Do, Params, Store
 from .types import (
     CheckpointId,
     Command,
     Driver,
     Event,
-    InterruptId,
     Run,
     RunView,
     StateSnapshot,
@@ -101,6 +94,7 @@ class Runtime:
         self.views = Views(self.ground)
         self._beginnings = Beginnings(self.ground, max_steps=max_steps)
         self.edits = Edits(self.ground, self._beginnings)
+        self.answers = Answers(self.ground, self.edits)
         self.runs_bell, self.outbox_bell = self.ground.runs_bell, self.ground.outbox_bell
 
     @property
@@ -170,7 +164,7 @@ class Runtime:
         :class:`NotPaused` when the run neither failed nor was cancelled, or the thread has gone on since.
         """
         _check_steps(max_steps)
-        run, refusal = await self._named(thread_id, run_id)
+        run, refusal = await self.answers.named(thread_id, run_id)
         if run is None and refusal is not None and not isinstance(refusal, RunFinished | RunCancelled):
             raise refusal
         run = await self.get(run_id)
@@ -228,8 +222,8 @@ class Runtime:
 
         The answer reaches that question, in that run, once. Raises a subclass of :class:`ResumeRefused`,
         with the refusal in the journal and nothing run, when the thread, run or question is unknown or does
-        not belong together, when the question is answered or closed, when it has an approval request, or
-        when the run is finished, cancelled or not paused.
+        not belong together, when the question is answered or closed, when it has an approval request, when
+        the node that asked was changed since, or when the run is finished, cancelled or not paused.
         """
         return await self.resume_all(thread_id, run_id, {interrupt_id: answer}, actor=actor)
 
@@ -247,40 +241,17 @@ class Runtime:
         The update and goto of a ``command`` are part of the same commit: the state is changed, and the nodes
         are due beside those that asked. An answer whose question is then asked otherwise is not used.
         """
-        while True:
-            run, refusal, bad = await self._answerable(thread_id, run_id, tuple(answers))
-            if refusal is not None:
-                await self._refuse(refusal, thread_id, run_id, bad, actor)
-                raise refusal
-            assert run is not None
-            codec, now = self.ground.plan_of(run).codec, self.clock()
-            writes: list[Do] = []
-            if command is not None and (command.update is not None or command.goto):
-                if run.status == "running":
-                    raise ThreadBusy(
-                        f"nothing was resumed: run {run_id!r} is driven, its state cannot be changed"
-                    )
-                writes += await self.edits.answering(run, command)
-            writes.append(self.wake(run))
-            for interrupt_id, answer in answers.items():
-                writes += [
-                    self.answer(run, InterruptId(interrupt_id), codec.encode(answer), actor, now),
-                    records.put_event(
-                        self.new_id("evt"),
-                        "run.answered",
-                        now,
-                        actor=actor,
-                        thread_id=thread_id,
-                        run_id=run_id,
-                        interrupt=interrupt_id,
-                    ),
-                ]
-            try:
-                await self.store.commit(Batch("answer", tuple(writes)))
-            except Conflict:
-                continue
-            self.runs_bell.ring()
-            return await self.get(run_id)
+        await self.answers.take(thread_id, run_id, answers, actor=actor, command=command)
+        return await self.get(run_id)
+
+    async def go_on(self, thread_id: str, run_id: str, *, actor: str | None = None) -> Run:
+        """Let a run that rests at a breakpoint, or after an edit, go on; return it as it is then.
+
+        A worker's run is queued, a caller's may be taken up and driven. Raises :class:`NotPaused` when it
+        asks something or does not rest, :class:`GraphChanged`, and what :meth:`cancel` raises.
+        """
+        await self.answers.go_on(thread_id, run_id, actor=actor)
+        return await self.get(run_id)
 
     async def cancel(
         self, thread_id: str, run_id: str, *, actor: str | None = None, reason: str | None = None
@@ -290,7 +261,7 @@ class Runtime:
         Raises UnknownThread, UnknownRun, WrongThread, RunFinished or RunCancelled; nothing changed then.
         """
         while True:
-            run, refusal = await self._named(thread_id, run_id)
+            run, refusal = await self.answers.named(thread_id, run_id)
             if refusal is not None:
                 raise refusal
             assert run is not None
@@ -348,31 +319,6 @@ class Runtime:
         """
         return await self.views.history(await self.get(run_id), limit=limit, before=before)
 
-    # -- statements that others join to their batches ------------------------------------------------------
-
-    def wake(self, run: Run) -> Do:
-        """Return the statement that queues a paused run; its guard is "run alive"."""
-        return Do(
-            "wake_run",
-            {"run_id": run.id, "thread_id": run.thread_id, "now": self.clock()},
-            guard="run alive",
-        )
-
-    def answer(self, run: Run, interrupt_id: InterruptId, text: str, by: str | None, now: int) -> Do:
-        """Return the statement that stores an answer (as JSON text); its guard is "question open"."""
-        return Do(
-            "answer_interrupt",
-            {
-                "interrupt_id": interrupt_id,
-                "run_id": run.id,
-                "thread_id": run.thread_id,
-                "answer": text,
-                "answered_by": by,
-                "now": now,
-            },
-            guard="question open",
-        )
-
     # -- what workers and callers do ------------------------------------------------------------------------
 
     async def claim(self) -> Run | None:
@@ -388,7 +334,14 @@ class Runtime:
         return await self._advance.drive(run, call)
 
     async def take_up(self, run: Run) -> Run:
-        """Claim a run that rests, although nothing was answered: to go on from a breakpoint, or ask again."""
+        """Claim a run that rests, although nothing was answered: to go on from a breakpoint, or ask again.
+
+        Raises :class:`GraphChanged`, or :class:`ThreadBusy` when it does not rest; it is left as it was then.
+        """
+        (asking,) = await self.store.read(Ask("find_asking", {"run_id": run.id}))
+        changed = self.answers.changed(run, asking)
+        if changed is not None:
+            raise changed
         now = self.clock()
         params: Params = {"run_id": run.id, "owner": self.owner, "until": now + self.ground.lease, "now": now}
         (rows,) = await self.store.commit(Batch("claim", (Do("take_up_run", params),)))
@@ -401,56 +354,6 @@ class Runtime:
         run = await self._advance.claim_this(run_id)
         return await self._advance.drive(run) if run is not None else await self.get(run_id)
 
-    # -- the inside ----------------------------------------------------------------------------------------
-
-    async def _named(self, thread_id: str, run_id: str) -> tuple[Run | None, ResumeRefused | None]:
-        threads, runs = await self.store.read(
-            Ask("get_thread", {"thread_id": thread_id}), Ask("get_run", {"run_id": run_id})
-        )
-        return _check_run(thread_id, run_id, threads, runs)
-
-    async def _answerable(
-        self, thread_id: str, run_id: str, interrupt_ids: tuple[str, ...]
-    ) -> tuple[Run | None, ResumeRefused | None, str]:
-        threads, runs, questions, requests = await self.store.read(
-            Ask("get_thread", {"thread_id": thread_id}),
-            Ask("get_run", {"run_id": run_id}),
-            Ask("find_questions", {"run_id": run_id}),
-            Ask("find_requests", {"run_id": run_id, "status": "open", "limit": 1 << 31}),
-        )
-        run, refusal = _check_run(thread_id, run_id, threads, runs)
-        if refusal is not None or run is None:
-            return None, refusal, interrupt_ids[0]
-        by_id = {row["interrupt_id"]: row["status"] for row in questions}
-        bound = {row["interrupt_id"] for row in requests}
-        for id_ in interrupt_ids:
-            refusal = _check_question(run_id, id_, by_id)
-            if refusal is None and run.status == "needs_attention":
-                refusal = NotPaused(f"nothing was resumed: an operator must look at run {run_id!r} first")
-            if refusal is None and id_ in bound:
-                refusal = DecisionNeeded(
-                    f"nothing was resumed: question {id_!r} has an approval request, whose policy says "
-                    "who may answer; decide it there"
-                )
-            if refusal is not None:
-                return None, refusal, id_
-        return run, None, ""
-
-    async def _refuse(
-        self, refusal: ResumeRefused, thread_id: str, run_id: str, interrupt_id: str, actor: str | None
-    ) -> None:
-        event = records.put_event(
-            self.new_id("evt"),
-            "resume.refused",
-            self.clock(),
-            actor=actor,
-            thread_id=thread_id,
-            run_id=run_id,
-            interrupt=interrupt_id,
-            code=refusal.code,
-        )
-        await self.store.commit(Batch("refuse", (event,)))
-
 
 def _check_steps(steps: int | None) -> None:
     if steps is not None and steps < 1:
@@ -460,40 +363,3 @@ def _check_steps(steps: int | None) -> None:
 def _is_thread_id(thread_id: object) -> bool:
     # A card's button carries it; a longer one could not be clicked.
     return isinstance(thread_id, str) and bool(thread_id.strip()) and len(thread_id) <= 255
-
-
-def _check_run(
-    thread_id: str, run_id: str, threads: Sequence[Row], runs: Sequence[Row]
-) -> tuple[Run | None, ResumeRefused | None]:
-    if not threads:
-        return None, UnknownThread(f"nothing was done: there is no thread {thread_id!r}")
-    if not runs:
-        return None, UnknownRun(f"nothing was done: there is no run {run_id!r}")
-    run = records.read_run(runs[0])
-    if run.thread_id != thread_id:
-        return None, WrongThread(
-            f"nothing was done: run {run_id!r} belongs to another thread than {thread_id!r}"
-        )
-    if run.status == "cancelled":
-        return None, RunCancelled(f"nothing was done: run {run_id!r} was cancelled")
-    if not run.live:
-        return None, RunFinished(
-            f"nothing was done: run {run_id!r} is {run.status}; it asks nothing any more"
-        )
-    return run, None
-
-
-def _check_question(run_id: str, interrupt_id: str, by_id: Mapping[str, str]) -> ResumeRefused | None:
-    status = by_id.get(interrupt_id)
-    if status == "open":
-        return None
-    if status == "answered":
-        return AlreadyAnswered(f"nothing was resumed: question {interrupt_id!r} already has its answer")
-    if status is not None:
-        return InterruptClosed(f"nothing was resumed: question {interrupt_id!r} is {status}")
-    waiting = sorted(id_ for id_, one in by_id.items() if one == "open")
-    if not waiting:
-        return NotPaused(f"nothing was resumed: run {run_id!r} asks nothing at the moment")
-    return UnknownInterrupt(
-        f"nothing was resumed: run {run_id!r} never asked {interrupt_id!r}; it waits for {', '.join(waiting)}"
-    )

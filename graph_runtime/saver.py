@@ -14,6 +14,7 @@ from .clock import SECOND, TimeOrderedIds, system_clock
 from .errors import Conflict, ThreadBusy
 from .storage import Ask, Batch, Do, Params, Row, Store, keep_memory, open_store
 from .storage.sql import QueryName
+from .types import Question
 from .values import Codec
 
 if TYPE_CHECKING:
@@ -125,6 +126,28 @@ class AsyncSqliteSaver:
                     return
                 upto = rows[-1]["checkpoint_id"]
 
+    async def alist_pending(
+        self, config: Mapping[str, Any] | None = None, *, limit: int | None = None
+    ) -> AsyncIterator[Question]:
+        """Yield the questions that wait for an answer, the oldest first; of the config's thread when given.
+
+        What is asked or answered while this runs may or may not be among them. Values of an author's own
+        classes are read by the graphs that this saver was compiled into.
+        """
+        thread = "" if config is None else config["configurable"]["thread_id"]
+        at, id_, left = 0, "", limit
+        async with self.opened() as saver:
+            while left is None or left > 0:
+                size = _PAGE if left is None else min(left, _PAGE)
+                page: Params = {"thread_id": thread, "asked_at": at, "interrupt_id": id_, "limit": size}
+                (rows,) = await saver.store.read(Ask("find_open_questions", page))
+                for row in rows:
+                    yield records.read_question(self._codec(row["graph"]), row)
+                if len(rows) < size:
+                    return
+                at, id_ = rows[-1]["asked_at"], rows[-1]["interrupt_id"]
+                left = None if left is None else left - size
+
     async def adelete_thread(self, thread_id: str) -> None:
         """Forget the thread: its runs, checkpoints, questions and requests. The journal keeps what happened.
 
@@ -154,10 +177,7 @@ class AsyncSqliteSaver:
         runs, values, writes = await self.store.read(
             Ask("get_run", {"run_id": row["run_id"]}), Ask("get_values", one), Ask("get_writes", one)
         )
-        known = [
-            graph.plan.codec for graph, _ in self._runtimes.values() if graph.plan.name == runs[0]["graph"]
-        ]
-        codec = known[0] if known else Codec()
+        codec = self._codec(runs[0]["graph"])
         checkpoint = records.read_checkpoint(codec, row, records.read_values(codec, values))
         tasks = {task.id: task for task in checkpoint.due}
         results = [
@@ -180,6 +200,10 @@ class AsyncSqliteSaver:
             parent_config=None if parent is None else {"configurable": {**place, "checkpoint_id": parent}},
             pending_writes=[(r.task.id, name, value) for r in results for name, value in r.updates],
         )
+
+    def _codec(self, graph: str) -> Codec:
+        known = (one.plan for one, _ in self._runtimes.values())
+        return next((plan.codec for plan in known if plan.name == graph), Codec())
 
 
 class InMemorySaver(AsyncSqliteSaver):

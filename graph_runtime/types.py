@@ -89,6 +89,7 @@ RefusalCode = Literal[
     "EXPIRED",
     "STALE_ACTION",
     "NOT_ALLOWED",
+    "GRAPH_CHANGED",
     "BUSY",
 ]
 
@@ -263,13 +264,14 @@ class Run:
     epoch: int
     created_at: int
     updated_at: int
-    #: What it may use besides steps in its whole life, by name: seconds, questions, retries, and budgets of
-    #: the author's own; what is not named is not limited.
+    #: What it may use in its whole life by name: seconds, questions, retries, the author's own budgets.
     limits: Mapping[str, float] = field(default_factory=dict)
     used: Mapping[str, float] = field(default_factory=dict)
     origin: Origin = "input"
     #: The run that a retry or fork goes back to.
     parent_run: RunId | None = None
+    #: The checkpoint from which somebody told it to go on, past a breakpoint there.
+    passes: CheckpointId | None = None
 
     @property
     def live(self) -> bool:

@@ -9,15 +9,12 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any
 
 from . import records
-from .callers import Call
-from .calls import ExecutionInfo, Given, NodeRuntime
-from .clock import SECOND
+from .callers import Call, given_to
 from .companions import PauseFacts
-from .config import merged, of_task
+from .config import merged
 from .endings import closing, said_of
 from .errors import (
     GraphChanged,
@@ -38,7 +35,6 @@ from .frames import (
     check_fingerprints,
     has_begun,
     may_run,
-    path_of_task,
     read_frame,
 )
 from .ground import Ground, read_written
@@ -69,6 +65,8 @@ class Walk:
         self.tell = Teller(call.stream)
         self.ledger = Ledger(ground, call.durability, self._hold)
         self.meter = Meter(run)
+        #: Where it rested at a breakpoint it does not stop again.
+        self.released = call.go_on or run.passes == run.head
 
     # -- the way ---------------------------------------------------------------------------------------
 
@@ -116,7 +114,7 @@ class Walk:
     async def _walk(self, frame: Frame) -> Resting | None:
         """Run steps until the frame rests (returned) or nothing is due (None)."""
         # Where it rested already it does not stop again.
-        first, goes_on = True, has_begun(frame, self.questions) or (self.call.go_on and not frame.new)
+        first, goes_on = True, has_begun(frame, self.questions) or (self.released and not frame.new)
         while frame.checkpoint.due:
             if frame.ns == "" and self.call.control is not None and self.call.control.drain_requested:
                 raise GraphDrained(self.call.control.drain_reason or "shutdown")
@@ -175,36 +173,7 @@ class Walk:
 
     def _scope(self, frame: Frame, task: Task) -> TaskScope:
         asked = tuple(q for q in self.questions if q.ns == frame.ns and q.task_id == task.id)
-        step, ns, now = frame.checkpoint.step + 1, frame.inside(task), self.ground.clock()
-        place = {
-            "thread_id": self.run.thread_id,
-            "run_id": self.run.id,
-            "checkpoint_id": frame.checkpoint.id,
-            "checkpoint_ns": ns,
-            "task_id": task.id,
-        }
-        told = {
-            "graph": self.run.graph,
-            "node": task.node,
-            "step": step,
-            "langgraph_node": task.node,
-            "langgraph_step": step,
-            "langgraph_path": path_of_task(task),
-            "langgraph_checkpoint_ns": ns,
-            **(frame.plan.nodes[task.node].metadata if task.node in frame.plan.nodes else {}),
-        }
-        config = of_task(self.call.config if frame.config is None else frame.config, place, told)
-        context = self.call.context if frame.context is None else frame.context
-        info = ExecutionInfo(
-            frame.checkpoint.id,
-            ns,
-            task.id,
-            self.run.thread_id,
-            self.run.id,
-            node_first_attempt_time=now / SECOND,
-        )
-        write = partial(self.call.stream.custom, frame.ns)
-        given = Given(config, NodeRuntime(context, write, execution_info=info))
+        given = given_to(self.call, self.run, frame, task, self.ground.clock())
         return TaskScope(frame.plan, task, asked, given, self, frame.ns, self.run.id)
 
     # -- what tasks ask of their host --------------------------------------------------------------------
@@ -255,7 +224,8 @@ class Walk:
         inside = f"{scope.task.node}:{scope.task.id}" if memory is not True else scope.task.node
         ns = f"{scope.ns}|{inside}" if scope.ns else inside
         if scope.subgraphs:
-            ns = f"{ns}|{scope.subgraphs}"
+            # With a colon no node's name can be the same: a|1 may be what node "1" of graph a has inside.
+            ns = f"{ns}|:{scope.subgraphs}"
         scope.subgraphs += 1
         try:
             frame = await self._load_frame(plan, ns, given, memory=memory)
@@ -470,6 +440,7 @@ class Walk:
         for one in every:
             check_changes(self.questions, one)
         if opened:
+            self.call.check_asking()
             self.spend("questions", len(opened))
         facts = PauseFacts(
             run, resting.frame.plan, tuple((i, task) for _, task, i in opened), stale, now, self.ground.new_id

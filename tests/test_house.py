@@ -35,7 +35,7 @@ LEVELS = [
     {"ground", "inside", "meter", "saver"},
     {"beginnings", "endings", "frames", "ledger", "requests"},
     {"callers", "edits", "questions", "telling", "views"},
-    {"walk"},
+    {"answers", "walk"},
     {"advance"},
     {"runtime"},
     {"approvals", "compiled", "outbox"},

@@ -68,6 +68,12 @@ UPDATE runs SET status = 'running', lease_owner = :owner, lease_until = :until, 
 WHERE run_id = :run_id AND status = 'interrupted'
 RETURNING *;
 
+-- name: go_on_run
+UPDATE runs SET passes = head, updated_at = :now,
+  status = CASE WHEN driver = 'worker' THEN 'queued' ELSE status END
+WHERE run_id = :run_id AND thread_id = :thread_id AND status = 'interrupted'
+  AND NOT EXISTS (SELECT 1 FROM interrupts i WHERE i.run_id = :run_id AND i.status = 'open');
+
 -- name: hold_run
 UPDATE runs SET lease_until = :until
 WHERE run_id = :run_id AND epoch = :epoch AND lease_owner = :owner AND status = 'running';
@@ -273,6 +279,19 @@ ON CONFLICT (interrupt_id) DO NOTHING;
 
 -- name: find_questions
 SELECT * FROM interrupts WHERE run_id = :run_id ORDER BY asked_at, interrupt_id;
+
+-- name: find_open_questions
+SELECT i.*, r.graph FROM interrupts i JOIN runs r ON r.run_id = i.run_id
+WHERE i.status = 'open' AND (i.asked_at, i.interrupt_id) > (:asked_at, :interrupt_id)
+  AND (:thread_id = '' OR i.thread_id = :thread_id)
+ORDER BY i.asked_at, i.interrupt_id LIMIT :limit;
+
+-- Where a run stands, and where what it asks was asked.
+-- name: find_asking
+SELECT ns, fingerprints FROM checkpoints WHERE checkpoint_id IN (
+  SELECT head FROM runs WHERE run_id = :run_id
+  UNION SELECT checkpoint_id FROM interrupts WHERE run_id = :run_id AND status = 'open'
+) ORDER BY checkpoint_id;
 
 -- A question that has an approval request is answered through it: the request is closed first.
 -- name: answer_interrupt

@@ -403,6 +403,25 @@ async def a_handler_after_retries(lib: Lib, record: Recorder) -> None:
         await record.call(builder.compile().ainvoke({"log": []}))
 
 
+@program("A graph's default retry looks after error handlers too, whatever the node says for itself.")
+async def a_handler_that_is_retried(lib: Lib, record: Recorder) -> None:
+    tries: list[int] = []
+
+    async def recover(state: Any, error: NodeError) -> Any:
+        record.seen("recover")
+        tries.append(1)
+        if len(tries) < 3:
+            raise ConnectionError("again")
+        return {"log": ["recovered"]}
+
+    builder = lib.StateGraph(Log)
+    node = breaks(record, "a", ConnectionError("down"))
+    builder.add_node("a", node, retry_policy=quick(lib, max_attempts=1), error_handler=recover)
+    builder.set_node_defaults(retry_policy=quick(lib, max_attempts=4))
+    builder.add_edge(lib.START, "a")
+    await record.call(builder.compile().ainvoke({"log": []}))
+
+
 @program("An error handler that fails fails the run.")
 async def a_failing_handler(lib: Lib, record: Recorder) -> None:
     async def recover(state: Any, error: NodeError) -> Any:

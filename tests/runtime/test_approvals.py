@@ -1078,3 +1078,15 @@ async def test_requests_are_found_by_run_and_status_oldest_first(
     assert [r.id for r in await find(run_id=desks[1].view.run.id)] == [desks[1].id]
     assert [r.id for r in await find(limit=1)] == [desks[0].id]
     assert await desks[0].approvals.view("req-9") is None
+
+
+async def test_a_click_after_the_workflow_changed_is_refused_and_the_request_stays_open(
+    make_runtime: MakeRuntime,
+) -> None:
+    old = await _desk(make_runtime)
+    runtime = make_runtime(one_after_another("deploy", act=lambda state: {}), companions=[requests()])
+    newer = Desk(runtime, approvals_of(runtime, None), old.view)
+
+    await newer.refused("GRAPH_CHANGED")
+
+    assert (await old.decide()).request.status == "approved"

@@ -27,18 +27,22 @@ from graph_runtime import (
     Approvals,
     Bell,
     Command,
+    CompiledGraph,
     Conflict,
     EmptyInputError,
+    GraphChanged,
     InvalidUpdateError,
     IsLastStep,
     LeaseLost,
     Limits,
+    NotPaused,
     Overwrite,
     Policy,
     RemainingSteps,
     Requests,
     Reviewer,
     RunCancelled,
+    RunFinished,
     Runtime,
     StateGraph,
     Store,
@@ -795,6 +799,55 @@ async def test_an_unknown_driver_is_refused_at_once(make_runtime: MakeRuntime) -
             await runtime.start("graph", {"subject": "s"}, driver="nobody")  # type: ignore[arg-type]
 
 
+# -- a breakpoint -------------------------------------------------------------------------------------------
+
+
+async def test_a_worker_s_run_goes_on_from_its_breakpoint_when_it_is_told_to(
+    make_runtime: MakeRuntime,
+) -> None:
+    graph = StateGraph(Log).add_sequence(
+        [("a", lambda state: {"log": ["a"]}), ("b", lambda state: {"log": ["b"]})]
+    )
+    runtime = make_runtime(graph.add_edge(START, "a").compile(interrupt_before=["b"]))
+    run = await begin(runtime)
+    assert (run.status, (await values(runtime, run))["log"]) == ("interrupted", ["a"])
+    assert await runtime.claim() is None
+
+    assert (await runtime.go_on(run.thread_id, run.id, actor="U_OPS")).status == "queued"
+    run = await runtime.advance(run.id)
+
+    assert (run.status, (await values(runtime, run))["log"]) == ("completed", ["a", "b"])
+    told = [event.actor for event in await runtime.events(run_id=run.id) if event.kind == "run.gone_on"]
+    assert told == ["U_OPS"]
+    with pytest.raises(RunFinished):
+        await runtime.go_on(run.thread_id, run.id)
+
+
+async def test_a_run_that_is_told_to_go_on_still_stops_at_its_next_breakpoint(
+    make_runtime: MakeRuntime,
+) -> None:
+    def loop(state: Log) -> Command[Any]:
+        return Command(update={"log": ["x"]}, goto="loop" if len(state["log"]) < 2 else END)
+
+    graph = StateGraph(Log).add_node("loop", loop).add_edge(START, "loop")
+    runtime = make_runtime(graph.compile(interrupt_before=["loop"]))
+    run = await begin(runtime, {"subject": "s", "log": []})
+    passed = []
+    while run.status == "interrupted":
+        passed.append(len((await values(runtime, run))["log"]))
+        await runtime.go_on(run.thread_id, run.id)
+        run = await runtime.advance(run.id)
+    assert (run.status, passed) == ("completed", [0, 1, 2])
+
+
+async def test_a_run_that_asks_is_not_told_to_go_on(make_runtime: MakeRuntime) -> None:
+    runtime = make_runtime(one_after_another(a=lambda state: {"answer": interrupt("?")}))
+    run = await begin(runtime)
+    with pytest.raises(NotPaused, match="must be answered"):
+        await runtime.go_on(run.thread_id, run.id)
+    assert len((await runtime.look(run.id)).open) == 1
+
+
 # -- a graph that changed -----------------------------------------------------------------------------------
 
 
@@ -839,13 +892,44 @@ async def test_a_changed_node_is_not_given_the_answer(
     if "ask" not in newer.graphs["graph"].nodes:
         (asked,) = (await newer.look(run.id)).open
         assert asked.node == "ask"
-    run = await answer_only(newer, run, "yes")
+    with pytest.raises(GraphChanged):
+        await answer_only(newer, run, "yes")
+    with pytest.raises(GraphChanged):
+        await newer.take_up(run)
+    assert (await newer.get(run.id)).status == "interrupted"
+    assert await take_all(newer) == 0
+    refused = [event for event in await newer.events(run_id=run.id) if event.kind == "resume.refused"]
+    assert [event.data["code"] for event in refused] == ["GRAPH_CHANGED"]
+    run = await answer_only(make_runtime(_asking().compile()), run, "yes")
+    assert run.status == "completed", "the graph that asked still takes the answer"
+
+
+async def test_a_node_that_changed_after_its_answer_was_taken_is_not_given_it(
+    make_runtime: MakeRuntime,
+) -> None:
+    runtime = make_runtime(_asking().compile())
+    run = await begin(runtime)
+    (asked,) = (await runtime.look(run.id)).open
+    await runtime.resume(run.thread_id, run.id, asked.interrupt.id, "yes")
+    newer = make_runtime(_asking(version="2").compile())
+    run = await newer.advance(run.id)
     assert run.status == "needs_attention"
     assert run.error is not None
     assert run.error["type"] == "GraphChanged"
     assert (await values(newer, run)).get("answer") is None
-    assert await take_all(newer) == 0
     assert (await newer.cancel(run.thread_id, run.id)).status == "cancelled"
+
+
+async def test_a_subgraph_s_node_that_changed_is_not_given_the_answer(make_runtime: MakeRuntime) -> None:
+    def around(inner: StateGraph) -> CompiledGraph:
+        graph = StateGraph(Log).add_node("inner", inner.compile()).add_edge(START, "inner")
+        return graph.compile()
+
+    run = await begin(make_runtime(around(_asking())))
+    newer = make_runtime(around(_asking(version="2")))
+    with pytest.raises(GraphChanged):
+        await answer_only(newer, run, "yes")
+    assert (await newer.get(run.id)).status == "interrupted"
 
 
 async def test_a_state_key_added_while_a_run_waits_does_not_stop_it(make_runtime: MakeRuntime) -> None:

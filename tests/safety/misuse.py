@@ -7,8 +7,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, TypedDict
 
-import pytest
-
 sys.path.insert(0, str(Path(__file__).parents[1] / "conformance"))
 
 from harness import Lib, Log, fan, graph_runtime, langgraph, line, thread  # its folder is named just above
@@ -26,7 +24,6 @@ __all__ = [
     "langgraph",
     "line",
     "outcome",
-    "pending",
     "questions",
     "thread",
 ]
@@ -114,8 +111,3 @@ def questions(result: Any) -> list[Any]:
 def ids(result: Mapping[str, Any]) -> dict[Any, str]:
     """Return the ids of what a paused call asks, by question."""
     return {asked.value: asked.id for asked in result["__interrupt__"]}
-
-
-def pending(request: pytest.FixtureRequest, reason: str, raises: type[Exception] = AssertionError) -> None:
-    """From here on the test is expected to fail in this way: langgraph's half is proven, ours is not built."""
-    request.applymarker(pytest.mark.xfail(strict=True, reason=reason, raises=raises))

@@ -22,6 +22,8 @@ CREATE TABLE runs (
     ('queued', 'running', 'interrupted', 'completed', 'failed', 'cancelled', 'needs_attention')),
   driver TEXT NOT NULL CHECK (driver IN ('caller', 'worker')),
   head TEXT NOT NULL,
+  -- The checkpoint from which somebody told it to go on, past a breakpoint there.
+  passes TEXT,
   step INTEGER NOT NULL,
   steps_taken INTEGER NOT NULL,
   max_steps INTEGER NOT NULL,
@@ -136,6 +138,7 @@ CREATE TABLE interrupts (
   delivered_at BIGINT
 );
 CREATE INDEX interrupts_of_run ON interrupts (run_id, asked_at);
+CREATE INDEX interrupts_open ON interrupts (asked_at, interrupt_id) WHERE status = 'open';
 
 CREATE TABLE requests (
   request_id TEXT PRIMARY KEY,
