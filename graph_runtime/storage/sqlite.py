@@ -1,18 +1,25 @@
-"""SQLite through aiosqlite: one hop to the writer's thread for all batches that wait, one flush for them all.
+"""SQLite through aiosqlite: one hop to the writer's thread for all batches that wait, one flush for all.
 
-A group is BEGIN IMMEDIATE, a SAVEPOINT per batch, COMMIT. Nobody is told anything before the COMMIT returned,
+A group is BEGIN IMMEDIATE, its batches, COMMIT. When one of them fails, all is undone and written again
+with a SAVEPOINT per batch, so that it fails alone. Nobody is told anything before the COMMIT returned,
 Conflicts included. ``synchronous=FULL`` makes "returned" mean "on disk".
+
+Small reads are made where the caller is, on the loop's own thread: a point read takes microseconds, a hop to
+another thread and back takes hundreds. What turns out not to be small goes to the reader's thread.
 """
 
 from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 import os
 import sqlite3
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -33,6 +40,9 @@ _SLICE_MS = 100
 OLDEST = (3, 38, 0)
 #: Before it, two connections that reset the WAL at once could lose a checkpoint (sqlite.org, release 3.51.3).
 WAL_RESET_FIXED = (3, 51, 3)
+#: What a read on the loop's thread may be, before it is broken off and made on the reader's thread instead:
+#: bytes of one row, rows of one statement, seconds in all, looked at every so many of SQLite's instructions.
+SMALL_VALUE, SMALL_ROWS, SMALL_SECONDS, _LOOK_EVERY = 64 * 1024, 500, 0.002, 5_000
 _RUN = "--run"
 #: Databases in memory that several connections of one process share, by number.
 _MEMORY_FILE = "file:/signoff-memory-"
@@ -46,7 +56,8 @@ _UNBINDABLE = (
 )
 _UNIQUE = frozenset({sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY})
 
-Outcome = Sequence[Sequence[Row]] | BaseException
+#: What became of a batch; None when it must be tried again.
+Outcome = Sequence[Sequence[Row]] | BaseException | None
 Work = Callable[["_Connection"], list[Any]]
 
 
@@ -72,9 +83,23 @@ class _Connection(sqlite3.Connection):
         cursor = super().execute(queries()[query], params)
         if cursor.description is None:
             return [], cursor.rowcount
-        names = [column[0] for column in cursor.description]
-        found: list[Row] = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+        found = cursor.fetchall()
         return found, len(found)
+
+    def small_rows(self, query: str, params: Mapping[str, Any]) -> list[Row] | None:
+        """Return the rows, or None when there are too many of them."""
+        found = super().execute(queries()[query], params).fetchmany(SMALL_ROWS + 1)
+        return found if len(found) <= SMALL_ROWS else None
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """A batch that waits for the writer, and whom to tell."""
+
+    batch: Batch
+    done: asyncio.Future[Sequence[Sequence[Row]]]
+    #: ``time.monotonic()`` past which another process has held the file for too long.
+    until: float
 
 
 class SqliteStore:
@@ -86,11 +111,13 @@ class SqliteStore:
         self._path = path
         self._migrate = migrate
         self._faults = Faults()
-        self._waiting: list[tuple[Batch, asyncio.Future[Sequence[Sequence[Row]]]]] = []
+        self._waiting: list[_Waiting] = []
         self._bell = asyncio.Event()
         self._closing = False
         self._writer: aiosqlite.Connection
         self._reader: aiosqlite.Connection
+        self._here: _Connection | None = None
+        self._here_until = math.inf
         self._flusher: asyncio.Task[None]
 
     async def __aenter__(self) -> Self:
@@ -107,6 +134,7 @@ class SqliteStore:
             self._reader = self._writer
             if not _in_memory(self._path):
                 self._reader = await self._connect(query_only=True)
+                self._here = self._connect_here()
         except sqlite3.Error as error:
             await self._writer.close()
             raise StoreUnavailable(f"no database was opened at {self._path!r}: {error}") from error
@@ -123,6 +151,9 @@ class SqliteStore:
         self._closing = True
         self._bell.set()
         await self._flusher
+        if self._here is not None:
+            self._here.close()
+            self._here = None
         if self._reader is not self._writer:
             await self._reader.close()
         await self._writer.close()
@@ -133,9 +164,9 @@ class SqliteStore:
             raise StoreUnavailable(f"batch {batch.name!r} was not written: the store is closed")
         done: asyncio.Future[Sequence[Sequence[Row]]] = asyncio.get_running_loop().create_future()
         self._faults.point("before", batch.name)
-        self._waiting.append((batch, done))
+        self._waiting.append(_Waiting(batch, done, time.monotonic() + BUSY_MS / 1_000))
         self._bell.set()
-        result = await asyncio.shield(done)
+        result = await done  # a caller that is cancelled here leaves; its batch is written all the same
         self._faults.point("after", batch.name)
         return result
 
@@ -144,19 +175,35 @@ class SqliteStore:
         if self._closing:
             raise StoreUnavailable("nothing was read: the store is closed")
 
-        def snapshot(connection: _Connection) -> list[list[Row]]:
-            connection.execute("BEGIN")
-            try:
-                return [connection.rows(ask.query, ask.params)[0] for ask in asks]
-            finally:
-                connection.execute("COMMIT")
-
         try:
-            return await self._hop(self._reader, snapshot)
+            found = self._read_here(asks)
+            return await self._hop(self._reader, partial(_snapshot, asks)) if found is None else found
         except _UNBINDABLE as error:
             raise ValueRefused(f"nothing was read: a parameter cannot be sent: {error}") from error
         except sqlite3.Error as error:
             raise StoreUnavailable(f"nothing was read: {error}") from error
+
+    def _read_here(self, asks: Sequence[Ask]) -> list[list[Row]] | None:
+        """Return the rows, read on this thread without leaving it; None when that would take long."""
+        here = self._here
+        if here is None:
+            return None
+        found = []
+        self._here_until = time.monotonic() + SMALL_SECONDS
+        try:
+            here.execute("BEGIN")
+            for ask in asks:
+                rows = here.small_rows(ask.query, ask.params)
+                if rows is None:
+                    return None
+                found.append(rows)
+        except (sqlite3.OperationalError, sqlite3.DataError):
+            return None
+        finally:
+            self._here_until = math.inf
+            if here.in_transaction:
+                here.execute("COMMIT")
+        return found
 
     async def check(self) -> Mapping[str, str]:
         """See :meth:`Store.check`."""
@@ -184,9 +231,19 @@ class SqliteStore:
         uri = self._path.startswith(_MEMORY_FILE)
         connection = await aiosqlite.connect(self._path, uri=uri, factory=_Connection, isolation_level=None)
         await connection.execute_fetchall(f"PRAGMA busy_timeout={BUSY_MS}")
+        await connection.execute_fetchall(_RUN, _rows_by_name)
         if query_only:
             await connection.execute_fetchall("PRAGMA query_only=ON")
         return connection
+
+    def _connect_here(self) -> _Connection:
+        here = sqlite3.connect(self._path, isolation_level=None, factory=_Connection)
+        _rows_by_name(here)
+        here.execute("PRAGMA busy_timeout=0")
+        here.execute("PRAGMA query_only=ON")
+        here.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, SMALL_VALUE)
+        here.set_progress_handler(lambda: time.monotonic() > self._here_until, _LOOK_EVERY)
+        return here
 
     @staticmethod
     async def _hop(connection: aiosqlite.Connection, work: Callable[[_Connection], list[Any]]) -> list[Any]:
@@ -252,20 +309,25 @@ class SqliteStore:
             if self._closing and not self._waiting:
                 return
 
-    async def _write_group(self, group: list[tuple[Batch, asyncio.Future[Sequence[Sequence[Row]]]]]) -> None:
-        batches = [batch for batch, _ in group]
+    async def _write_group(self, group: list[_Waiting]) -> None:
         try:
-            outcomes: list[Outcome] = await self._hop(self._writer, lambda c: _write_all(c, batches))
+            outcomes: list[Outcome] = await self._hop(self._writer, partial(_write_all, group))
         except Exception as error:  # noqa: BLE001 - whatever it was, every waiting caller must hear it
             outcomes = [error] * len(group)
-        for (_, done), outcome in zip(group, outcomes, strict=True):
-            if done.done():
+        again = []
+        for one, outcome in zip(group, outcomes, strict=True):
+            if outcome is None:
+                again.append(one)
+            elif one.done.done():
                 continue
-            if isinstance(outcome, BaseException):
-                done.set_exception(outcome)
-                done.exception()  # a caller that was cancelled will not fetch it, and nobody else need warn
+            elif isinstance(outcome, BaseException):
+                one.done.set_exception(outcome)
+                one.done.exception()  # a caller that was cancelled will not fetch it; nobody else need warn
             else:
-                done.set_result(outcome)
+                one.done.set_result(outcome)
+        if again:
+            self._waiting[:0] = again
+            self._bell.set()
 
 
 def keep_memory_file() -> tuple[str, Callable[[], None]]:
@@ -279,60 +341,85 @@ def _in_memory(path: str) -> bool:
     return path == ":memory:" or path.startswith(_MEMORY_FILE)
 
 
-def _write_all(connection: _Connection, batches: Sequence[Batch]) -> list[Outcome]:
-    """Write the batches in one transaction; when that is impossible, each in one of its own, once."""
+def _rows_by_name(connection: sqlite3.Connection) -> list[Any]:
+    connection.row_factory = sqlite3.Row
+    return []
+
+
+def _snapshot(asks: Sequence[Ask], connection: _Connection) -> list[list[Row]]:
+    connection.execute("BEGIN")
     try:
-        return _write_together(connection, batches)
+        return [connection.rows(ask.query, ask.params)[0] for ask in asks]
+    finally:
+        connection.execute("COMMIT")
+
+
+def _write_all(group: Sequence[_Waiting], connection: _Connection) -> list[Outcome]:
+    """Write the batches in one transaction; when that is impossible, each in one of its own, once.
+
+    The outcome of a batch that must be tried again, as the file was held by another process, is None.
+    """
+    begun = _begin(connection, group)
+    if begun is not None:
+        return begun
+    batches = [one.batch for one in group]
+    try:
+        try:
+            outcomes: list[Outcome] = [_write(connection, batch) for batch in batches]
+        except sqlite3.OperationalError:
+            raise
+        except Exception as error:  # noqa: BLE001 - one failed: all is undone, and it is found out which
+            connection.execute("ROLLBACK")
+            if len(group) == 1:
+                return [error]
+            begun = _begin(connection, group)
+            if begun is not None:
+                return begun
+            outcomes = [_write_apart(connection, batch) for batch in batches]
+        connection.execute("COMMIT")
     except sqlite3.Error as error:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
-        if len(batches) == 1:
+        if len(group) == 1:
             return [_unavailable(batches[0], error)]
-    alone: list[Outcome] = []
-    for batch in batches:
-        alone.extend(_write_all(connection, [batch]))
-    return alone
-
-
-def _write_together(connection: _Connection, batches: Sequence[Batch]) -> list[Outcome]:
-    outcomes: list[Outcome] = []
-    held = _wait_for_lock(connection, batches)
-    if held is not None:
-        # Another process held the file for BUSY_MS; to wait as long again for each batch would help nobody.
-        return [_unavailable(batch, held) for batch in batches]
-    for batch in batches:
-        if _given_up(batch):
-            outcomes.append(StoreUnavailable(f"batch {batch.name!r} was not written: it waited too long"))
-            continue
-        connection.execute("SAVEPOINT batch")
-        try:
-            outcomes.append(_write(connection, batch))
-        except sqlite3.OperationalError:
-            raise  # the disk or the file, not this batch: nothing of the group can be trusted to be there
-        except Exception as error:  # noqa: BLE001 - a batch that cannot be bound must not take its neighbours along
-            connection.execute("ROLLBACK TO batch")
-            outcomes.append(error)
-        connection.execute("RELEASE batch")
-    connection.execute("COMMIT")
+        return [outcome for one in group for outcome in _write_all([one], connection)]
     return outcomes
 
 
-def _given_up(batch: Batch) -> bool:
-    return batch.give_up_at is not None and time.monotonic() >= batch.give_up_at
+def _begin(connection: _Connection, group: Sequence[_Waiting]) -> list[Outcome] | None:
+    """Begin a transaction (None), or say what becomes of the batches.
 
-
-def _wait_for_lock(connection: _Connection, batches: Sequence[Batch]) -> sqlite3.Error | None:
-    """Begin, waiting for other writers for BUSY_MS, or until nobody wants the batches any more."""
-    until = time.monotonic() + BUSY_MS / 1_000
-    while True:
+    While another process holds the file, a batch that nobody wants any more, or that has waited for
+    BUSY_MS, is given up, and the others are to be tried again.
+    """
+    while not any(map(_given_up, group)):
         try:
             connection.execute("BEGIN IMMEDIATE")
         except sqlite3.OperationalError as error:
-            busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
-            if not busy or time.monotonic() >= until or all(map(_given_up, batches)):
-                return error
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                return [_unavailable(one.batch, error) for one in group]
         else:
             return None
+    late = StoreUnavailable("it waited too long, because another process holds the file or the disk is slow")
+    return [_unavailable(one.batch, late) if _given_up(one) else None for one in group]
+
+
+def _given_up(one: _Waiting) -> bool:
+    now, give_up_at = time.monotonic(), one.batch.give_up_at
+    return now >= one.until or (give_up_at is not None and now >= give_up_at)
+
+
+def _write_apart(connection: _Connection, batch: Batch) -> Outcome:
+    connection.execute("SAVEPOINT batch")
+    try:
+        outcome: Outcome = _write(connection, batch)
+    except sqlite3.OperationalError:
+        raise  # the disk or the file, not this batch: nothing of the group can be trusted to be there
+    except Exception as error:  # noqa: BLE001 - a batch that cannot be bound must not take its neighbours along
+        connection.execute("ROLLBACK TO batch")
+        outcome = error
+    connection.execute("RELEASE batch")
+    return outcome
 
 
 def _write(connection: _Connection, batch: Batch) -> Sequence[Sequence[Row]]:
@@ -355,7 +442,7 @@ def _write(connection: _Connection, batch: Batch) -> Sequence[Sequence[Row]]:
     return returned
 
 
-def _unavailable(batch: Batch, error: sqlite3.Error) -> StoreUnavailable:
+def _unavailable(batch: Batch, error: Exception) -> StoreUnavailable:
     failed = StoreUnavailable(f"batch {batch.name!r} was not written: {error}")
     failed.__cause__ = error
     return failed
