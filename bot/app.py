@@ -74,7 +74,8 @@ async def serve(settings: Settings, stop: asyncio.Event, *, started: asyncio.Eve
         )
         inner, last = asyncio.Event(), asyncio.Event()
         async with asyncio.TaskGroup() as group:
-            working = group.create_task(Worker(house.runtime, house.approvals).work(inner), name="worker")
+            worker = Worker(house.runtime, house.approvals, retention=settings.retention)
+            working = group.create_task(worker.work(inner), name="worker")
             telling = group.create_task(courier.work(house.runtime.outbox_bell, last), name="courier")
             group.create_task(whispers.work(last), name="whispers")
             async with slack_connection(app, settings, house) as door:

@@ -15,17 +15,27 @@ from contextlib import asynccontextmanager
 from typing import Annotated, Any, NoReturn
 
 import typer
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 
-from graph_runtime import Actor, Approvals, Place, Refused, Runtime, SignoffError, open_store
+from graph_runtime import (
+    Actor,
+    Approvals,
+    Place,
+    Refused,
+    Retention,
+    Runtime,
+    SignoffError,
+    UnknownRun,
+    open_store,
+)
 from graph_runtime.types import PersonId, Verdict
 
 from . import tables
 from .cards import ticket_of
 from .check import check_all
 from .commands import MistypedError, read_input
-from .config import ConfigError, Settings, load_settings
+from .config import Age, ConfigError, Settings, load_settings
 from .logs import redact, set_up_logs
 
 app = typer.Typer(
@@ -175,11 +185,19 @@ def history(
 
     async def work() -> None:
         async with _desk(_settings(config)) as desk:
-            steps = await desk.runtime.history(run, limit=limit)
             events = await desk.runtime.events(run_id=run, limit=max(limit, 200))
+            steps = []
+            try:
+                steps = await desk.runtime.history(run, limit=limit)
+            except UnknownRun:
+                # A pruned thread's journal stays.
+                if not events:
+                    raise
             if as_json:
                 _print(tables.history_json(steps, events))
             else:
+                if not steps:
+                    _print("The run itself is no longer kept; this is its journal.")
                 for part in tables.history(steps, events):
                     _print(part)
 
@@ -242,6 +260,47 @@ def cancel(
             _out.print(f"{ended.id} is {ended.status}; what it asked was withdrawn.", highlight=False)
 
     _run(work())
+
+
+database = typer.Typer(help="Look after the database.", no_args_is_help=True)
+app.add_typer(database, name="db")
+
+
+@database.command()
+def prune(
+    older_than: Annotated[str | None, typer.Option(help="let go of what ended longer ago, like 30d")] = None,
+    keep: Annotated[int | None, typer.Option(min=0, help="keep so many, those that ended last")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="only say how many threads would go")] = False,
+    config: Config = None,
+) -> None:
+    """Let go of finished threads past either bound now; without one, past those of the settings.
+
+    The journal keeps what happened. 0 is no bound.
+    """
+
+    async def work() -> None:
+        settings = _settings(config)
+        if older_than is None and keep is None:
+            bounds = settings.retention
+        else:
+            bounds = Retention(_age(older_than), keep)
+        async with _desk(settings) as desk:
+            went = await desk.runtime.prune(
+                older_than=bounds.older_than, keep=bounds.keep, actor=f"cli:{_os_user()}", dry_run=dry_run
+            )
+        threads = "1 finished thread" if went == 1 else f"{went} finished threads"
+        said = f"{threads} would go." if dry_run else f"{threads} went; the journal keeps what happened."
+        _out.print(said, highlight=False)
+
+    _run(work())
+
+
+def _age(text: str | None) -> float | None:
+    try:
+        return None if text is None else float(TypeAdapter(Age).validate_python(text))
+    except ValidationError as error:
+        said = error.errors(include_input=False)[0]["msg"].removeprefix("Value error, ")
+        raise MistypedError(f"nothing was pruned: {said}") from None
 
 
 def _os_user() -> str:

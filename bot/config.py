@@ -33,7 +33,15 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from graph_runtime import CompiledGraph, Duration, Policy, PolicyError, read_policies
+from graph_runtime import (
+    CompiledGraph,
+    Duration,
+    Policy,
+    PolicyError,
+    Retention,
+    read_duration,
+    read_policies,
+)
 
 from .logs import redact
 
@@ -53,6 +61,14 @@ def _token(prefix: str) -> Any:
         return value
 
     return BeforeValidator(check)
+
+
+def _read_age(text: Any) -> Any:
+    return 0 if text == "0" else read_duration(text)
+
+
+#: Seconds, written like ``90d``; 0 is no bound.
+Age = Annotated[int, BeforeValidator(_read_age), Field(ge=0, le=36_525 * 86_400)]
 
 
 class Slack(BaseModel):
@@ -106,6 +122,12 @@ class Settings(BaseSettings):
     policies: dict[str, Policy] = Field(default_factory=dict, description="who may decide; see docs")
     operators: tuple[str, ...] = Field(default=(), description="user ids who may start and cancel runs")
     lease: Duration = Field(default=30, description="how long a dead process keeps its work from others")
+    keep_finished: Age = Field(
+        default=90 * 86_400, description="how long a finished thread is kept; 0 is for ever"
+    )
+    keep_threads: int = Field(
+        default=0, ge=0, description="how many finished threads are kept, those that ended last; 0 is all"
+    )
     people: dict[str, str] = Field(
         default_factory=dict, description="user of this machine = Slack user id, for signoff decide"
     )
@@ -161,6 +183,11 @@ class Settings(BaseSettings):
         """Let arguments win over the environment, and the environment over the file."""
         toml = TomlConfigSettingsSource(settings_cls, _file_in_use)
         return init_settings, env_settings, toml
+
+    @property
+    def retention(self) -> Retention:
+        """Which finished threads are let go."""
+        return Retention(self.keep_finished, self.keep_threads)
 
     def need_slack(self) -> None:
         """Raise :class:`ConfigError` that names every setting missing for talking to Slack in this mode."""

@@ -132,7 +132,8 @@ def history(steps: Sequence[StateSnapshot], events: Sequence[Event]) -> Iterator
         names = ", ".join(step.next) or "END"
         at = moment(step.at)
         table.add_row(str(step.step), step.source, names, routes, step.checkpoint_id, at)
-    yield table
+    if steps:
+        yield table
     table = _table("AT (UTC)", "EVENT", "BY", "DETAILS")
     for event in events:
         details = ", ".join(f"{k}={_short(v)}" for k, v in event.data.items() if v not in (None, "", []))

@@ -73,6 +73,7 @@ from .messages import (
 from .outbox import Outbox
 from .policy import Duration, Policy, read_duration, read_policies
 from .requests import Requests, approve
+from .retention import Retention
 from .runtime import Runtime
 from .saver import AsyncSqliteSaver, InMemorySaver
 from .state import IsLastStep, RemainingSteps
@@ -195,6 +196,7 @@ __all__ = [
     "RequestView",
     "Requests",
     "ResumeRefused",
+    "Retention",
     "RetryPolicy",
     "Reviewer",
     "Run",

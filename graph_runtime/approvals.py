@@ -335,11 +335,22 @@ class Approvals:
                 "The workflow was changed after this was asked, so an operator must look first. "
                 "Nothing was recorded.",
             )
+        if refusal is not None and refusal.code == "UNKNOWN_REQUEST" and await self._was_pruned(ticket):
+            refusal = Refused(
+                "NO_LONGER_KEPT",
+                "This request is no longer kept: it was over, and its time has passed. Nothing was recorded.",
+            )
         if refusal is not None:
             await self.refuse(refusal, actor, place, ticket)
             raise refusal
         assert view is not None
         return view
+
+    async def _was_pruned(self, ticket: Ticket) -> bool:
+        """Say whether the journal knows the request, although it is not there any more."""
+        named: Params = {"run_id": ticket.run_id, "request_id": ticket.request_id}
+        (known,) = await self._store.read(Ask("get_opening", named))
+        return bool(known)
 
     async def _reviewer(self, view: RequestView, actor: Actor) -> Reviewer:
         if view.card is not None and actor.workspace and actor.workspace != view.card.workspace:

@@ -27,6 +27,7 @@ from .errors import (
 )
 from .ground import Ground
 from .plan import Plan
+from .retention import Prunes, Retention
 from .storage import Ask, Batch, Do, Params, Store
 from .types import (
     CheckpointId,
@@ -95,6 +96,7 @@ class Runtime:
         self._beginnings = Beginnings(self.ground, max_steps=max_steps)
         self.edits = Edits(self.ground, self._beginnings)
         self.answers = Answers(self.ground, self.edits)
+        self._prunes = Prunes(self.ground)
         self.runs_bell, self.outbox_bell = self.ground.runs_bell, self.ground.outbox_bell
 
     @property
@@ -275,6 +277,28 @@ class Runtime:
                 continue
             self.outbox_bell.ring()
             return await self.get(run_id)
+
+    async def prune(
+        self,
+        *,
+        older_than: float | None = None,
+        keep: int | None = None,
+        limit: int | None = None,
+        actor: str | None = None,
+        dry_run: bool = False,
+    ) -> int:
+        """Let finished threads go with all that belongs to them; return how many went, or would go.
+
+        A thread goes when its last run ended longer than ``older_than`` seconds ago, or when it is not among
+        the ``keep`` finished ones that ended last; None or 0 is no bound. The longest ended go first, at most
+        ``limit``, each in a batch of its own. A thread with a live run, or of which something is still to be
+        told, stays. The journal keeps its lines and says ``thread.pruned``; the idempotency keys of its runs
+        are forgotten. Raises ``ValueError`` for a negative bound.
+        """
+        retention = Retention(older_than, keep)
+        if dry_run:
+            return await self._prunes.count(retention)
+        return await self._prunes.prune(retention, limit=limit, actor=actor)
 
     # -- looking -----------------------------------------------------------------------------------------
 

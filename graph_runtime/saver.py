@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from . import records
 from .clock import SECOND, TimeOrderedIds, system_clock
 from .errors import Conflict, ThreadBusy
+from .retention import drop_thread
 from .storage import Ask, Batch, Do, Params, Row, Store, keep_memory, open_store
-from .storage.sql import QueryName
 from .types import Question
 from .values import Codec
 
@@ -24,22 +24,6 @@ if TYPE_CHECKING:
 #: Sorts after every checkpoint id.
 _NEWEST = "~"
 _PAGE = 100
-#: In the order in which rows refer to each other.
-_DROPS: tuple[QueryName, ...] = (
-    "drop_receipts_of_thread",
-    "drop_outbox_of_thread",
-    "drop_due_of_thread",
-    "drop_decisions_of_thread",
-    "drop_requests_of_thread",
-    "drop_interrupts_of_thread",
-    "drop_effects_of_thread",
-    "drop_values_of_thread",
-    "drop_writes_of_thread",
-    "drop_frames_of_thread",
-    "drop_checkpoints_of_thread",
-    "drop_runs_of_thread",
-    "drop_thread",
-)
 
 
 class CheckpointTuple(NamedTuple):
@@ -162,11 +146,7 @@ class AsyncSqliteSaver:
             deleted = records.put_event(
                 TimeOrderedIds(system_clock)("evt"), "thread.deleted", system_clock(), thread_id=thread_id
             )
-            writes = (
-                Do("hold_thread", one, guard="thread idle"),
-                *(Do(name, one) for name in _DROPS),
-                deleted,
-            )
+            writes = (Do("hold_thread", one, guard="thread idle"), *drop_thread(thread_id), deleted)
             try:
                 await saver.store.commit(Batch("delete", writes))
             except Conflict as conflict:

@@ -66,6 +66,7 @@ RefusalCode = Literal[
     "GARBLED_TICKET",
     "UNKNOWN_ACTION",
     "UNKNOWN_REQUEST",
+    "NO_LONGER_KEPT",
     "WRONG_DEPLOYMENT",
     "WRONG_REQUEST",
     "WRONG_THREAD",

@@ -1,4 +1,4 @@
-"""The loops: advance runs, keep time. One loop shape, written once; stopping is an ordered sequence."""
+"""The loops: advance runs, keep time, let threads go. One loop shape; stopping is an ordered sequence."""
 
 from __future__ import annotations
 
@@ -8,14 +8,19 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from .approvals import Approvals
-from .clock import Bell
+from .clock import SECOND, Bell
 from .errors import LeaseLost, SignoffError, StoreError
+from .retention import Retention
 from .runtime import Runtime
 from .types import Run
 
 _log = structlog.get_logger("signoff.worker")
 #: How often a loop looks by itself, for what another process queued or a bell that was lost.
 POLL_SECONDS = 1.0
+#: Finished threads that go at one look; runs and clicks are served between two of them.
+PRUNED_AT_ONCE = 20
+#: How long after a look that found no more of them the next one is.
+PRUNE_AGAIN = 600 * SECOND
 
 
 async def keep_doing(
@@ -35,15 +40,25 @@ async def keep_doing(
 
 
 class Worker:
-    """Advances queued runs, at most ``lanes`` at once, and closes requests whose deadline has passed."""
+    """Advances queued runs, at most ``lanes`` at once, closes requests whose deadline has passed, and lets
+    finished threads go as ``retention`` says; None keeps them.
+    """
 
     def __init__(
-        self, runtime: Runtime, approvals: Approvals, *, lanes: int = 16, grace: float = 10.0
+        self,
+        runtime: Runtime,
+        approvals: Approvals,
+        *,
+        lanes: int = 16,
+        grace: float = 10.0,
+        retention: Retention | None = None,
     ) -> None:
         self._runtime = runtime
         self._approvals = approvals
         self._lanes = asyncio.Semaphore(lanes)
         self._grace = grace
+        self._retention = retention or Retention()
+        self._prune_at = 0
 
     async def work(self, stop: asyncio.Event) -> None:
         """Work until ``stop`` is set; then claim nothing more, let runs under way reach their next commit
@@ -91,4 +106,17 @@ class Worker:
 
     async def _keep_time(self, stop: asyncio.Event) -> None:
         bell = Bell()
-        await keep_doing(self._approvals.expire_due, bell=bell, stop=stop)
+        await keep_doing(self._mind_time, bell=bell, stop=stop)
+
+    async def _mind_time(self) -> bool:
+        """Close what is past its deadline; when nothing is, let a few finished threads go."""
+        if await self._approvals.expire_due():
+            return True
+        kept, now = self._retention, self._runtime.clock()
+        if now >= self._prune_at:
+            went = await self._runtime.prune(older_than=kept.older_than, keep=kept.keep, limit=PRUNED_AT_ONCE)
+            if went < PRUNED_AT_ONCE:
+                self._prune_at = now + PRUNE_AGAIN
+            if went:
+                _log.info("threads.pruned", threads=went)
+        return False

@@ -32,7 +32,7 @@ LEVELS = [
     {"state"},
     {"plan"},
     {"companions", "drawing", "executor", "records", "streaming"},
-    {"ground", "inside", "meter", "saver"},
+    {"ground", "inside", "meter", "retention", "saver"},
     {"beginnings", "endings", "frames", "ledger", "requests"},
     {"callers", "edits", "questions", "telling", "views"},
     {"answers", "walk"},

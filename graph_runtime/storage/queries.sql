@@ -194,23 +194,62 @@ WHERE thread_id = :thread_id AND NOT EXISTS (
     AND r.status IN ('queued', 'running', 'interrupted', 'needs_attention')
 );
 
+-- A thread may be let go once its last run has ended, nothing of it is alive, and nothing is left to be told.
+-- A statement that changes nothing.
+-- name: hold_finished_thread
+UPDATE threads SET last_run = last_run
+WHERE thread_id = :thread_id AND last_run = :run_id
+  AND NOT EXISTS (
+    SELECT 1 FROM runs r WHERE r.thread_id = :thread_id
+      AND r.status IN ('queued', 'running', 'interrupted', 'needs_attention')
+  )
+  AND NOT EXISTS (
+    SELECT 1 FROM runs r JOIN requests q ON q.run_id = r.run_id JOIN outbox o ON o.request_id = q.request_id
+    WHERE r.thread_id = :thread_id AND o.status = 'pending'
+  );
+
+-- name: find_finished_threads
+SELECT r.thread_id, r.run_id, r.updated_at
+FROM runs r JOIN threads t ON t.thread_id = r.thread_id AND t.last_run = r.run_id
+WHERE r.status IN ('completed', 'failed', 'cancelled')
+  AND r.thread_id NOT IN (
+    SELECT q.thread_id FROM outbox o JOIN requests q ON q.request_id = o.request_id WHERE o.status = 'pending'
+  )
+ORDER BY r.updated_at, r.run_id LIMIT :limit;
+
+-- name: count_finished_threads
+SELECT count(*) AS count
+FROM runs r JOIN threads t ON t.thread_id = r.thread_id AND t.last_run = r.run_id
+WHERE r.status IN ('completed', 'failed', 'cancelled') AND r.updated_at < :before
+  AND r.thread_id NOT IN (
+    SELECT q.thread_id FROM outbox o JOIN requests q ON q.request_id = o.request_id WHERE o.status = 'pending'
+  );
+
 -- name: drop_receipts_of_thread
-DELETE FROM receipts WHERE request_id IN (SELECT request_id FROM requests WHERE thread_id = :thread_id);
+DELETE FROM receipts WHERE request_id IN (
+  SELECT q.request_id FROM runs r JOIN requests q ON q.run_id = r.run_id WHERE r.thread_id = :thread_id
+);
 
 -- name: drop_outbox_of_thread
-DELETE FROM outbox WHERE request_id IN (SELECT request_id FROM requests WHERE thread_id = :thread_id);
+DELETE FROM outbox WHERE request_id IN (
+  SELECT q.request_id FROM runs r JOIN requests q ON q.run_id = r.run_id WHERE r.thread_id = :thread_id
+);
 
 -- name: drop_due_of_thread
-DELETE FROM due WHERE request_id IN (SELECT request_id FROM requests WHERE thread_id = :thread_id);
+DELETE FROM due WHERE request_id IN (
+  SELECT q.request_id FROM runs r JOIN requests q ON q.run_id = r.run_id WHERE r.thread_id = :thread_id
+);
 
 -- name: drop_decisions_of_thread
-DELETE FROM decisions WHERE request_id IN (SELECT request_id FROM requests WHERE thread_id = :thread_id);
+DELETE FROM decisions WHERE request_id IN (
+  SELECT q.request_id FROM runs r JOIN requests q ON q.run_id = r.run_id WHERE r.thread_id = :thread_id
+);
 
 -- name: drop_requests_of_thread
-DELETE FROM requests WHERE thread_id = :thread_id;
+DELETE FROM requests WHERE run_id IN (SELECT run_id FROM runs WHERE thread_id = :thread_id);
 
 -- name: drop_interrupts_of_thread
-DELETE FROM interrupts WHERE thread_id = :thread_id;
+DELETE FROM interrupts WHERE run_id IN (SELECT run_id FROM runs WHERE thread_id = :thread_id);
 
 -- name: drop_effects_of_thread
 DELETE FROM effects WHERE run_id IN (SELECT run_id FROM runs WHERE thread_id = :thread_id);
@@ -346,6 +385,11 @@ WHERE run_id = :run_id AND status = 'open';
 -- name: supersede_request
 UPDATE requests SET status = 'superseded', revision = revision + 1, closed_at = :now
 WHERE interrupt_id = :interrupt_id AND status = 'open';
+
+-- Whether the journal knows the request, which its thread's end may have outlived.
+-- name: get_opening
+SELECT event_id FROM events
+WHERE run_id = :run_id AND request_id = :request_id AND kind = 'request.opened' LIMIT 1;
 
 -- name: put_decision
 INSERT INTO decisions (decision_id, request_id, reviewer, verdict, reason, digest, surface, decided_at)

@@ -219,6 +219,29 @@ async def test_cancel_withdraws_and_names_the_user_of_this_machine(bench: Bench,
     assert "cancelled" in again.err
 
 
+async def test_finished_threads_go_when_told_and_their_journal_stays(bench: Bench, cli: Cli):
+    runs = [await bench.queue(service=f"s{n}") for n in range(3)]
+    for run in runs[:2]:
+        await bench.runtime.cancel(run.thread_id, run.id)
+    assert (await cli("db", "prune")).out == "0 finished threads went; the journal keeps what happened.\n"
+    assert (await cli("db", "prune", "--keep", "1", "--dry-run")).out == "1 finished thread would go.\n"
+    assert len(await bench.runtime.runs()) == 3
+    gone = await cli("db", "prune", "--older-than", "30d", "--keep", "1")
+    assert (gone.code, gone.out) == (0, "1 finished thread went; the journal keeps what happened.\n")
+    assert {run.id for run in await bench.runtime.runs()} == {run.id for run in runs[1:]}
+    (event,) = await bench.events("thread.pruned")
+    assert event.actor == f"cli:{USER}"
+    shown = await cli("history", runs[0].id)
+    assert shown.out.startswith("The run itself is no longer kept; this is its journal.\n")
+    assert "run.cancelled" in shown.out
+    said = (await cli("history", runs[0].id, "--json")).json
+    assert said["steps"] == []
+    assert [line["kind"] for line in said["events"]][-1] == "thread.pruned"
+    wrong = await cli("db", "prune", "--older-than", "soon")
+    assert (wrong.code, wrong.out) == (2, "")
+    assert "'soon' is no duration" in wrong.err
+
+
 async def test_migrate_creates_the_database_and_says_where_it_is(bench: Bench, cli: Cli, monkeypatch):
     path = bench.folder / "new" / "place.db"
     path.parent.mkdir()

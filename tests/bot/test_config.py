@@ -10,6 +10,7 @@ import pytest
 
 from bot.config import ConfigError, Settings, load_settings
 from bot.logs import redact
+from graph_runtime import Retention
 
 GOOD = """
 database = "sqlite:////srv/signoff.db"
@@ -60,6 +61,22 @@ def test_the_file_here_is_read_and_the_rest_has_defaults():
     assert (found.slack.api_url, found.people) == ("https://slack.com/api/", {"olga": "U0OLGA"})
 
 
+@pytest.mark.parametrize(
+    ("said", "seconds"), [("90d", 90 * 86_400), ("1d 12h", 129_600), ("0", 0), ("7200", None), ("-1d", None)]
+)
+def test_how_long_is_kept_is_written_like_a_deadline_and_0_is_for_ever(
+    monkeypatch: pytest.MonkeyPatch, said: str, seconds: int | None
+):
+    write()
+    assert load_settings().retention == Retention(90 * 86_400, 0)
+    monkeypatch.setenv("SIGNOFF_KEEP_FINISHED", said)
+    monkeypatch.setenv("SIGNOFF_KEEP_THREADS", "500")
+    if seconds is None:
+        assert "keep_finished" in refused()
+    else:
+        assert load_settings().retention == Retention(seconds, 500)
+
+
 def test_the_environment_wins_over_the_file_and_an_argument_over_both(monkeypatch: pytest.MonkeyPatch):
     write()
     monkeypatch.setenv("SIGNOFF_LEASE", "9s")
@@ -102,6 +119,8 @@ def test_without_a_file_the_message_says_so():
         ('lease = "45s"', 'lease = "soon"', "lease"),
         ('lease = "45s"', "lease = 0", "lease"),
         ('lease = "45s"', "lease = -5", "lease"),
+        ('lease = "45s"', "keep_finished = -1", "keep_finished"),
+        ('lease = "45s"', "keep_threads = -1", "keep_threads"),
         ("operators", "operater", "operater"),
         ("[slack]", '[slack]\nmode = "pigeon"', "slack.mode"),
         ("[slack]", "[slack]\nconnections = 11", "slack.connections"),

@@ -50,6 +50,8 @@ CREATE UNIQUE INDEX runs_once_per_key ON runs (graph, idempotency_key) WHERE ide
 CREATE INDEX runs_claimable ON runs (updated_at) WHERE driver = 'worker' AND status IN ('queued', 'running');
 CREATE INDEX runs_newest ON runs (created_at);
 CREATE INDEX runs_of_thread ON runs (thread_id, created_at);
+-- The longest ended first: what retention looks at.
+CREATE INDEX runs_ended ON runs (updated_at, run_id) WHERE status IN ('completed', 'failed', 'cancelled');
 
 CREATE TABLE checkpoints (
   checkpoint_id TEXT PRIMARY KEY,
@@ -217,7 +219,7 @@ CREATE TABLE due (
   kind TEXT NOT NULL,
   request_id TEXT NOT NULL REFERENCES requests (request_id),
   due_at BIGINT NOT NULL,
-  PRIMARY KEY (kind, request_id)
+  PRIMARY KEY (request_id, kind)
 );
 CREATE INDEX due_next ON due (due_at);
 

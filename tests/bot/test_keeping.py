@@ -1,0 +1,70 @@
+"""What operators and reviewers meet when something is no longer kept."""
+
+from __future__ import annotations
+
+from bot_bench import (
+    ALICE,
+    BOB,
+    Bench,
+    Spawn,
+    bot_here,
+    eventually,
+    in_both_modes,
+    settings_file,
+    settings_for,
+    texts,
+)
+
+from bot import cards
+
+#: Longer than nothing: what has ended is past it.
+AT_ONCE = 0.001
+
+
+@in_both_modes
+async def test_a_late_click_on_a_card_whose_thread_was_pruned_is_told_so(bot: Bench):
+    run = await bot.start()
+    card = await bot.card(run)
+    late = bot.payload(card, user=BOB)
+    await bot.click(card, cards.REJECT, user=BOB)
+    (dialog,) = bot.slack.modals(BOB)
+    await bot.click(card, user=ALICE)
+    await bot.rests(run, "completed")
+    await bot.quiet()
+    assert await bot.runtime.prune(older_than=AT_ONCE) == 1
+    before = bot.dump()
+    assert (await bot.deliver(late)).outcome == "acked"
+    assert "This request is no longer kept" in await bot.private(BOB)
+    submitted = await bot.slack.submit(
+        user=BOB, view_id=dialog.id, values={cards.REASON_BLOCK: {cards.REASON_INPUT: "No"}}
+    )
+    assert submitted.outcome == "acked"
+    (notice,) = bot.slack.modals(BOB)
+    assert "This request is no longer kept" in " ".join(texts(notice.blocks))
+    assert await bot.refusals() == ["NO_LONGER_KEPT", "NO_LONGER_KEPT"]
+    assert bot.dump() == before, "only the journal grew"
+
+
+async def test_the_bot_lets_threads_go_by_itself_once_everything_is_told(bench: Bench):
+    settings = settings_for(bench.slack, bench.folder, keep_threads=1)
+    for service in ("first", "second", "third"):
+        run = await bench.queue(service=service)
+        await bench.runtime.cancel(run.thread_id, run.id)
+    async with bot_here(settings):
+
+        async def one_left() -> bool:
+            return len(await bench.runtime.runs()) == 1
+
+        await eventually(one_left, what="two of three threads gone")
+    (left,) = await bench.runtime.runs()
+    assert left.id == run.id
+    assert len(await bench.events("thread.pruned")) == 2
+
+
+async def test_a_bot_in_its_own_process_takes_the_bound_from_its_environment(bench: Bench, spawn: Spawn):
+    for service in ("first", "second"):
+        run = await bench.queue(service=service)
+        await bench.runtime.cancel(run.thread_id, run.id)
+    bot = await spawn(settings_file(bench.slack, bench.folder), SIGNOFF_KEEP_THREADS="1")
+    assert (await bot.says("threads.pruned"))["threads"] == 1
+    assert [left.id for left in await bench.runtime.runs()] == [run.id]
