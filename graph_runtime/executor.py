@@ -8,12 +8,14 @@ the author gave it, else by the digest of what it asked and its occurrence, neve
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import copy
 import dataclasses
 import hashlib
 import inspect
-from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
+import json
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -93,11 +95,36 @@ class TaskScope:
     effects: dict[str, Any] | None = None
     subgraphs: int = 0
     attempts: int = 0
+    #: Effects that run at this moment, beside each other.
+    under_way: set[asyncio.Future[None]] = field(default_factory=set)
+    #: The node has paused or failed, and is left as soon as its effects are recorded.
+    leaving: bool = False
     ended: bool = False
 
-    def alive(self, what: str) -> None:
+    @contextlib.contextmanager
+    def effect(self, what: str) -> Iterator[None]:
+        """Hold the node until the effect in this block is recorded: unrecorded, it would be run again.
+
+        Raises :class:`NodeEnded` when the node is left by now: no effect begins any more.
+        """
+        self.alive(what, leaving=self.leaving)
+        over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.under_way.add(over)
+        try:
+            yield
+        finally:
+            self.under_way.discard(over)
+            over.set_result(None)
+
+    async def quiet(self) -> None:
+        """Return when no effect is under way; no other one begins, but what they come to ask is asked."""
+        self.leaving = True
+        while self.under_way:
+            await asyncio.wait(self.under_way)
+
+    def alive(self, what: str, *, leaving: bool = False) -> None:
         """Raise :class:`NodeEnded` when the node of this scope has ended."""
-        if self.ended:
+        if self.ended or leaving:
             raise NodeEnded(
                 f"nothing was done: node {self.task.node!r} had already ended when a task it left behind "
                 f"called {what}; await every task before the node returns"
@@ -149,6 +176,19 @@ class TaskScope:
         self.asked.append(asked)
         raise GraphInterrupt((asked,))
 
+    def effect_key(self, name: str, key: str | None, args: Sequence[Any]) -> str:
+        """Return the key under which this call is recorded; an equal call after it gets another one."""
+        identity = f"key:{key}" if key is not None else self.plan.codec.digest([name, list(args)])
+        call = json.dumps(["step", name, identity])
+        occurrence = self.seen.get(call, 0)
+        self.seen[call] = occurrence + 1
+        return json.dumps([name, identity, occurrence])
+
+    def settle(self, key: str) -> None:
+        """Count the answers to the question of that key as used: what they were for is done."""
+        done = (q for q in self.questions if q.status == "answered" and q.interrupt.key == key)
+        self.used.update(q.interrupt.id for q in done)
+
     def unused(self) -> tuple[Question, ...]:
         """Return the answered questions that this execution did not ask."""
         return tuple(q for q in self.questions if q.status == "answered" and q.interrupt.id not in self.used)
@@ -192,8 +232,13 @@ class Host(Protocol):
         """Return what earlier executions of this task recorded, by key."""
         ...
 
-    async def keep_effect(self, scope: TaskScope, key: str, name: str, value: Any) -> Any:
-        """Record an effect so that it is on disk, and return it as it will be read back."""
+    async def keep_effect(
+        self, scope: TaskScope, key: str, name: str, value: Any, *, told: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Record an effect so that it is on disk, and return it as it will be read back.
+
+        ``told`` is a line of the journal that is written with it: its kind, and ids and codes.
+        """
         ...
 
     async def barrier(self) -> None:
@@ -380,6 +425,7 @@ async def _run_node(plan: Plan, node: Node, values: Mapping[str, Any], scope: Ta
 
     async def attempt(beat: Beat) -> Result:
         scope.seen.clear()
+        scope.leaving = False
         scope.subgraphs = 0
         scope.attempts += 1
         scope.given = given.at_attempt(scope.attempts, beat, writes_beat=auto)
@@ -388,6 +434,10 @@ async def _run_node(plan: Plan, node: Node, values: Mapping[str, Any], scope: Ta
             returned = await call(node.run, seen, scope.given)
         except Bubble as bubble:
             returned = dataclasses.replace(bubble.command, graph=None)
+        except (GraphInterrupt, Exception):
+            # gather() leaves effects running beside the pause or the failure: they may be done already.
+            await scope.quiet()
+            raise
         return _read(plan, task, returned, scope)
 
     retrying = scope.host.retrying if scope.host is not None else _nothing

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import inspect
-import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from .calls import NodeRuntime
 from .errors import OutsideNode
-from .executor import TaskScope, current
+from .executor import Host, TaskScope, current
 from .types import Task
 
 
@@ -43,26 +42,46 @@ async def step(name: str, function: Callable[..., Any], *args: Any, key: str | N
 
     Raises what ``function`` raises, recording nothing; :class:`OutsideNode` where no node runs.
     """
+    scope, _ = driven("step()")
+    return await run_once(scope.effect_key(name, key, args), name, function, *args)
+
+
+def driven(what: str) -> tuple[TaskScope, Host]:
+    """Return the scope of the task whose node is running, and who drives its run.
+
+    Raises :class:`OutsideNode` where no node runs, and :class:`NodeEnded` when it has ended.
+    """
     scope = current.get(None)
     if scope is None or scope.host is None:
-        raise OutsideNode("nothing was run: step() works inside a node of a running graph")
-    scope.alive("step()")
-    identity = f"key:{key}" if key is not None else scope.plan.codec.digest([name, list(args)])
-    call = json.dumps(["step", name, identity])
-    occurrence = scope.seen.get(call, 0)
-    scope.seen[call] = occurrence + 1
-    at = json.dumps([name, identity, occurrence])
+        raise OutsideNode(f"nothing was run: {what} works inside a node of a running graph")
+    scope.alive(what)
+    return scope, scope.host
+
+
+async def recorded() -> dict[str, Any]:
+    """Return what earlier executions of the running task recorded, and this one so far, by key."""
+    scope, host = driven("step()")
     if scope.effects is None:
-        scope.effects = await scope.host.effects_of(scope)
-    if at in scope.effects:
-        return scope.effects[at]
-    await scope.host.barrier()
-    value = function(*args)
-    if inspect.isawaitable(value):
-        value = await value
-    scope.alive("step()")
-    scope.effects[at] = await scope.host.keep_effect(scope, at, name, value)
-    return scope.effects[at]
+        loaded = await host.effects_of(scope)
+        # Two calls at once may both load; what one of them has recorded since must not be lost.
+        scope.effects = loaded if scope.effects is None else scope.effects
+    return scope.effects
+
+
+async def run_once(at: str, name: str, function: Callable[..., Any], *args: Any) -> Any:
+    """Return what is recorded at that key; when there is nothing yet, run the function and record it."""
+    scope, host = driven("step()")
+    effects = await recorded()
+    if at in effects:
+        return effects[at]
+    await host.barrier()
+    with scope.effect("step()"):
+        value = function(*args)
+        if inspect.isawaitable(value):
+            value = await value
+        scope.alive("step()")
+        effects[at] = await host.keep_effect(scope, at, name, value)
+    return effects[at]
 
 
 def spend(name: str, amount: float = 1) -> None:

@@ -38,6 +38,7 @@ from graph_runtime import (
     ValueRefused,
     current_task,
     interrupt,
+    step,
 )
 
 
@@ -355,6 +356,67 @@ async def test_what_a_node_left_behind_cannot_ask(make_runtime: MakeRuntime) -> 
         await left[0]
     assert run.status == "completed"
     assert (await runtime.look(run.id)).questions == ()
+
+
+@pytest.mark.parametrize("beside", ["a pause", "a failure"])
+async def test_an_effect_that_runs_beside_a_pause_or_a_failure_is_recorded_before_the_node_is_left(
+    make_runtime: MakeRuntime, beside: str
+) -> None:
+    """gather() leaves it running; unrecorded, it would be run again."""
+    began, go, ran = asyncio.Event(), asyncio.Event(), []
+
+    async def slow() -> str:
+        began.set()
+        await go.wait()
+        ran.append("slow")
+        return "done"
+
+    async def other() -> Any:
+        await began.wait()
+        asyncio.get_running_loop().call_later(0.01, go.set)
+        if beside == "a failure" and not go.is_set():
+            raise ValueError("broken")
+        return interrupt("go on?")
+
+    async def both(state: Log) -> Log:
+        return {"log": await asyncio.gather(step("slow", slow), other())}
+
+    runtime = make_runtime(one_after_another(both=both))
+    run = await begin(runtime)
+    assert ran == ["slow"]
+    if beside == "a failure":
+        run = await runtime.advance((await runtime.retry(run.thread_id, run.id)).id)
+    run = await answer_only(runtime, run, "yes")
+    assert (run.status, ran) == ("completed", ["slow"])
+    assert (await values(runtime, run))["log"] == ["done", "yes"]
+
+
+async def test_no_effect_begins_once_its_node_has_paused(make_runtime: MakeRuntime) -> None:
+    began, go, ran = asyncio.Event(), asyncio.Event(), []
+
+    async def slow() -> None:
+        began.set()
+        await go.wait()
+        ran.append("slow")
+
+    async def one_then_another() -> None:
+        await step("slow", slow)
+        await step("next", lambda: ran.append("next"))
+
+    async def ask() -> Any:
+        await began.wait()
+        asyncio.get_running_loop().call_soon(go.set)
+        return interrupt("go on?")
+
+    async def both(state: Log) -> Log:
+        _, said = await asyncio.gather(one_then_another(), ask())
+        return {"log": [said]}
+
+    runtime = make_runtime(one_after_another(both=both))
+    run = await begin(runtime)
+    assert (run.status, ran) == ("interrupted", ["slow"])
+    run = await answer_only(runtime, run, "yes")
+    assert (run.status, ran) == ("completed", ["slow", "next"])
 
 
 async def test_a_question_from_a_thread_that_does_not_know_its_node_needs_attention(
