@@ -47,6 +47,9 @@ from .errors import (
     StoreError,
     StoreUnavailable,
     ThreadBusy,
+    ToolBlocked,
+    ToolRefused,
+    ToolRejected,
     UnknownCheckpoint,
     UnknownGraph,
     UnknownInterrupt,
@@ -78,6 +81,7 @@ from .runtime import Runtime
 from .saver import AsyncSqliteSaver, InMemorySaver
 from .state import IsLastStep, RemainingSteps
 from .storage import Store, open_store
+from .tools import ToolPolicy, ToolRule, ToolVerdict, load_tool_policy, read_tool_policy
 from .types import (
     END,
     START,
@@ -219,7 +223,13 @@ __all__ = [
     "Ticket",
     "TimeOrderedIds",
     "TimeoutPolicy",
+    "ToolBlocked",
     "ToolMessage",
+    "ToolPolicy",
+    "ToolRefused",
+    "ToolRejected",
+    "ToolRule",
+    "ToolVerdict",
     "UnknownCheckpoint",
     "UnknownGraph",
     "UnknownInterrupt",
@@ -239,9 +249,11 @@ __all__ = [
     "get_stream_writer",
     "interrupt",
     "keep_doing",
+    "load_tool_policy",
     "open_store",
     "read_duration",
     "read_policies",
+    "read_tool_policy",
     "spend",
     "step",
     "system_clock",

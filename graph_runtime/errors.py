@@ -41,6 +41,9 @@
     ├── UnknownGraph                     no graph of that name is registered
     ├── Refused                          a decision was not taken (has a code and a sentence)
     ├── PolicyError                      a policy is missing or could never be satisfied
+    ├── ToolRefused (PermissionError)    a tool was not used
+    │   ├── ToolBlocked                      a rule of the tool policy blocks it
+    │   └── ToolRejected                     people were asked, and did not approve
     └── StoreError
         ├── Conflict                         a guard failed; the whole batch was undone
         │   └── LeaseLost                        someone else drives this run now
@@ -55,7 +58,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from .types import Interrupt, PersonId, RefusalCode
+    from .types import Decision, Interrupt, PersonId, RefusalCode
 
 
 class SignoffError(Exception):
@@ -282,6 +285,40 @@ class Refused(SignoffError):
 
 class PolicyError(SignoffError):
     """Nobody was asked: the policy is missing, broken, or nobody could ever satisfy it."""
+
+
+class ToolRefused(SignoffError, PermissionError):
+    """A tool was not used: its function was not called.
+
+    A ``PermissionError``, so that no default retry tries again.
+    """
+
+    def __init__(self, tool: str, sentence: str) -> None:
+        super().__init__(sentence)
+        self.tool = tool
+
+
+class ToolBlocked(ToolRefused):
+    """A rule of the tool policy blocks the tool. ``rule`` is its number; None for what is no tool's name."""
+
+    def __init__(self, tool: str, rule: int | None, reason: str) -> None:
+        by = "" if rule is None else f" by rule {rule}"
+        super().__init__(tool, f"the tool {tool} was not used: it is blocked{by}: {reason}")
+        self.rule = rule
+        self.reason = reason
+
+
+class ToolRejected(ToolRefused):
+    """People were asked for the tool and did not approve. ``decision`` says who, and why."""
+
+    def __init__(self, tool: str, decision: Decision) -> None:
+        why = f": {decision.reason}" if decision.reason else ""
+        super().__init__(tool, f"the tool {tool} was not used: it was {_said(decision.outcome)}{why}")
+        self.decision = decision
+
+
+def _said(outcome: str) -> str:
+    return "not decided in time" if outcome == "timed_out" else outcome
 
 
 class StoreError(SignoffError):

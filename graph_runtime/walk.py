@@ -183,19 +183,18 @@ class Walk:
         (rows,) = await self.ground.store.read(Ask("find_effects", {"task_id": scope.task.id}))
         return {row["key"]: scope.plan.codec.decode(row["value"]) for row in rows}
 
-    async def keep_effect(self, scope: TaskScope, key: str, name: str, value: Any) -> Any:
-        """Record an effect so that it is on disk, and return it as it will be read back."""
-        text = scope.plan.codec.encode(value)
-        put: Params = {
-            "task_id": scope.task.id,
-            "key": key,
-            "name": name,
-            "run_id": self.run.id,
-            "value": text,
-            "now": self.ground.clock(),
-        }
-        put_it = Do("put_effect", put, guard="effect is new")
-        await self.ledger.write(Batch("effect", (self._hold(), put_it)))
+    async def keep_effect(
+        self, scope: TaskScope, key: str, name: str, value: Any, *, told: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Record an effect, and with it a line of the journal, so that both are on disk."""
+        text, run, now = scope.plan.codec.encode(value), self.run, self.ground.clock()
+        effect: Params = {"task_id": scope.task.id, "key": key, "name": name, "run_id": run.id}
+        writes = [self._hold(), Do("put_effect", {**effect, "value": text, "now": now}, "effect is new")]
+        if told is not None:
+            id_ = self.ground.new_id("evt")
+            line = {**told, "thread_id": run.thread_id, "run_id": run.id}
+            writes.append(records.put_event(id_, now=now, **line))
+        await self.ledger.write(Batch("effect", tuple(writes)))
         return scope.plan.codec.decode(text)
 
     async def barrier(self) -> None:

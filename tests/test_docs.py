@@ -17,6 +17,7 @@ from bot.cli import app
 from bot.config import Settings
 from graph_runtime import errors, types
 from graph_runtime.policy import Policy
+from graph_runtime.tools import ToolRule
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -49,6 +50,22 @@ async def test_the_runtime_alone_in_about_thirty_lines(
     assert len([line for line in source.splitlines() if line.strip()]) <= 34
     await run_page("alone.md")
     assert "it asks nothing any more" in capsys.readouterr().out
+
+
+async def test_the_tools_of_the_docs_are_asked_for_and_used_as_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (rules,) = blocks(DOCS / "howto" / "tools.md", "toml")
+    (tmp_path / "tools.toml").write_text(rules)
+    page = await run_page("howto/tools.md")
+    assert page["run"].status == "completed"
+    assert page["tools"].judge("shell").do == "block"
+
+
+def test_every_key_of_a_tool_rule_is_documented_and_no_other() -> None:
+    page = (DOCS / "howto" / "tools.md").read_text()
+    assert set(re.findall(r"^\| `([^`]+)` \|", page, re.MULTILINE)) == set(ToolRule.model_fields)
 
 
 def test_every_noun_has_its_line_in_the_glossary() -> None:

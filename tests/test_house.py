@@ -34,7 +34,7 @@ LEVELS = [
     {"companions", "drawing", "executor", "records", "streaming"},
     {"ground", "inside", "meter", "retention", "saver"},
     {"beginnings", "endings", "frames", "ledger", "requests"},
-    {"callers", "edits", "questions", "telling", "views"},
+    {"callers", "edits", "questions", "telling", "tools", "views"},
     {"answers", "walk"},
     {"advance"},
     {"runtime"},

@@ -5,7 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
-from graph_runtime import END, START, Action, Command, StateGraph, approve, current_task, interrupt
+from graph_runtime import (
+    END,
+    START,
+    Action,
+    Command,
+    StateGraph,
+    ToolRefused,
+    approve,
+    current_task,
+    interrupt,
+    read_tool_policy,
+)
 
 
 class Case(TypedDict, total=False):
@@ -66,6 +77,29 @@ async def ask_again(state: Case) -> dict[str, Any]:
     return {}
 
 
+TOOLS = read_tool_policy(
+    [
+        {"tool": "read_*", "do": "allow"},
+        {"tool": "publish", "do": "ask", "policy": "prod-deploy", "reason": "everybody will see it"},
+    ]
+)
+
+
+async def use_tools(state: Case) -> dict[str, Any]:
+    def write(service: str, word: str) -> str:
+        with Path(state["effects"]).open("a", encoding="utf-8") as file:
+            file.write(f"{word} {service}\n")
+        return word
+
+    given = {"service": state["service"]}
+    await TOOLS.call("read_status", write, {**given, "word": "read"})
+    try:
+        done = await TOOLS.call("publish", write, {**given, "word": "published"}, requester="U0CAROL")
+    except ToolRefused as refused:
+        done = str(refused)
+    return {"outcome": done}
+
+
 deploy = (
     StateGraph(Case)
     .add_node(ask)
@@ -104,4 +138,5 @@ twice = (
     .add_edge("stop", END)
     .compile(name="twice", version="1")
 )
+agent = StateGraph(Case).add_node(use_tools).add_edge(START, "use_tools").compile(name="agent", version="1")
 no_graph = "this is only text"

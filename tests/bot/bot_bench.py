@@ -53,6 +53,7 @@ GRAPHS = {
     "plain": "approval_graphs:plain",
     "failing": "approval_graphs:failing",
     "twice": "approval_graphs:twice",
+    "agent": "approval_graphs:agent",
 }
 POLICIES: dict[str, dict[str, Any]] = {
     "default": {"groups": ["S0SRE"]},

@@ -391,3 +391,27 @@ async def test_a_private_sentence_that_cannot_be_said_holds_up_nothing(bot: Benc
     assert bot.slack.ephemerals(DAVE) == []
     await bot.click(card, user=ALICE)
     await bot.drawn(card, "*Approved*")
+
+
+async def test_an_agents_tool_is_shown_on_a_card_with_its_arguments_and_used_once(bot: Bench):
+    run = await bot.start("agent")
+    card = await bot.card(run)
+    header, facts, *_ = card.blocks
+    assert header["text"]["text"] == "Use the tool publish"
+    assert "".join(texts(facts)) == "service  payments\nword  published\nwhy asked  everybody will see it"
+    assert bot.effects.read_text() == "read payments\n", "a tool that is allowed has run, and nothing else"
+    await bot.click(card, user=ALICE)
+    await bot.drawn(card, "the run completed")
+    assert bot.effects.read_text() == "read payments\npublished payments\n"
+    verdicts = [(e.kind, e.data["tool"]) for e in await bot.events("tool.allowed", "tool.asked")]
+    assert verdicts == [("tool.allowed", "read_status"), ("tool.asked", "publish")]
+
+
+async def test_an_agents_tool_that_is_rejected_is_not_used_and_the_agent_goes_on(bot: Bench):
+    run = await bot.start("agent")
+    card = await bot.card(run)
+    await bot.reject(card, "not on a Friday")
+    await bot.rests(run, "completed")
+    assert bot.effects.read_text() == "read payments\n"
+    outcome = (await bot.runtime.look(run.id)).state.values["outcome"]
+    assert outcome == "the tool publish was not used: it was rejected: not on a Friday"
