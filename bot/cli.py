@@ -1,4 +1,4 @@
-"""The operators' desk: ``signoff demo | serve | migrate | check | start | runs | show | history | ...``
+"""The operators' desk: ``signoff demo | serve | migrate | check | start | runs | show | replay | ...``
 
 Exit codes: 0 done; 1 refused or not found, and nothing changed; 2 typed wrong; 3 the settings are wrong.
 """
@@ -200,6 +200,31 @@ def history(
                     _print("The run itself is no longer kept; this is its journal.")
                 for part in tables.history(steps, events):
                     _print(part)
+
+    _run(work())
+
+
+@app.command()
+def replay(
+    run: RunArgument,
+    node: Annotated[
+        list[str] | None, typer.Option(help="run only this node again; may be repeated", metavar="NAME")
+    ] = None,
+    as_json: AsJson = False,
+    config: Config = None,
+) -> None:
+    """Go through a run again from its record with the graphs as they are now, and say what differs first."""
+
+    async def work() -> None:
+        async with _desk(_settings(config)) as desk:
+            found = await desk.runtime.replay(run, nodes=node or ())
+            if as_json:
+                _print(tables.replay_json(found))
+            else:
+                for part in tables.replay(found):
+                    _print(part)
+            if not (found.same and found.steps + found.tasks):
+                raise typer.Exit(1)
 
     _run(work())
 

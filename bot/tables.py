@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, get_args
@@ -15,6 +16,7 @@ from graph_runtime import (
     ApprovalRequest,
     Event,
     Refused,
+    Replay,
     Run,
     RunView,
     StateSnapshot,
@@ -141,6 +143,34 @@ def history(steps: Sequence[StateSnapshot], events: Sequence[Event]) -> Iterator
     yield table
 
 
+def replay(found: Replay) -> Iterator[RenderableType]:
+    """Yield what was compared, and what differs first."""
+    skipped = Counter(one.why for one in found.skipped)
+    facts = Table.grid(padding=(0, 2))
+    rows = {
+        "run": found.run_id,
+        "graph": f"{found.graph} (version {found.version}, as it is now)",
+        "steps compared": found.steps,
+        "executions compared": found.tasks,
+        "edits taken as given": found.given,
+        **{f"steps left out: {why}": count for why, count in sorted(skipped.items())},
+    }
+    for name, value in rows.items():
+        if value:
+            facts.add_row(Text(name, style="bold"), Text(str(value)))
+    yield facts
+    if found.divergence is None:
+        some = found.steps + found.tasks
+        yield Text("Nothing differs.", style="green") if some else Text("There is nothing to compare.")
+        return
+    first = found.divergence
+    yield Text("This differs first:", style="bold red")
+    table = _table("STEP", "IN", "WHAT", "NAME", "RECORDED", "NOW")
+    said = (first.name, first.recorded, first.recomputed)
+    table.add_row(str(first.step), plain(first.ns, 200), first.what, *(plain(one, 500) for one in said))
+    yield table
+
+
 def checks(found: Sequence[Finding]) -> RenderableType:
     """Return what ``signoff check`` found."""
     table = Table.grid(padding=(0, 2))
@@ -232,6 +262,30 @@ def history_json(steps: Sequence[StateSnapshot], events: Sequence[Event]) -> dic
             {"at": e.at, "kind": e.kind, "actor": e.actor, "request_id": e.request_id, **e.data}
             for e in events
         ],
+    }
+
+
+def replay_json(found: Replay) -> dict[str, Any]:
+    """Return what came of a replay, for --json; values as digests."""
+    first = found.divergence
+    return {
+        "run_id": found.run_id,
+        "graph": found.graph,
+        "version": found.version,
+        "steps": found.steps,
+        "tasks": found.tasks,
+        "given": found.given,
+        "skipped": [{"ns": one.ns, "step": one.step, "why": one.why} for one in found.skipped],
+        "divergence": None
+        if first is None
+        else {
+            "ns": first.ns,
+            "step": first.step,
+            "what": first.what,
+            "name": first.name,
+            "recorded": first.recorded,
+            "recomputed": first.recomputed,
+        },
     }
 
 

@@ -10,6 +10,7 @@ from .beginnings import Limits
 from .calls import ExecutionInfo, NodeError, NodeRuntime, RetryPolicy, RunControl
 from .clock import SECOND, Bell, Clock, NewId, TimeOrderedIds, system_clock
 from .compiled import CompiledGraph, GraphOutput
+from .divergence import Divergence
 from .errors import (
     AlreadyAnswered,
     AnswerUnused,
@@ -53,6 +54,7 @@ from .errors import (
     UnknownCheckpoint,
     UnknownGraph,
     UnknownInterrupt,
+    UnknownNode,
     UnknownRun,
     UnknownThread,
     UnknownWay,
@@ -75,6 +77,7 @@ from .messages import (
 )
 from .outbox import Outbox
 from .policy import Duration, Policy, read_duration, read_policies
+from .replay import Replay, Skipped
 from .requests import Requests, approve
 from .retention import Retention
 from .runtime import Runtime
@@ -152,6 +155,7 @@ __all__ = [
     "Decision",
     "DecisionNeeded",
     "Directory",
+    "Divergence",
     "Duration",
     "EmptyInputError",
     "Event",
@@ -197,6 +201,7 @@ __all__ = [
     "Refused",
     "RemainingSteps",
     "RemoveMessage",
+    "Replay",
     "RequestView",
     "Requests",
     "ResumeRefused",
@@ -212,6 +217,7 @@ __all__ = [
     "SchemaMismatch",
     "Send",
     "SignoffError",
+    "Skipped",
     "StateGraph",
     "StateSnapshot",
     "StateUpdate",
@@ -233,6 +239,7 @@ __all__ = [
     "UnknownCheckpoint",
     "UnknownGraph",
     "UnknownInterrupt",
+    "UnknownNode",
     "UnknownRun",
     "UnknownThread",
     "UnknownWay",

@@ -27,6 +27,7 @@ from .errors import (
     Unsupported,
 )
 from .executor import NodeFailed
+from .frames import plan_within
 from .inside import current_scope
 from .ledger import Durability
 from .plan import Plan
@@ -293,6 +294,7 @@ class CompiledGraph:
         thread, checkpoint, ns = _address(merged(self._config, config))
         async with self._saver(must=True) as saver:
             edits = saver.runtime_of(self).edits
+            await self._let_out()
             if ns:
                 plan = _plan_at(self.plan, ns)
                 made = await edits.edit_inside(ThreadId(thread), supersteps, ns=ns, plan=plan, at=checkpoint)
@@ -327,6 +329,15 @@ class CompiledGraph:
         async with open_store("sqlite:///:memory:") as store:
             yield AsyncSqliteSaver(store)
 
+    async def _let_out(self) -> None:
+        """Return when a node may move a thread of its own saver: all before it is on disk.
+
+        In a replay it may not, and is left here: that thread is no part of the record.
+        """
+        scope = current_scope()
+        if isinstance(self.checkpointer, AsyncSqliteSaver) and scope is not None and scope.host is not None:
+            await scope.host.barrier()
+
     def _call(
         self,
         config: Mapping[str, Any] | None,
@@ -359,6 +370,7 @@ class CompiledGraph:
         if isinstance(given, Command) and given.graph == PARENT:
             raise InvalidUpdateError("nothing was run: there is no graph around this one")
         kept = isinstance(self.checkpointer, AsyncSqliteSaver)
+        await self._let_out()
         if not kept:
             if given is None:
                 raise EmptyInputError(
@@ -497,12 +509,10 @@ def _address(config: Mapping[str, Any] | None) -> tuple[str, str | None, str]:
 
 
 def _plan_at(plan: Plan, ns: str) -> Plan:
-    for one in ns.split("|") if ns else ():
-        name = one.split(":")[0]
-        if name not in plan.subgraphs:
-            raise SignoffError(f"graph {plan.name!r} has no subgraph {name!r}")
-        plan = plan.subgraphs[name]
-    return plan
+    found = plan_within(plan, ns)
+    if found is None:
+        raise SignoffError(f"graph {plan.name!r} has no subgraph {ns!r}")
+    return found
 
 
 def _names(names: str | Sequence[str] | None) -> tuple[str, ...]:

@@ -39,6 +39,7 @@
     ├── ThreadBusy                       new input for a thread whose run is still alive
     ├── UnknownCheckpoint                the thread has no such checkpoint
     ├── UnknownGraph                     no graph of that name is registered
+    ├── UnknownNode                      the graph has no node of that name
     ├── Refused                          a decision was not taken (has a code and a sentence)
     ├── PolicyError                      a policy is missing or could never be satisfied
     ├── ToolRefused (PermissionError)    a tool was not used
@@ -258,6 +259,10 @@ class UnknownCheckpoint(SignoffError):
 
 class UnknownGraph(SignoffError):
     """Nothing was done: no graph of that name is registered."""
+
+
+class UnknownNode(SignoffError):
+    """Nothing was done: the graph has no node of that name."""
 
 
 class GraphChanged(ResumeRefused):

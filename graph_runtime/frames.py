@@ -9,7 +9,7 @@ from typing import Any
 
 from . import records
 from .errors import GraphChanged
-from .executor import Paused
+from .executor import Paused, TaskScope
 from .ground import Ground, read_versions
 from .plan import Plan, Result
 from .storage import Ask, Params, Row
@@ -58,6 +58,27 @@ def inside(ns: str, task: Task) -> str:
     """Return the namespace of the subgraphs that run in a task of the graph at ``ns``."""
     own = f"{task.node}:{task.id}"
     return f"{ns}|{own}" if ns else own
+
+
+def called(scope: TaskScope, *, memory: bool | None) -> str:
+    """Return the namespace of the subgraph that a task calls now, and count the call."""
+    own = f"{scope.task.node}:{scope.task.id}" if memory is not True else scope.task.node
+    ns = f"{scope.ns}|{own}" if scope.ns else own
+    if scope.subgraphs:
+        # With a colon no node's name can be the same: a|1 may be what node "1" of graph a has inside.
+        ns = f"{ns}|:{scope.subgraphs}"
+    scope.subgraphs += 1
+    return ns
+
+
+def plan_within(plan: Plan, ns: str) -> Plan | None:
+    """Return the plan of a graph that is a node, by its namespace; None for one that a node's code calls."""
+    for part in ns.split("|") if ns else ():
+        inner = plan.subgraphs.get(part.partition(":")[0])
+        if inner is None:
+            return None
+        plan = inner
+    return plan
 
 
 def asked_within(ns: str, task: Task, question: Question) -> bool:
@@ -141,7 +162,7 @@ def changed_since(ground: Ground, run: Run, rows: Iterable[Row]) -> GraphChanged
     ``rows`` are those of ``find_asking``. A subgraph that a function calls is known only once it is called.
     """
     for row in rows:
-        plan = _plan_within(ground.plan_of(run), row["ns"])
+        plan = plan_within(ground.plan_of(run), row["ns"])
         prints: dict[str, str] = json.loads(row["fingerprints"])
         changed = None if plan is None else _changed_node(ground, plan, prints)
         if changed is not None:
@@ -169,12 +190,3 @@ def _graph_changed(run: Run, node: str) -> GraphChanged:
         "run stopped at (its name, keys, edges or version changed); register the old graph beside the new "
         "one, migrate the run, or cancel it"
     )
-
-
-def _plan_within(plan: Plan, ns: str) -> Plan | None:
-    for part in ns.split("|") if ns else ():
-        inner = plan.subgraphs.get(part.partition(":")[0])
-        if inner is None:
-            return None
-        plan = inner
-    return plan

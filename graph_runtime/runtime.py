@@ -27,6 +27,7 @@ from .errors import (
 )
 from .ground import Ground
 from .plan import Plan
+from .replay import Replay, Replays
 from .retention import Prunes, Retention
 from .storage import Ask, Batch, Do, Params, Store
 from .types import (
@@ -97,6 +98,7 @@ class Runtime:
         self.edits = Edits(self.ground, self._beginnings)
         self.answers = Answers(self.ground, self.edits)
         self._prunes = Prunes(self.ground)
+        self._replays = Replays(self.ground)
         self.runs_bell, self.outbox_bell = self.ground.runs_bell, self.ground.outbox_bell
 
     @property
@@ -342,6 +344,28 @@ class Runtime:
         At most ``limit``, with steps below ``before``. Raises :class:`UnknownRun`.
         """
         return await self.views.history(await self.get(run_id), limit=limit, before=before)
+
+    async def replay(
+        self,
+        run_id: str,
+        *,
+        nodes: str | Iterable[str] = (),
+        config: Mapping[str, Any] | None = None,
+        context: Any = None,
+    ) -> Replay:
+        """Go through a run again from its record, with the graph as it is registered now; change nothing.
+
+        Each step is merged again from what its tasks returned, and compared with what was recorded: values,
+        joins, what is due, and what conditional edges choose. No node runs. With ``nodes``, also those of
+        subgraphs, only their bodies run, each on what it was given then, and what they return is compared.
+        ``interrupt()``, ``step()`` and subgraphs are answered from the record, and a node that wants what
+        its record does not have is left there; all else that a node does, it does. ``spend()`` always
+        grants. The config and context of a call are not recorded: give them again.
+
+        What differs is returned, never raised. Raises :class:`UnknownRun`, :class:`UnknownGraph`, and
+        :class:`UnknownNode` for a node that the graph does not have.
+        """
+        return await self._replays.replay(await self.get(run_id), nodes, config, context)
 
     # -- what workers and callers do ------------------------------------------------------------------------
 

@@ -32,6 +32,7 @@ from .frames import (
     asked_within,
     asks_of_frame,
     asks_of_root,
+    called,
     check_fingerprints,
     has_begun,
     may_run,
@@ -220,12 +221,7 @@ class Walk:
         context: Any = None,
     ) -> Any:
         """Run a graph inside this task to its end, and return its output; or raise the pause."""
-        inside = f"{scope.task.node}:{scope.task.id}" if memory is not True else scope.task.node
-        ns = f"{scope.ns}|{inside}" if scope.ns else inside
-        if scope.subgraphs:
-            # With a colon no node's name can be the same: a|1 may be what node "1" of graph a has inside.
-            ns = f"{ns}|:{scope.subgraphs}"
-        scope.subgraphs += 1
+        ns = called(scope, memory=memory)
         try:
             frame = await self._load_frame(plan, ns, given, memory=memory)
             if frame is not None:

@@ -186,6 +186,12 @@ SELECT error FROM runs WHERE thread_id = :thread_id AND error IS NOT NULL;
 SELECT * FROM checkpoints WHERE run_id = :run_id AND ns = '' AND step < :before
 ORDER BY step DESC LIMIT :limit;
 
+-- Of all its graphs, in the order in which they were made.
+-- name: find_checkpoints_of_run
+SELECT checkpoint_id, parent_id, ns, step, source FROM checkpoints
+WHERE run_id = :run_id AND checkpoint_id > :after
+ORDER BY checkpoint_id LIMIT :limit;
+
 -- Whether a thread may be deleted: it has no run that is alive. A statement that changes nothing.
 -- name: hold_thread
 UPDATE threads SET last_run = last_run

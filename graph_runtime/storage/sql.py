@@ -50,6 +50,7 @@ QueryName = Literal[
     "get_writes",
     "find_errors_of_thread",
     "find_checkpoints",
+    "find_checkpoints_of_run",
     "hold_thread",
     "hold_finished_thread",
     "find_finished_threads",
