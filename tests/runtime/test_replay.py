@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import operator
 import sqlite3
 from collections.abc import Callable
@@ -16,19 +17,30 @@ from kit import MakeRuntime
 from graph_runtime import (
     END,
     START,
+    AsyncSqliteSaver,
     Command,
     CompiledGraph,
     Divergence,
+    InMemorySaver,
+    MessagesState,
+    RemainingSteps,
     Replay,
+    RetryPolicy,
     Run,
     Runtime,
     Send,
     StateGraph,
     Store,
+    UnknownGraph,
+    UnknownNode,
+    UnknownRun,
+    get_runtime,
     interrupt,
     open_store,
     step,
 )
+from graph_runtime.callers import Call
+from graph_runtime.ledger import Durability
 from graph_runtime.storage import Ask, Batch, Do, Row
 
 T = {"configurable": {"thread_id": "t"}}
@@ -43,7 +55,7 @@ class Case(TypedDict, total=False):
     log: Annotated[list[Any], operator.add]
 
 
-async def draft(state: Case) -> Case:
+async def draft(state: Any) -> Case:
     return {"total": 1, "log": ["draft"]}
 
 
@@ -51,40 +63,40 @@ async def work(part: int) -> Case:
     return {"total": part, "log": [f"work {part}"]}
 
 
-async def left(state: Case) -> Case:
+async def left(state: Any) -> Case:
     return {"log": ["left"]}
 
 
-async def right(state: Case) -> Case:
+async def right(state: Any) -> Case:
     return {"log": ["right"]}
 
 
-async def further(state: Case) -> Case:
+async def further(state: Any) -> Case:
     return {"log": ["further"]}
 
 
-async def review(state: Case) -> Command[Any]:
+async def review(state: Any) -> Command[Any]:
     said = interrupt({"publish": state["subject"]})
     return Command(goto="publish" if said == "yes" else END, update={"answer": said})
 
 
-async def publish(state: Case) -> Case:
+async def publish(state: Any) -> Case:
     return {"log": [f"published {state['subject']} of {state['total']}"]}
 
 
-async def sum_up(state: Case) -> Case:
+async def sum_up(state: Any) -> Case:
     return {"log": ["summed up"]}
 
 
-async def look(state: Case) -> Case:
+async def look(state: Any) -> Case:
     return {"log": ["looked"]}
 
 
-async def check(state: Case) -> Case:
+async def check(state: Any) -> Case:
     return {"log": [f"checked: {interrupt('all well?')}"]}
 
 
-def spread(state: Case) -> list[Any]:
+def spread(state: Any) -> list[Any]:
     return [*(Send("work", part) for part in range(state["total"] + 1)), "left", "right"]
 
 
@@ -138,7 +150,7 @@ async def rows_of(store: Store, run: Run, *, ns: str = "") -> dict[int, Row]:
     """Return the checkpoints of one graph of the run by step."""
     ask = Ask("find_thread_checkpoints", {"thread_id": run.thread_id, "ns": ns, "before": "~", "limit": 100})
     (rows,) = await store.read(ask)
-    return {row["step"]: row for row in rows}
+    return {row["step"]: row for row in rows if row["run_id"] == run.id}
 
 
 async def change(store: Store, row: Row, **fields: str | int | None) -> None:
@@ -318,15 +330,15 @@ class Lacking(TypedDict, total=False):
     log: Annotated[list[Any], operator.add]
 
 
-def fewer(state: Case) -> list[Any]:
+def fewer(state: Any) -> list[Any]:
     return ["left", "right", Send("work", 0)]
 
 
-def broken(state: Case) -> list[Any]:
+def broken(state: Any) -> list[Any]:
     raise LookupError(state["subject"])
 
 
-def asking(state: Case) -> list[Any]:
+def asking(state: Any) -> list[Any]:
     return [interrupt("which way?")]
 
 
@@ -348,7 +360,7 @@ for _route in (fewer, broken, asking):
         (
             lambda: case(edges=(("left", "right"), *EDGES[1:])),
             (2, "due", "next"),
-            ("further, sum_up", "right, sum_up"),
+            ("further", "right"),
         ),
         (
             lambda: case(edges=(EDGES[0], (["further", "right", "left"], "inner"), *EDGES[2:])),
@@ -377,3 +389,712 @@ async def test_what_changed_in_the_graph_is_the_first_thing_told(
     assert where(replayed) == found
     assert first(replayed).recorded.startswith(said[0])
     assert first(replayed).recomputed.startswith(said[1])
+
+
+# -- a changed record
+
+
+@pytest.mark.parametrize(
+    ("step", "fields", "found"),
+    [
+        (2, {"due": "[]"}, (2, "due", "next")),
+        (2, {"joins": "{}"}, (2, "join", "further, right → inner")),
+        (2, {"held": "[]"}, (2, "held", "held")),
+        (1, {"routes": "[]"}, (1, "route", "routes")),
+        (-1, {"due": "[]"}, (-1, "due", "next")),
+    ],
+)
+async def test_a_changed_checkpoint_is_told_at_its_step(
+    make_runtime: MakeRuntime,
+    store: Store,
+    step: int,
+    fields: dict[str, str],
+    found: tuple[int, str, str],
+) -> None:
+    runtime = make_runtime(case())
+    run = await driven(runtime)
+    await change(store, (await rows_of(store, run))[step], **fields)
+
+    assert where(await runtime.replay(run.id)) == found
+
+
+async def test_a_send_that_was_given_something_else_is_told_by_its_digest(
+    make_runtime: MakeRuntime, store: Store
+) -> None:
+    runtime = make_runtime(case())
+    run = await driven(runtime)
+    row = (await rows_of(store, run))[1]
+    (_, _, (id_, node, push, arg), *rest) = json.loads(row["due"])
+    assert (node, push, arg) == ("work", 0, 0)
+    due = [*json.loads(row["due"])[:2], [id_, node, push, 7], *rest]
+    await change(store, row, due=json.dumps(due))
+
+    found = await runtime.replay(run.id)
+
+    assert where(found) == (1, "due", "next")
+    assert first(found).recorded != first(found).recomputed
+    # The same tasks with other ids are other tasks, and look the same in words.
+    await change(store, row, due=row["due"].replace(id_, "0" * 32))
+    found = await runtime.replay(run.id)
+    assert first(found).recorded.startswith("sha256:")
+
+
+async def test_what_an_input_held_is_given_and_the_first_step_shows_that_it_was_changed(
+    make_runtime: MakeRuntime, store: Store
+) -> None:
+    runtime = make_runtime(case())
+    run = await driven(runtime)
+    row = (await rows_of(store, run))[-1]
+    await change(store, row, due=row["due"].replace('"s"', '"t"'))
+
+    assert where(await runtime.replay(run.id)) == (0, "channel", "subject")
+
+
+@pytest.mark.parametrize("text", ['["other"]', None, "{damaged"])
+async def test_a_changed_value_is_told_at_the_step_that_wrote_it(
+    make_runtime: MakeRuntime, store: Store, text: str | None
+) -> None:
+    runtime = make_runtime(case())
+    run = await driven(runtime)
+    row = (await rows_of(store, run))[3]
+    await change_value(store, row, "log", text)
+
+    step, what, _ = where(await runtime.replay(run.id))
+
+    assert (step, what) == (3, "channel" if text == '["other"]' else "record")
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        (lambda text: text.replace('"draft"', '"drift"'), (1, "channel", "log")),
+        (lambda text: text.replace('"left"', '"further"'), (1, "route", "draft")),
+        (lambda text: text.replace('"left"', '"nobody"'), (1, "route", "draft")),
+        (lambda text: text[:-1], (0, "record", "checkpoint ")),
+        (None, (1, "record", "draft")),
+    ],
+)
+async def test_a_changed_result_is_told_at_the_step_that_merged_it(
+    make_runtime: MakeRuntime,
+    store: Store,
+    change: Callable[[str], str] | None,
+    found: tuple[int, str, str],
+) -> None:
+    runtime = make_runtime(case())
+    run = await driven(runtime)
+    await change_writes(store, (await rows_of(store, run))[0], change)
+
+    step, what, name = where(await runtime.replay(run.id))
+
+    assert (step, what) == found[:2]
+    assert name.startswith(found[2])
+
+
+async def test_a_changed_value_in_a_subgraph_is_told_with_its_namespace(
+    make_runtime: MakeRuntime, store: Store
+) -> None:
+    runtime = make_runtime(case())
+    run = await driven(runtime)
+    (task,) = (step for step in await runtime.history(run.id) if step.next == ("inner",))
+    ns = f"inner:{task.tasks[0].id}"
+    await change_value(store, (await rows_of(store, run, ns=ns))[1], "log", '["other"]')
+
+    found = await runtime.replay(run.id)
+
+    assert where(found) == (1, "channel", "log")
+    assert first(found).ns == ns
+
+
+async def test_a_checkpoint_that_follows_one_of_another_graph_is_told(
+    make_runtime: MakeRuntime, store: Store
+) -> None:
+    runtime = make_runtime(case())
+    run = await driven(runtime)
+    rows = await rows_of(store, run)
+    (task,) = (step for step in await runtime.history(run.id) if step.next == ("inner",))
+    stranger = (await rows_of(store, run, ns=f"inner:{task.tasks[0].id}"))[2]
+    await change(store, rows[3], parent_id=stranger["checkpoint_id"])
+
+    assert where(await runtime.replay(run.id))[:2] == (3, "record")
+
+
+async def test_a_changed_answer_is_told_by_the_node_that_had_it(
+    make_runtime: MakeRuntime, store: Store
+) -> None:
+    runtime = make_runtime(case())
+    run = await driven(runtime)
+    asked = [q for q in (await runtime.look(run.id)).questions if q.node == "check"]
+    for text in ('"bad"', "{damaged"):
+        answer_it: dict[str, Any] = {"run_id": run.id, "thread_id": run.thread_id, "answered_by": None}
+        id_ = {"interrupt_id": asked[0].interrupt.id}
+        await store.commit(
+            Batch(
+                "tamper",
+                (
+                    Do("reopen_interrupt", id_),
+                    Do("answer_interrupt", {**id_, **answer_it, "answer": text, "now": 0}),
+                ),
+            )
+        )
+        found = await runtime.replay(run.id, nodes=["check"])
+        assert where(found)[:2] == (2, "result" if text == '"bad"' else "record")
+
+
+# -- changed nodes
+
+
+async def test_a_node_whose_code_changed_is_found_by_its_name(make_runtime: MakeRuntime) -> None:
+    async def further(state: Any) -> Case:
+        return {"log": ["much further"], "total": 1}
+
+    async def review(state: Any) -> Command[Any]:
+        said = interrupt({"publish": state["subject"]})
+        return Command(goto=END if said == "yes" else "publish", update={"answer": said})
+
+    run = await driven(make_runtime(case()))
+    changed = make_runtime(case(further=further, review=review))
+
+    assert (await changed.replay(run.id)).same
+    assert (await changed.replay(run.id, nodes=["left", "right"])).same
+    found = await changed.replay(run.id, nodes=["further", "review"])
+    assert where(found) == (3, "result", "further")
+    assert first(found).recorded.startswith("log sha256:")
+    assert first(found).recorded.endswith("; no total")
+    found = await changed.replay(run.id, nodes="review")
+    assert where(found) == (6, "result", "review")
+    assert (first(found).recorded, first(found).recomputed) == ("goes to publish", f"goes to {END}")
+
+
+async def test_a_node_of_a_subgraph_is_found_by_its_name_and_where_it_is(make_runtime: MakeRuntime) -> None:
+    async def look(state: Any) -> Case:
+        return {"log": ["looked away"]}
+
+    run = await driven(make_runtime(case()))
+
+    found = await make_runtime(case(sub=inner(look))).replay(run.id, nodes=["look"])
+
+    assert where(found) == (1, "result", "look")
+    assert first(found).ns.startswith("inner:")
+
+
+async def test_updates_to_several_keys_in_another_order_say_the_same(make_runtime: MakeRuntime) -> None:
+    async def one(state: Log) -> Any:
+        return {"answer": {"a": 1, "b": 2}, "log": ["one"]}
+
+    async def turned(state: Log) -> Any:
+        return Command(update=[("log", ["one"]), ("answer", {"b": 2, "a": 1})])
+
+    run = await begin(make_runtime(one_after_another(one=one)))
+
+    assert (await make_runtime(one_after_another(one=turned)).replay(run.id, nodes=["one"])).same
+
+
+async def raising(state: Any) -> Any:
+    raise LookupError(state["subject"])
+
+
+async def unstorable(state: Any) -> Any:
+    return {"log": [interrupt("well?"), object()]}
+
+
+async def not_asking(state: Any) -> Any:
+    return {"log": ["yes"]}
+
+
+async def asking_more(state: Any) -> Any:
+    return {"log": [interrupt("well?"), interrupt("really?")]}
+
+
+async def asking_else(state: Any) -> Any:
+    return {"log": [interrupt("good?")]}
+
+
+async def swallowing(state: Any) -> Any:
+    with contextlib.suppress(BaseException):
+        interrupt("really?")
+    return {"log": [interrupt("well?")]}
+
+
+async def leaving(state: Any) -> Any:
+    return Command(graph=Command.PARENT, goto="ask")
+
+
+@pytest.mark.parametrize(
+    ("node", "what", "said"),
+    [
+        (raising, "result", "raised LookupError"),
+        (unstorable, "result", "raised ValueRefused"),
+        (not_asking, "result", "raised AnswerUnused"),
+        (leaving, "result", "raised ParentCommand"),
+        (asking_more, "past", "asked what has no answer in its record"),
+        (asking_else, "past", "asked what has no answer in its record"),
+        (swallowing, "past", "asked what has no answer in its record"),
+    ],
+)
+async def test_a_node_that_does_something_else_is_told_and_nothing_comes_of_it(
+    make_runtime: MakeRuntime, node: Callable[..., Any], what: str, said: str
+) -> None:
+    async def ask(state: Log) -> Log:
+        return {"log": [interrupt("well?")]}
+
+    runtime = make_runtime(one_after_another(ask=ask))
+    run = await answer_only(runtime, await begin(runtime, {"subject": "secret"}), "yes")
+    assert (await runtime.replay(run.id, nodes=["ask"])).same
+
+    found = await make_runtime(one_after_another(ask=node)).replay(run.id, nodes=["ask"])
+
+    assert where(found) == (1, what, "ask")
+    assert first(found).recomputed == said
+    assert "secret" not in repr(found)
+    assert len((await runtime.look(run.id)).questions) == 1
+
+
+@pytest.mark.parametrize("swallows", [False, True])
+async def test_a_step_that_is_not_recorded_is_told_and_its_function_is_not_called(
+    make_runtime: MakeRuntime, *, swallows: bool
+) -> None:
+    count = Count()
+
+    async def one(state: Log) -> Log:
+        return {"log": [await step("look", lambda: 1)]}
+
+    async def more(state: Log) -> Log:
+        with contextlib.suppress(BaseException) if swallows else contextlib.nullcontext():
+            await step("pay", count, "pay")
+        return {"log": [await step("look", count, "look")]}
+
+    run = await begin(make_runtime(one_after_another(one=one)))
+
+    found = await make_runtime(one_after_another(one=more)).replay(run.id, nodes=["one"])
+
+    assert where(found) == (1, "past", "one")
+    assert first(found).recomputed == "wanted to run what is not in its record"
+    assert count.all == 0
+
+
+async def test_what_differs_is_shown_as_digests_and_given_to_code_as_it_is(make_runtime: MakeRuntime) -> None:
+    async def one(state: Log) -> Log:
+        return {"log": ["hunter2"]}
+
+    async def other(state: Log) -> Log:
+        return {"log": ["hunter3"]}
+
+    run = await begin(make_runtime(one_after_another(one=one)))
+
+    found = await make_runtime(one_after_another(one=other)).replay(run.id, nodes=["one"])
+
+    assert "hunter" not in repr(found)
+    assert [dict(one.updates) for one in first(found).values] == [{"log": ["hunter2"]}, {"log": ["hunter3"]}]
+
+
+async def test_a_failing_node_is_tried_again_at_once_and_its_handler_stands_in(
+    make_runtime: MakeRuntime,
+) -> None:
+    attempts: list[int] = []
+
+    async def third(state: Log, runtime: Any) -> Log:
+        attempts.append(runtime.execution_info.node_attempt)
+        if attempts[-1] < 3:
+            raise ConnectionError
+        return {"log": ["third time"]}
+
+    async def never(state: Log) -> Log:
+        raise ConnectionError
+
+    async def handler(state: Log, error: Any) -> Log:
+        return {"log": [f"instead of {error.node}"]}
+
+    def graph(wait: float) -> CompiledGraph:
+        retries = RetryPolicy(initial_interval=wait, jitter=False)
+        builder = StateGraph(Log).add_node(third, retry_policy=retries)
+        builder.add_node(never, retry_policy=retries, error_handler=handler)
+        return builder.add_edge(START, "third").add_edge("third", "never").compile()
+
+    run = await begin(make_runtime(graph(0.001)))
+    assert run.status == "completed"
+
+    # Each of these would wait for an hour.
+    found = await make_runtime(graph(3_600)).replay(run.id, nodes=["third", "never"])
+
+    assert (found.same, found.tasks) == (True, 2)
+    assert attempts == [1, 2, 3, 1, 2, 3]
+
+
+# -- runs that did not go straight
+
+
+async def test_a_retry_replays_with_the_answers_of_the_run_that_it_retries(make_runtime: MakeRuntime) -> None:
+    fail = True
+
+    async def ask(state: Log) -> Log:
+        return {"log": [interrupt("well?")]}
+
+    async def other(state: Log) -> Log:
+        said = interrupt("good?")
+        if fail:
+            raise ValueError("not yet")
+        return {"log": [said]}
+
+    graph = StateGraph(Log).add_node(ask).add_node(other).add_edge(START, "ask").add_edge(START, "other")
+    runtime = make_runtime(graph.compile())
+    run = await answer(runtime, await begin(runtime), {"well?": "yes"})
+    failed = await answer(runtime, run, {"good?": "no"})
+    assert failed.status == "failed"
+    fail = False
+    again = await runtime.advance((await runtime.retry(run.thread_id, run.id)).id)
+    again = await answer(runtime, again, {"good?": "now"})
+    assert again.status == "completed"
+
+    found = await runtime.replay(again.id, nodes=["ask", "other"])
+    assert (found.same, found.tasks) == (True, 2)
+    assert ((await runtime.replay(again.id)).same, (await runtime.replay(again.id)).steps) == (True, 1)
+    assert (await runtime.replay(failed.id)).steps == 2
+
+
+async def test_a_fork_is_compared_with_what_it_is_a_copy_of(make_runtime: MakeRuntime, store: Store) -> None:
+    runtime = make_runtime(case())
+    run = await driven(runtime)
+    rows = await rows_of(store, run)
+    forked = await runtime.fork(run.thread_id, rows[1]["checkpoint_id"])
+    forked = await answer(runtime, await runtime.advance(forked.id), {"all well?": "fine"})
+    forked = await answer_only(runtime, forked, "no")
+    assert forked.status == "completed"
+
+    found = await runtime.replay(forked.id)
+    assert (found.same, found.skipped) == (True, ())
+    assert (await runtime.replay(forked.id, nodes=["work", "left", "right", "review"])).tasks == 5
+
+    copy = (await rows_of(store, forked))[2]
+    assert copy["source"] == "fork"
+    await change(store, copy, due="[]")
+    assert where(await runtime.replay(forked.id)) == (2, "due", "next")
+
+
+async def test_an_answer_with_an_update_leaves_finished_siblings_what_they_ran_on() -> None:
+    async def sibling(state: Any) -> Any:
+        return {"log": [f"sibling saw {state['subject']}"]}
+
+    async def gate(state: Any) -> Any:
+        return {"answer": interrupt("pay?"), "log": [f"gate saw {state['subject']}"]}
+
+    def way(state: Any) -> str:
+        return "end" if state["subject"] == "1" else "again"
+
+    async def again(state: Any) -> Any:
+        return {"log": ["again"]}
+
+    async with InMemorySaver().opened() as saver:
+        builder = StateGraph(Log).add_node(sibling).add_node(gate).add_node(again)
+        builder.add_edge(START, "sibling").add_edge(START, "gate")
+        builder.add_conditional_edges("sibling", way, {"end": END, "again": "again"})
+        graph = builder.compile(checkpointer=saver)
+        await graph.ainvoke({"subject": "1"}, T)
+        done = await graph.ainvoke(Command(resume="yes", update={"subject": "2"}), T)
+        assert done["log"] == ["gate saw 2", "sibling saw 1"]
+        runtime = saver.runtime_of(graph)
+        (run,) = await runtime.runs()
+
+        assert ((await runtime.replay(run.id)).same, (await runtime.replay(run.id)).given) == (True, 1)
+        found = await runtime.replay(run.id, nodes=["sibling", "gate"])
+        assert (found.same, found.tasks) == (True, 2)
+
+
+async def drive_with(runtime: Runtime, run: Run, durability: Durability) -> Run:
+    """Drive the run to its rest as a caller with that durability does."""
+    claimed = await runtime.claim_this(run.id)
+    assert claimed is not None
+    return await runtime.drive(claimed, Call(durability=durability))
+
+
+async def test_steps_that_a_call_with_exit_left_out_are_told_as_not_recorded(
+    make_runtime: MakeRuntime,
+) -> None:
+    async def one(state: Log) -> Log:
+        return {"log": ["one"]}
+
+    async def two(state: Log) -> Log:
+        return {"log": [interrupt("well?")]}
+
+    runtime = make_runtime(one_after_another(one=one, two=two, three=one, four=one))
+    run = await drive_with(runtime, await runtime.start("graph", {"subject": "s"}), "exit")
+    assert run.status == "interrupted"
+    found = await runtime.replay(run.id)
+    assert found.same
+    assert (found.steps, [(one.step, one.why) for one in found.skipped]) == (0, [(1, "not recorded")])
+
+    (asked,) = (await runtime.look(run.id)).open
+    run = await runtime.resume(run.thread_id, run.id, asked.interrupt.id, "yes")
+    run = await drive_with(runtime, run, "exit")
+    assert run.status == "completed"
+    found = await runtime.replay(run.id)
+    assert (found.steps, [one.step for one in found.skipped], found.divergence) == (0, [1, 4], None)
+    # What the first node of that call returned is still there, and nothing else.
+    found = await runtime.replay(run.id, nodes=["one", "two", "three", "four"])
+    assert (found.same, found.tasks) == (True, 1)
+
+
+async def test_an_edit_begins_a_run_that_has_nothing_to_be_computed_from(make_runtime: MakeRuntime) -> None:
+    runtime = make_runtime(one_after_another(one=draft, two=draft))
+    await runtime.edit("t", {"log": ["edited"]}, as_node="one", graph="graph")
+    run = await runtime.last_run("t")
+    assert run is not None
+    run = await runtime.drive(await runtime.take_up(run))
+    assert run.status == "completed"
+
+    found = await runtime.replay(run.id)
+
+    assert (found.same, found.given, found.steps, found.skipped) == (True, 1, 1, ())
+
+
+async def test_a_later_run_of_a_thread_goes_on_from_what_the_earlier_one_left(
+    make_runtime: MakeRuntime,
+) -> None:
+    class Grown(Log, total=False):
+        more: Annotated[list[Any], operator.add]
+
+    async def one(state: Any) -> Any:
+        return {"log": ["one"], "more": ["one"]}
+
+    old = make_runtime(one_after_another(one=one))
+    first_run = await begin(old)
+    graph = StateGraph(Grown).add_node("one", one).add_edge(START, "one").compile()
+    new = make_runtime(graph)
+    later = await begin(new, {"subject": "later"}, thread_id=first_run.thread_id)
+
+    assert ((await new.replay(later.id)).same, (await new.replay(later.id)).steps) == (True, 3)
+    # A key that the graph has got since had no beginning in the first run.
+    assert (await new.replay(first_run.id)).same
+
+
+# -- subgraphs
+
+
+async def test_a_graph_that_a_node_calls_is_not_known_and_answers_the_node_from_the_record(
+    make_runtime: MakeRuntime,
+) -> None:
+    count = Count()
+
+    async def within(state: Log) -> Log:
+        count("within")
+        return {"log": [f"within {state['subject']}"]}
+
+    sub = one_after_another("sub", within=within)
+
+    async def caller(state: Log) -> Any:
+        first = await sub.ainvoke({"subject": "a"})
+        second = await sub.ainvoke({"subject": "b"})
+        return {"log": [*first["log"], *second["log"]]}
+
+    async def otherwise(state: Log) -> Any:
+        return {"log": (await sub.ainvoke({"subject": "c"}))["log"]}
+
+    async def thrice(state: Log) -> Any:
+        return {"log": [await sub.ainvoke({"subject": one}) for one in "abc"]}
+
+    run = await begin(make_runtime(one_after_another(caller=caller)))
+    runtime = make_runtime(one_after_another(caller=caller))
+    assert count.all == 2
+
+    found = await runtime.replay(run.id)
+    assert (found.same, found.steps) == (True, 3)
+    assert {one.why for one in found.skipped} == {"graph not known"}
+    assert len(found.skipped) == 6
+    assert (await runtime.replay(run.id, nodes=["caller"])).same
+    changed = await make_runtime(one_after_another(caller=otherwise)).replay(run.id, nodes=["caller"])
+    assert first(changed).recomputed == "gave its subgraph another input"
+    more = await make_runtime(one_after_another(caller=thrice)).replay(run.id, nodes=["caller"])
+    assert first(more).recomputed == "called a graph that it did not call then"
+    assert count.all == 2
+
+
+@pytest.mark.parametrize("durability", ["sync", "exit"])
+async def test_a_subgraph_with_a_memory_answers_with_what_it_came_to_in_that_step(
+    make_runtime: MakeRuntime, durability: Durability
+) -> None:
+    async def more(state: Any) -> Any:
+        return {"log": [len(state["log"])]}
+
+    sub = StateGraph(Log).add_node(more).add_edge(START, "more").compile(checkpointer=True)
+
+    async def sub_node(state: Any) -> Any:
+        return {"answer": (await sub.ainvoke({"log": ["in"]}))["log"]}
+
+    def way(state: Any) -> str:
+        return END if len(state["answer"]) > 4 else "sub_node"
+
+    graph = StateGraph(Log).add_node(sub_node).add_edge(START, "sub_node")
+    runtime = make_runtime(graph.add_conditional_edges("sub_node", way).compile())
+    run = await drive_with(runtime, await runtime.start("graph", {"subject": "s"}), durability)
+    assert (await runtime.look(run.id)).state.values["answer"] == ["in", 1, "in", 3, "in", 5]
+
+    found = await runtime.replay(run.id, nodes=["sub_node"])
+
+    assert found.same
+    assert found.tasks == (3 if durability == "sync" else 0)
+
+
+async def test_a_node_whose_subgraph_did_not_end_is_left_out(make_runtime: MakeRuntime) -> None:
+    async def leave(state: Any) -> Any:
+        return Command(graph=Command.PARENT, update={"log": ["left"]}, goto="after")
+
+    async def after(state: Any) -> Any:
+        return {"log": ["after"]}
+
+    sub = one_after_another("sub", leave=leave)
+    graph = StateGraph(Log).add_node("sub", sub).add_node(after).add_edge(START, "sub")
+    runtime = make_runtime(graph.compile())
+    run = await begin(runtime)
+    assert (await runtime.look(run.id)).state.values["log"] == ["left", "after"]
+
+    assert (await runtime.replay(run.id)).same
+    found = await runtime.replay(run.id, nodes=["sub", "leave", "after"])
+    assert (found.same, found.tasks) == (True, 1)
+    assert [(one.step, one.why) for one in found.skipped] == [(1, "not recorded")]
+
+
+async def test_a_thread_of_another_saver_is_not_moved_by_a_node_that_runs_again(
+    make_runtime: MakeRuntime, tmp_path: Path
+) -> None:
+    count = Count()
+
+    async def paid(state: Log) -> Log:
+        count("paid")
+        return {"log": ["paid"]}
+
+    async with AsyncSqliteSaver.from_conn_string(str(tmp_path / "other.db")) as saver:
+        builder = StateGraph(Log).add_node(paid).add_edge(START, "paid")
+        other = builder.compile(checkpointer=saver)
+
+        async def pay(state: Log) -> Any:
+            await other.ainvoke({"subject": "x"}, T)
+            return {"log": ["paid"]}
+
+        async def mend(state: Log) -> Any:
+            await other.aupdate_state(T, {"log": ["mended"]}, as_node="paid")
+            return {"log": ["mended"]}
+
+        runtime = make_runtime(one_after_another(pay=pay, mend=mend))
+        run = await begin(runtime)
+        assert (run.status, count.all) == ("completed", 1)
+        before = [one.checkpoint for one in [found async for found in saver.alist(T)]]
+
+        for node in ("pay", "mend"):
+            found = await runtime.replay(run.id, nodes=[node])
+            assert first(found).recomputed == "wanted to run what is not in its record"
+        assert [one.checkpoint for one in [found async for found in saver.alist(T)]] == before
+        assert count.all == 1
+
+
+# -- what the record does not hold
+
+
+async def test_ids_that_messages_were_given_by_chance_are_not_compared(
+    make_runtime: MakeRuntime, store: Store
+) -> None:
+    async def reply(state: Any) -> Any:
+        return {"messages": [("ai", "hello"), {"role": "ai", "content": "again", "id": "mine"}]}
+
+    graph = StateGraph(MessagesState).add_node(reply).add_edge(START, "reply")
+    runtime = make_runtime(graph.compile())
+    run = await begin(runtime, {"messages": "hi"})
+
+    assert (await runtime.replay(run.id)).same
+    assert (await runtime.replay(run.id, nodes=["reply"])).same
+    row = (await rows_of(store, run))[1]
+    (values,) = await store.read(Ask("get_values", {"checkpoint_id": row["checkpoint_id"]}))
+    text = values[0]["value"]
+    for old, new in (("mine", "yours"), ("hello", "hullo")):
+        assert old in text
+        await change_value(store, row, "messages", text.replace(old, new))
+        assert where(await runtime.replay(run.id)) == (1, "channel", "messages")
+
+
+class Counted(TypedDict, total=False):
+    log: Annotated[list[Any], operator.add]
+    left: RemainingSteps
+
+
+@pytest.mark.parametrize("durability", ["sync", "exit"])
+async def test_the_steps_that_were_left_are_known_where_the_record_is_whole(
+    make_runtime: MakeRuntime, durability: Durability
+) -> None:
+    async def note(state: Any) -> Any:
+        return {"log": [state["left"]]}
+
+    async def ask(state: Any) -> Any:
+        return {"log": [interrupt("well?"), state["left"]]}
+
+    def way(state: Any) -> str:
+        return "note" if state["left"] > 5 else "sub"
+
+    sub = StateGraph(Counted).add_sequence([("one", note), ("two", note)]).add_edge(START, "one").compile()
+    graph = StateGraph(Counted).add_node(note).add_node(ask).add_node("sub", sub).add_edge(START, "note")
+    graph.add_conditional_edges("note", way).add_edge("sub", "ask")
+    runtime = make_runtime(graph.compile())
+    run = await runtime.start("graph", {"log": []}, max_steps=9)
+    run = await drive_with(runtime, run, durability)
+    run = await answer_only(runtime, run, "yes")
+    assert run.status == "completed"
+    assert (await runtime.look(run.id)).state.values["log"][:4] == [8, 7, 6, 5]
+
+    found = await runtime.replay(run.id)
+    again = await runtime.replay(run.id, nodes=["note", "ask", "one", "two"])
+
+    assert found.same
+    assert again.same
+    if durability == "sync":
+        assert (found.skipped, again.skipped, again.tasks) == ((), (), 4 + 1 + 2)
+    else:
+        assert [(one.ns == "", one.why) for one in found.skipped][-1] == (True, "not recorded")
+        assert again.tasks == 0
+
+
+async def test_the_config_and_the_context_of_a_call_are_given_again(make_runtime: MakeRuntime) -> None:
+    class Who(TypedDict):
+        name: str
+
+    async def sign(state: Any, config: Any) -> Any:
+        return {"log": [config["configurable"]["by"], get_runtime().context["name"]]}
+
+    async with InMemorySaver().opened() as saver:
+        graph = StateGraph(Log, Who).add_node(sign).add_edge(START, "sign").compile(checkpointer=saver)
+        config = {"configurable": {"thread_id": "t", "by": "alice"}}
+        await graph.ainvoke({"subject": "s"}, config, context={"name": "bob"})
+        runtime = saver.runtime_of(graph)
+        (run,) = await runtime.runs()
+
+        assert first(await runtime.replay(run.id, nodes=["sign"])).recomputed == "raised KeyError"
+        found = await runtime.replay(run.id, nodes=["sign"], config=config, context={"name": "bob"})
+        assert (found.same, found.tasks) == (True, 1)
+
+
+async def test_a_branch_may_ask_and_record_as_its_node_may(make_runtime: MakeRuntime) -> None:
+    count = Count()
+
+    async def way(state: Any) -> str:
+        await step("look", count, "look")
+        return interrupt("which way?")
+
+    async def one(state: Any) -> Any:
+        return {"log": ["one"]}
+
+    graph = StateGraph(Log).add_node(one).add_node("two", one).add_edge(START, "one")
+    runtime = make_runtime(graph.add_conditional_edges("one", way).compile())
+    run = await answer_only(runtime, await begin(runtime), "two")
+    assert run.status == "completed"
+
+    assert (await runtime.replay(run.id)).same
+    assert (await runtime.replay(run.id, nodes=["one"])).same
+    assert count.all == 1
+
+
+async def test_what_is_not_there_cannot_be_replayed(make_runtime: MakeRuntime) -> None:
+    runtime = make_runtime(case())
+    run = await driven(runtime)
+
+    with pytest.raises(UnknownRun):
+        await runtime.replay("run-nothing")
+    with pytest.raises(UnknownGraph):
+        await make_runtime(one_after_another(one=draft)).replay(run.id)
+    with pytest.raises(UnknownNode, match=r"has no node 'reveiw'; its nodes are draft, .*, check"):
+        await runtime.replay(run.id, nodes=["left", "reveiw"])
