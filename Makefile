@@ -32,11 +32,11 @@ coverage: $(VENV)/dev ## make test, and hold the coverage gates
 	$(BIN)/coverage report --fail-under=95
 	$(BIN)/coverage report --fail-under=100 --include='graph_runtime/plan.py,graph_runtime/approvals.py,graph_runtime/answers.py,graph_runtime/runtime.py'
 
-bench: $(VENV)/dev ## measure one approval cycle and one click
-	$(BIN)/python benchmarks/cycle.py $(ARGS)
+bench: $(VENV)/dev ## measure the runtime beside its peers, as a Markdown table (ARGS="--quick" for a look)
+	$(BIN)/python -m benchmarks.run $(ARGS)
 
 clean: ## remove the virtual environment and caches
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* .signoff
+	rm -rf $(VENV) .bench .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* .signoff
 
 # The stamps are newer than pyproject.toml when the environment holds what it asks for.
 $(VENV)/made:

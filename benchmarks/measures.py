@@ -1,0 +1,103 @@
+"""What is measured: the workloads, how much of each, and which figures stand in its table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+Figures = Mapping[str, Any]
+#: Nodes of W2, tasks of W3; see peers/driver.py.
+STEPS = 100
+
+
+@dataclass(frozen=True)
+class Column:
+    """One figure of a table: its heading, where it comes from, and how many decimals are shown."""
+
+    head: str
+    value: Callable[[Figures], float | None]
+    digits: int = 1
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One thing to do on a fresh database, the same for every peer. The first column is what is compared."""
+
+    workload: str
+    title: str
+    ask: Figures
+    columns: tuple[Column, ...]
+    more_is_better: bool = False
+    #: What ``--quick`` asks instead.
+    quick: Figures = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        return f"{self.workload} {self.title}"
+
+
+def figure(head: str, name: str, digits: int = 1, *, per: int = 1) -> Column:
+    """Return the column of one figure of the driver's answer, divided by ``per``."""
+
+    def value(figures: Figures) -> float | None:
+        found = figures.get(name)
+        return None if found is None else found / per
+
+    return Column(head, value, digits)
+
+
+FSYNCS, HOPS = figure("fsyncs", "fsyncs", 2), figure("thread hops", "hops")
+KB, CPU = figure("KB on disk", "kb"), figure("CPU µs", "cpu_us", 0)
+_CYCLE = {"kind": "cycles", "count": 100, "at_once": 1, "size": 2_000, "seconds": 10}
+_LANES = {**_CYCLE, "count": 1_000_000, "at_once": 100, "seconds": 2}
+_ONE = (
+    figure("cycle ms", "cycle_ms", 2),
+    figure("p99", "cycle_p99_ms"),
+    figure("start → paused", "start_ms", 2),
+    figure("answer → finished", "finish_ms", 2),
+)
+_MANY = (figure("cycles/s", "per_second", 0), FSYNCS, HOPS, CPU)
+
+
+def _sized(title: str, size: int, count: int) -> Measure:
+    ask = {**_CYCLE, "size": size, "count": count}
+    return Measure("W4", title, ask, (_ONE[0], KB, FSYNCS, CPU), quick={"count": 5})
+
+
+MEASURES = (
+    Measure("W1", "one at a time", _CYCLE, (*_ONE, FSYNCS, HOPS, KB, CPU), quick={"count": 30}),
+    Measure("W1", "100 at once", _LANES, _MANY, more_is_better=True, quick={"seconds": 0.7}),
+    Measure(
+        "W1",
+        "100 at once, each fsync 2 ms slower",
+        {**_LANES, "slow_us": 2_000},
+        _MANY,
+        more_is_better=True,
+        quick={"seconds": 0.7},
+    ),
+    Measure(
+        "W2",
+        "a chain of 100 nodes",
+        {"kind": "chain", "count": 5},
+        (
+            Column("steps/s", lambda figures: STEPS * 1_000 / figures["whole_ms"], 0),
+            figure("fsyncs per step", "fsyncs", 2, per=STEPS),
+            figure("hops per step", "hops", per=STEPS),
+            figure("KB on disk", "kb"),
+            figure("CPU µs per step", "cpu_us", 0, per=STEPS),
+        ),
+        more_is_better=True,
+        quick={"count": 2},
+    ),
+    Measure(
+        "W3",
+        "100 tasks sent, one reducer",
+        {"kind": "fan", "count": 5},
+        (figure("ms", "whole_ms"), figure("fsyncs", "fsyncs"), HOPS, KB, CPU),
+        quick={"count": 2},
+    ),
+    _sized("10 KB of state", 10_000, 20),
+    _sized("100 KB of state", 100_000, 20),
+    _sized("1 MB of state", 1_000_000, 10),
+)

@@ -1,0 +1,137 @@
+"""The least that SQLite can do: hand-written commits on one writer's thread, no graph, no checks, no journal.
+
+The number is the commits of one approval cycle: 3 is what any honest cycle needs (paused, claimed, finished),
+6 is one for each step, 2 needs a node that writes into the same transaction. ``t``: each commit alone; ``g``:
+those that wait together share one; ``d``: alone, and a value that did not change is not written again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+import threading
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from itertools import chain
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+from benchmarks.peers.driver import CHAIN, FAN, serve
+
+Statement = tuple[str, tuple[Any, ...]]
+_PUT = "INSERT INTO checkpoints (thread, step, state) VALUES (?, ?, ?)"
+_PAUSE = "INSERT INTO runs (thread, status) VALUES (?, 'paused')"
+_CLAIM = "UPDATE runs SET status = 'claimed' WHERE thread = ? AND status = 'paused'"
+_END = "UPDATE runs SET status = 'finished' WHERE thread = ?"
+
+
+class Writer:
+    """Runs transactions on a thread of its own; ``grouped``: all that wait share one commit."""
+
+    def __init__(self, path: Path, *, grouped: bool) -> None:
+        self._path = path
+        self._grouped = grouped
+        self._queue: SimpleQueue[tuple[Sequence[Statement], asyncio.Future[None]] | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._work)
+        self._loop = asyncio.get_running_loop()
+        self._thread.start()
+
+    async def commit(self, statements: Sequence[Statement]) -> None:
+        done: asyncio.Future[None] = self._loop.create_future()
+        self._queue.put((statements, done))
+        await done
+
+    async def close(self) -> None:
+        self._queue.put(None)
+        await asyncio.to_thread(self._thread.join)
+
+    def _work(self) -> None:
+        db = sqlite3.connect(self._path, isolation_level=None)
+        db.execute("PRAGMA journal_mode=WAL")
+        db.execute("PRAGMA synchronous=FULL")
+        db.execute("CREATE TABLE IF NOT EXISTS checkpoints (thread TEXT, step INTEGER, state TEXT)")
+        db.execute("CREATE TABLE IF NOT EXISTS runs (thread TEXT PRIMARY KEY, status TEXT)")
+        db.execute("CREATE INDEX IF NOT EXISTS paused ON runs (thread) WHERE status = 'paused'")
+        open_ = True
+        while open_:
+            waiting = [self._queue.get()]
+            while self._grouped and not self._queue.empty():
+                waiting.append(self._queue.get())
+            open_ = None not in waiting
+            group = [one for one in waiting if one is not None]
+            db.execute("BEGIN IMMEDIATE")
+            for statements, _ in group:
+                for sql, params in statements:
+                    assert db.execute(sql, params).rowcount == 1
+            db.execute("COMMIT")
+            self._loop.call_soon_threadsafe(_tell, [done for _, done in group])
+        db.close()
+
+
+def _tell(done: Sequence[asyncio.Future[None]]) -> None:
+    for one in done:
+        one.set_result(None)
+
+
+class Floor:
+    def __init__(self, writer: Writer, commits: int, *, deltas: bool) -> None:
+        self._writer = writer
+        self._commits = commits
+        self._deltas = deltas
+
+    async def start(self, thread: str, text: str) -> Any:
+        given, prepared = {"text": text}, {"title": "prepared"}
+        await self._in(
+            [self._put(thread, 0, given, given)],
+            [self._put(thread, 1, given | prepared, prepared)],
+            [(_PAUSE, (thread,))],
+            apart=self._commits == 6,
+        )
+        return thread, given | prepared
+
+    async def finish(self, question: Any) -> None:
+        thread, state = question
+        claim, ended = (_CLAIM, (thread,)), (_END, (thread,))
+        reviewed, published = {"answer": "yes"}, {"done": True}
+        review = self._put(thread, 2, state | reviewed, reviewed)
+        publish = self._put(thread, 3, state | reviewed | published, published)
+        if self._commits == 3:
+            await self._in([claim], [review, publish, ended], apart=True)
+        else:
+            await self._in([claim], [review], [publish, ended], apart=self._commits == 6)
+
+    async def chain(self, thread: str) -> None:
+        state = {"text": "x" * 2_000, "count": 0}
+        for number in range(CHAIN):
+            state["count"] = number + 1
+            await self._writer.commit([self._put(thread, number, state, {"count": number + 1})])
+
+    async def fan(self, thread: str) -> None:
+        await self._writer.commit([self._put(thread, 0, {"found": []}, {})])
+        async with asyncio.TaskGroup() as group:
+            for number in range(FAN):
+                found = {"found": [number]}
+                group.create_task(self._writer.commit([self._put(thread, 1, found, found)]))
+        await self._writer.commit([self._put(thread, 2, {"found": list(range(FAN))}, {})])
+
+    async def _in(self, *transactions: list[Statement], apart: bool) -> None:
+        for one in transactions if apart else [[*chain.from_iterable(transactions)]]:
+            await self._writer.commit(one)
+
+    def _put(self, thread: str, step: int, state: Any, changed: Any) -> Statement:
+        return _PUT, (thread, step, json.dumps(changed if self._deltas else state))
+
+
+@asynccontextmanager
+async def open_session(variant: str, path: Path) -> AsyncIterator[Floor]:
+    writer = Writer(path, grouped=variant.endswith("g"))
+    try:
+        yield Floor(writer, int(variant[0]), deltas=variant.endswith("d"))
+    finally:
+        await writer.close()
+
+
+if __name__ == "__main__":
+    serve(open_session)

@@ -1,0 +1,44 @@
+"""The results as Markdown: a table for each measure, and what could not be measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from .measures import Column, Measure
+from .results import BASE, Results
+
+
+def tables(results: Results, measures: Sequence[Measure]) -> Iterator[str]:
+    """Yield the lines of a table for each measure."""
+    for measure in measures:
+        if results.who(measure):
+            yield from _table(results, measure)
+    for what, why in results.failures.items():
+        yield f"- Not measured: {what}: {why}"
+
+
+def _table(results: Results, measure: Measure) -> Iterator[str]:
+    first, *others = measure.columns
+    # A column that nobody could count says nothing.
+    shown = [c for c in others if any(results.all(measure, who, c) for who in results.who(measure))]
+    heads = [first.head, "min-max", f"x {BASE}", *(column.head for column in shown)]
+    yield f"### {measure.workload}: {measure.title}"
+    yield ""
+    yield "| | " + " | ".join(heads) + " |"
+    yield "|---|" + "---:|" * len(heads)
+    for who in results.who(measure):
+        every = results.all(measure, who, first)
+        ratio = results.ratio(measure, who)
+        cells = [
+            _cell(results, measure, who, first),
+            f"{min(every):.{first.digits}f}-{max(every):.{first.digits}f}",
+            "" if ratio is None else f"{ratio:.3g}",
+            *(_cell(results, measure, who, column) for column in shown),
+        ]
+        yield f"| {who} | " + " | ".join(cells) + " |"
+    yield ""
+
+
+def _cell(results: Results, measure: Measure, who: str, column: Column) -> str:
+    median = results.median(measure, who, column)
+    return "not counted" if median is None else f"{median:,.{column.digits}f}"
