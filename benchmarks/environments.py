@@ -11,7 +11,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 CACHE = ROOT / ".bench"
-ALL = ("W1", "W2", "W3", "W4")
+ALL = ("W1", "W2", "W3", "W4", "W6")
 
 
 class NotMade(Exception):
@@ -26,6 +26,8 @@ class Peer:
     variants: Mapping[str, Collection[str]]
     #: Empty: it runs in the environment of this process.
     requirements: tuple[str, ...] = ()
+    #: Pausing more threads than this in W5 would take more than a few minutes.
+    most_paused: int = 100_000
 
     def python(self) -> Path:
         """Return the peer's interpreter, making its environment if need be. Raises :class:`NotMade`."""
@@ -46,14 +48,30 @@ class Peer:
 
 
 PEERS = (
-    Peer("ours", {"sync": ALL, "async": ALL}),
+    Peer("ours", {"sync": (*ALL, "W5"), "async": ALL, "request": ("W1", "W5")}),
     Peer(
         "langgraph",
-        {"sync": ALL, "async": ALL},
+        {"sync": (*ALL, "W5"), "async": ALL},
         ("langgraph==1.2.22", "langgraph-checkpoint-sqlite==3.1.2"),
+        most_paused=10_000,
     ),
-    Peer("burr", {"wal": ALL, "shipped": ALL}, ("apache-burr[aiosqlite,tracking-client]==0.43.0",)),
-    Peer("floor", {"2t": ("W1",), "3t": ALL, "6t": ("W1",), "3g": ("W1", "W3"), "3d": ("W4",)}),
+    Peer("burr", {"wal": (*ALL, "W5"), "shipped": ALL}, ("apache-burr[aiosqlite,tracking-client]==0.43.0",)),
+    Peer(
+        "dbos",
+        {"polwal": ("W1", "W2", "W3", "W4", "W5"), "shipped": ("W1", "W2", "W3")},
+        ("dbos==3.4.0",),
+        most_paused=1_000,
+    ),
+    Peer(
+        "floor",
+        {
+            "2t": ("W1",),
+            "3t": ("W1", "W2", "W3", "W4"),
+            "6t": ("W1",),
+            "3g": ("W1", "W3", "W5"),
+            "3d": ("W4",),
+        },
+    ),
 )
 
 

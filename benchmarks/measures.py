@@ -29,6 +29,8 @@ class Measure:
     ask: Figures
     columns: tuple[Column, ...]
     more_is_better: bool = False
+    #: At most so many rounds, for what takes minutes.
+    rounds: int = 1_000
     #: What ``--quick`` asks instead.
     quick: Figures = field(default_factory=dict)
 
@@ -63,6 +65,35 @@ _MANY = (figure("cycles/s", "per_second", 0), FSYNCS, HOPS, CPU)
 def _sized(title: str, size: int, count: int) -> Measure:
     ask = {**_CYCLE, "size": size, "count": count}
     return Measure("W4", title, ask, (_ONE[0], KB, FSYNCS, CPU), quick={"count": 5})
+
+
+def _paused(count: int) -> Measure:
+    ask = {"kind": "paused", "count": count, "size": 2_000}
+    columns = (
+        figure("resume one, ms", "resume_ms", 2),
+        figure("x empty database", "resume_x_empty", 2),
+        figure("page of pending, ms", "page_ms", 2),
+        figure("bytes per thread", "bytes_per_thread", 0),
+        figure("paused per s", "fill_per_second", 0),
+        figure("process start to open, ms", "ready_ms", 0),
+        figure("idle CPU %", "idle_percent", 2),
+        figure("tasks + timers", "tasks_and_timers", 0),
+        figure("RSS MB", "rss_mb", 0),
+    )
+    return Measure("W5", f"{count:,} paused threads", ask, columns, rounds=1, quick={"count": count // 50})
+
+
+def _thousand(title: str, graph: str) -> Measure:
+    ask = {**_CYCLE, "count": 1_000, "seconds": 600, "one_thread": "thread", "graph": graph}
+    columns = (
+        figure("resume at the end, ms", "last_finish_ms", 2),
+        figure("on a new thread", "first_finish_ms", 2),
+        figure("growth", "finish_growth", 2),
+        KB,
+        FSYNCS,
+        CPU,
+    )
+    return Measure("W6", title, ask, columns, rounds=2, quick={"count": 100})
 
 
 MEASURES = (
@@ -100,4 +131,9 @@ MEASURES = (
     _sized("10 KB of state", 10_000, 20),
     _sized("100 KB of state", 100_000, 20),
     _sized("1 MB of state", 1_000_000, 10),
+    _paused(1_000),
+    _paused(10_000),
+    _paused(100_000),
+    _thousand("1,000 cycles on one thread", "cycle"),
+    _thousand("1,000 cycles on one thread, each appends 3 entries to a list", "log"),
 )

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
+import tempfile
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,19 @@ from .environments import CACHE, ROOT, Peer
 #: A measure that takes longer has hung.
 PATIENCE = 1_800.0
 _MARK = "(-1)"
+
+
+def ask_fresh(peer: Peer, question: dict[str, Any], folder: str, *, shim: Path | None) -> dict[str, Any]:
+    """Fill a database in one process, and look at it with another that has just begun (W5)."""
+    figures: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory(dir=folder) as place:
+        path = str(Path(place) / "data" / "data.db")
+        Path(path).parent.mkdir()
+        for kind in ("fill", "find"):
+            spawned = time.monotonic()
+            with contextlib.closing(Process(peer, shim=shim)) as process:
+                figures |= process.ask({**question, "kind": kind, "path": path, "spawned": spawned})
+    return figures
 
 
 class Process:
@@ -30,7 +46,7 @@ class Process:
         if self._trace is not None:
             trace = ["strace", "-f", "-qq", "-e", "trace=fsync,fdatasync", "-o", str(self._trace)]
             command = [*trace, *command]
-        with (CACHE / f"{peer.name}.log").open("w") as log:
+        with (CACHE / f"{peer.name}.log").open("a") as log:
             self._process = subprocess.Popen(  # noqa: S603 - our own words
                 command,
                 cwd=ROOT,

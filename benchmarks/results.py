@@ -21,6 +21,8 @@ class Results:
 
     def add(self, measure: Measure, who: str, figures: Mapping[str, Any]) -> None:
         """Keep one round's figures; an error takes the contestant out of this measure's table."""
+        if "left_out" in figures:
+            return
         if "error" in figures:
             self.failures[f"{measure.key}: {who}"] = figures["error"]
             return

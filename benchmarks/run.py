@@ -21,7 +21,7 @@ from pathlib import Path
 
 from .environments import CACHE, PEERS, NotMade, Peer, shim
 from .measures import MEASURES, Measure
-from .process import Process
+from .process import Process, ask_fresh
 from .results import Results
 from .table import tables
 
@@ -59,9 +59,15 @@ def measure_all(
         processes = list(_started(stack, peers, results, library, traced=False))
         for number in range(rounds):
             for measure in measures:
+                if number >= measure.rounds:
+                    continue
                 for process, variant in _contestants(processes, measure):
                     who = f"{process.peer.name}:{variant}"
-                    figures = process.ask(_question(measure, variant, folder, quick=quick, slow=slow))
+                    question = _question(measure, variant, folder, quick=quick, slow=slow)
+                    if measure.ask["kind"] == "paused":
+                        figures = ask_fresh(process.peer, question, folder, shim=library)
+                    else:
+                        figures = process.ask(question)
                     results.add(measure, who, figures)
                     _say(f"{number + 1}/{rounds} {measure.key}: {who} {_first(measure, figures)}")
     if library is None and shutil.which("strace"):
@@ -76,7 +82,7 @@ def _count_apart(
         processes = list(_started(stack, peers, results, None, traced=True))
         for measure in measures:
             for process, variant in _contestants(processes, measure):
-                if not measure.ask.get("slow_us"):
+                if not measure.ask.get("slow_us") and measure.ask["kind"] != "paused":
                     figures = process.ask(_question(measure, variant, folder, quick=quick, slow=0))
                     results.add_count(measure, f"{process.peer.name}:{variant}", figures["fsyncs"])
 
@@ -111,7 +117,8 @@ def _started(
 def _contestants(processes: Sequence[Process], measure: Measure) -> Iterator[tuple[Process, str]]:
     for process in processes:
         for variant, workloads in process.peer.variants.items():
-            if measure.workload in workloads:
+            many = measure.ask["kind"] == "paused" and measure.ask["count"] > process.peer.most_paused
+            if measure.workload in workloads and not many:
                 yield process, variant
 
 
@@ -123,6 +130,8 @@ def _question(measure: Measure, variant: str, folder: str, *, quick: bool, slow:
 def _first(measure: Measure, figures: dict[str, object]) -> str:
     if "error" in figures:
         return f"failed: {figures['error']}"
+    if "left_out" in figures:
+        return "left out"
     column = measure.columns[0]
     return f"{column.value(figures):.{column.digits}f} {column.head}"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -16,19 +16,19 @@ from burr.integrations.persisters.b_aiosqlite import AsyncSQLitePersister
 from benchmarks.peers.driver import CHAIN, FAN, serve
 
 
-@action(reads=[], writes=["title"])
-async def prepare(state: State) -> State:
-    return state.update(title="prepared")
+@action(reads=["log"], writes=["title", "log"])
+async def prepare(state: State, entries: list[str]) -> State:
+    return state.update(title="prepared").extend(log=entries)
 
 
-@action(reads=[], writes=["answer"])
-async def review(state: State, answer: str) -> State:
-    return state.update(answer=answer)
+@action(reads=["log"], writes=["answer", "log"])
+async def review(state: State, answer: str, entries: list[str]) -> State:
+    return state.update(answer=answer).extend(log=entries)
 
 
-@action(reads=["answer"], writes=["done"])
-async def publish(state: State) -> State:
-    return state.update(done=True)
+@action(reads=["answer", "log"], writes=["done", "log"])
+async def publish(state: State, entries: list[str]) -> State:
+    return state.update(done=True).extend(log=entries)
 
 
 @action(reads=["count"], writes=["count"])
@@ -69,30 +69,40 @@ class Fan(MapStates):
         return ["found"]
 
 
-def line(**actions: Any) -> Graph:
-    names = list(actions)
-    return GraphBuilder().with_actions(**actions).with_transitions(*pairwise(names)).build()
+def line(**actions: Any) -> GraphBuilder:
+    return GraphBuilder().with_actions(**actions).with_transitions(*pairwise(actions))
+
+
+def cycle(entries: list[str]) -> Graph:
+    """Return prepare -> review -> publish, and round again: the thread's next cycle goes on from its last."""
+    actions = {"prepare": prepare, "review": review, "publish": publish}
+    steps = line(**{name: one.bind(entries=entries) for name, one in actions.items()})
+    return steps.with_transitions(("publish", "prepare")).build()
+
+
+#: Threads that have a cycle behind them, by database.
+_known: set[tuple[Path, str]] = set()
 
 
 class Burr:
-    def __init__(self, persister: AsyncSQLitePersister) -> None:
+    def __init__(self, persister: AsyncSQLitePersister, path: Path) -> None:
         self._persister = persister
-        self._cycle = line(prepare=prepare, review=review, publish=publish)
-        self._chain = line(**{f"n{number}": count for number in range(CHAIN)})
-        self._fan = line(plan=plan, fan=Fan())
-        self._known: set[str] = set()
+        self._path = path
+        self._cycles = {"cycle": cycle([]), "log": cycle(["an entry"])}
+        self._chain = line(**{f"n{number}": count for number in range(CHAIN)}).build()
+        self._fan = line(plan=plan, fan=Fan()).build()
 
-    async def start(self, thread: str, text: str) -> str:
-        if thread in self._known:
-            app = await self._stored(thread, goes_on=False)
+    async def start(self, thread: str, text: str, graph: str) -> tuple[str, str]:
+        if (self._path, thread) in _known:
+            app = await self._stored(thread, graph)
         else:
-            app = await self._new(self._cycle, thread, "prepare", {"text": text})
-        self._known.add(thread)
+            app = await self._new(self._cycles[graph], thread, "prepare", {"text": text, "log": []})
+        _known.add((self._path, thread))
         await app.arun(halt_before=["review"])
-        return thread
+        return thread, graph
 
-    async def finish(self, question: str) -> None:
-        app = await self._stored(question, goes_on=True)
+    async def finish(self, question: tuple[str, str]) -> None:
+        app = await self._stored(*question)
         _, _, state = await app.arun(halt_after=["publish"], inputs={"answer": "yes"})
         assert state["done"]
 
@@ -106,14 +116,25 @@ class Burr:
         _, _, state = await app.arun(halt_after=["fan"])
         assert len(state["found"]) == FAN
 
+    async def pending(self, limit: int) -> Sequence[tuple[str, str]]:
+        """List every thread and read the first ones: there is no query for who is paused."""
+        found = []
+        for thread in await self._persister.list_app_ids():
+            stored = await self._persister.load("", thread)
+            if stored is not None and stored["position"] == "prepare":
+                found.append((thread, "cycle"))
+                if len(found) == limit:
+                    break
+        return found
+
     async def _new(self, graph: Graph, thread: str, first: str, state: dict[str, Any]) -> Application:
         builder = self._builder(graph, thread)
         return await builder.with_entrypoint(first).with_state(**state).abuild()
 
-    async def _stored(self, thread: str, *, goes_on: bool) -> Application:
-        builder = self._builder(self._cycle, thread)
+    async def _stored(self, thread: str, graph: str) -> Application:
+        builder = self._builder(self._cycles[graph], thread)
         return await builder.initialize_from(
-            self._persister, resume_at_next_action=goes_on, default_state={}, default_entrypoint="prepare"
+            self._persister, resume_at_next_action=True, default_state={}, default_entrypoint="prepare"
         ).abuild()
 
     def _builder(self, graph: Graph, thread: str) -> ApplicationBuilder:
@@ -127,7 +148,7 @@ async def open_session(variant: str, path: Path) -> AsyncIterator[Burr]:
         if variant == "wal":
             await persister.connection.execute_fetchall("PRAGMA journal_mode=WAL")
         await persister.initialize()
-        yield Burr(persister)
+        yield Burr(persister, path)
 
 
 if __name__ == "__main__":

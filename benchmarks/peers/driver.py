@@ -29,6 +29,7 @@ from typing import Any, Protocol
 #: Nodes of W2, tasks of W3.
 CHAIN, FAN = 100, 100
 _WARM_UPS = 3
+_GROWTHS = 30
 
 Figures = dict[str, Any]
 
@@ -36,8 +37,11 @@ Figures = dict[str, Any]
 class Session(Protocol):
     """One peer at work on one database. What a method did is as durable at its end as the peer makes it."""
 
-    async def start(self, thread: str, text: str) -> Any:
-        """Begin prepare -> review -> publish on the thread; return the question at the pause in review."""
+    async def start(self, thread: str, text: str, graph: str) -> Any:
+        """Begin prepare -> review -> publish on the thread; return the question at the pause in review.
+
+        ``graph`` is "cycle", or "log", whose three nodes append an entry each to a list of the state.
+        """
 
     async def finish(self, question: Any) -> None:
         """Answer the question and go to the end."""
@@ -47,6 +51,9 @@ class Session(Protocol):
 
     async def fan(self, thread: str) -> None:
         """Run a node that sends ``FAN`` tasks whose results one reducer gathers."""
+
+    async def pending(self, limit: int) -> Sequence[Any]:
+        """Return the questions of at most ``limit`` paused threads, each good for ``finish``."""
 
 
 Open = Callable[[str, Path], AbstractAsyncContextManager[Session]]
@@ -95,14 +102,11 @@ class Times:
 
     def figures(self) -> Figures:
         cycle = [a + b for a, b in zip(self.start, self.finish, strict=True)]
-        tail = max(1, min(20, len(cycle) // 5))
         return {
             "start_ms": _median_ms(self.start),
             "finish_ms": _median_ms(self.finish),
             "cycle_ms": _median_ms(cycle),
             "cycle_p99_ms": sorted(cycle)[int(len(cycle) * 0.99)] * 1_000,
-            "first_finish_ms": _median_ms(self.finish[:tail]),
-            "last_finish_ms": _median_ms(self.finish[-tail:]),
         }
 
 
@@ -118,9 +122,9 @@ async def cycles(session: Session, ask: Figures, name: str) -> tuple[int, Figure
 
     async def lane() -> None:
         for number in numbers:
-            thread = name if ask.get("one_thread") else f"{name}-{number}"
+            thread = ask.get("one_thread") or f"{name}-{number}"
             begun = time.perf_counter()
-            question = await session.start(thread, text)
+            question = await session.start(thread, text, ask.get("graph", "cycle"))
             paused = time.perf_counter()
             await session.finish(question)
             times.start.append(paused - begun)
@@ -130,6 +134,19 @@ async def cycles(session: Session, ask: Figures, name: str) -> tuple[int, Figure
 
     await asyncio.gather(*(lane() for _ in range(ask["at_once"])))
     return len(times.start), times.figures()
+
+
+async def growth(session: Session, ask: Figures) -> Figures:
+    """Resume the thread that has all those cycles behind it, and new ones, in turn."""
+    took: dict[str, list[float]] = {"old": [], "new": []}
+    for number in range(_GROWTHS):
+        for age, thread in (("old", ask["one_thread"]), ("new", f"new-{number}")):
+            question = await session.start(thread, "x" * ask["size"], ask["graph"])
+            begun = time.perf_counter()
+            await session.finish(question)
+            took[age].append(time.perf_counter() - begun)
+    old, new = statistics.median(took["old"]), statistics.median(took["new"])
+    return {"last_finish_ms": old * 1_000, "first_finish_ms": new * 1_000, "finish_growth": old / new}
 
 
 async def chains(session: Session, ask: Figures, name: str) -> tuple[int, Figures]:
@@ -168,11 +185,14 @@ class Driver:
             path = Path(folder) / "data.db"
             async with self._open(ask["variant"], path) as session:
                 await KINDS[ask["kind"]](session, _warm_up(ask), "warm-up")
-            before = _bytes(Path(folder))
+            before = bytes_of(Path(folder))
             async with self._open(ask["variant"], path) as session:
                 figures = await self._counted(session, ask)
             # The last connection to close has moved the log into the file.
-            figures["kb"] = (_bytes(Path(folder)) - before) / 1_000 / figures["units"]
+            figures["kb"] = (bytes_of(Path(folder)) - before) / 1_000 / figures["units"]
+            if ask.get("one_thread"):
+                async with self._open(ask["variant"], path) as session:
+                    figures |= await growth(session, ask)
             return figures
 
     async def _counted(self, session: Session, ask: Figures) -> Figures:
@@ -206,20 +226,35 @@ def _warm_up(ask: Figures) -> Figures:
     return {**ask, "count": min(_WARM_UPS, ask["count"]), "at_once": 1}
 
 
-def _bytes(folder: Path) -> int:
+def bytes_of(folder: Path) -> int:
+    """Return how much the files in the folder hold."""
     return sum(path.stat().st_size for path in folder.iterdir())
 
 
-def serve(open_session: Open) -> None:
-    """Answer each line of standard input with one line, until it ends."""
+def serve(open_session: Open, *, alone: bool = False) -> None:
+    """Answer each line of standard input with one line, until it ends.
+
+    ``alone``: the peer cannot have two databases open in one process.
+    """
+    from benchmarks.peers.paused import fill, find  # noqa: PLC0415 - it stands on this module
+
     # What a library prints must not stand between the answers.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     driver = Driver(open_session, Fsyncs())
     for line in sys.stdin:
+        ask = {**json.loads(line), "alone": alone}
         with asyncio.Runner(loop_factory=CountingLoop) as runner:
             try:
-                figures = runner.run(driver.measure(json.loads(line)))
+                match ask["kind"]:
+                    case "fill":
+                        figures = runner.run(fill(open_session, ask))
+                    case "find":
+                        figures = runner.run(find(open_session, ask))
+                    case _:
+                        figures = runner.run(driver.measure(ask))
+            except NotImplementedError:
+                figures = {"left_out": True}
             except Exception as error:  # noqa: BLE001 - the peer's fault is a line of the table, not the end
                 traceback.print_exc()
                 figures = {"error": f"{type(error).__name__}: {error}"}

@@ -22,22 +22,13 @@ class State(TypedDict, total=False):
     done: bool
 
 
+class Logged(State, total=False):
+    log: Annotated[list[str], operator.add]
+
+
 class Many(TypedDict, total=False):
     number: int
     found: Annotated[list[int], operator.add]
-
-
-async def prepare(state: State) -> State:
-    return {"title": "prepared"}
-
-
-async def review(state: State) -> Command[str]:
-    answer = interrupt({"question": "Publish?"})
-    return Command(goto="publish" if answer == "yes" else END)
-
-
-async def publish(state: State) -> State:
-    return {"done": True}
 
 
 async def count(state: State) -> State:
@@ -52,8 +43,21 @@ async def work(state: Many) -> Many:
     return {"found": [state["number"]]}
 
 
-def cycle_graph() -> StateGraph:
-    graph = StateGraph(State)
+def cycle_graph(schema: type, entries: tuple[str, ...]) -> StateGraph:
+    """Return prepare -> review -> publish; each node appends the entries to the state's log."""
+    log = {"log": list(entries)} if entries else {}
+
+    async def prepare(state: State) -> dict[str, Any]:
+        return {"title": "prepared", **log}
+
+    async def review(state: State) -> Command[str]:
+        answer = interrupt({"question": "Publish?"})
+        return Command(goto="publish" if answer == "yes" else END, update=log)
+
+    async def publish(state: State) -> dict[str, Any]:
+        return {"done": True, **log}
+
+    graph = StateGraph(schema)
     graph.add_node(prepare)
     graph.add_node(review, destinations=("publish", END))
     graph.add_node(publish)
@@ -82,18 +86,23 @@ def fan_graph() -> StateGraph:
 
 class LangGraph:
     def __init__(self, saver: AsyncSqliteSaver, durability: str) -> None:
-        self._cycle = cycle_graph().compile(checkpointer=saver)
+        self._saver = saver
+        self._cycles = {
+            "cycle": cycle_graph(State, ()).compile(checkpointer=saver),
+            "log": cycle_graph(Logged, ("an entry",)).compile(checkpointer=saver),
+        }
         self._chain = chain_graph().compile(checkpointer=saver)
         self._fan = fan_graph().compile(checkpointer=saver)
         self._durability = durability
 
-    async def start(self, thread: str, text: str) -> str:
-        paused = await self._run(self._cycle, {"text": text}, thread)
+    async def start(self, thread: str, text: str, graph: str) -> tuple[str, str]:
+        paused = await self._run(self._cycles[graph], {"text": text}, thread)
         assert paused["__interrupt__"]
-        return thread
+        return thread, graph
 
-    async def finish(self, question: str) -> None:
-        done = await self._run(self._cycle, Command(resume="yes"), question)
+    async def finish(self, question: tuple[str, str]) -> None:
+        thread, graph = question
+        done = await self._run(self._cycles[graph], Command(resume="yes"), thread)
         assert done["done"]
 
     async def chain(self, thread: str) -> None:
@@ -103,6 +112,21 @@ class LangGraph:
     async def fan(self, thread: str) -> None:
         done = await self._run(self._fan, {"number": 0}, thread)
         assert len(done["found"]) == FAN
+
+    async def pending(self, limit: int) -> list[tuple[str, str]]:
+        """Walk all checkpoints, newest first: there is no other way to learn who is paused."""
+        known: set[str] = set()
+        found: list[tuple[str, str]] = []
+        async for one in self._saver.alist(None):
+            thread = one.config["configurable"]["thread_id"]
+            if thread in known:
+                continue
+            known.add(thread)
+            if any(channel == "__interrupt__" for _, channel, _ in one.pending_writes or ()):
+                found.append((thread, "cycle"))
+                if len(found) == limit:
+                    break
+        return found
 
     async def _run(self, graph: Any, given: Any, thread: str) -> Any:
         config = {"configurable": {"thread_id": thread}, "recursion_limit": 1_000}
