@@ -139,7 +139,9 @@ class _Host:
     async def effects_of(self, scope: TaskScope) -> dict[str, Any]:
         return self._effects
 
-    async def keep_effect(self, scope: TaskScope, key: str, name: str, value: Any) -> NoReturn:
+    async def keep_effect(
+        self, scope: TaskScope, key: str, name: str, value: Any, *, told: Mapping[str, Any] | None = None
+    ) -> NoReturn:
         await self.barrier()
 
     async def barrier(self) -> NoReturn:

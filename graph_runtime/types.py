@@ -21,7 +21,7 @@ START = "__start__"
 END = "__end__"
 #: The single channel of a state that is one value and no mapping.
 ROOT = "__root__"
-#: ``Command(graph=PARENT)``: what it says is meant for the graph that this one runs in.
+#: ``Command(graph=PARENT)`` speaks to the graph that this one runs in.
 PARENT = "__parent__"
 
 
@@ -99,10 +99,7 @@ N = TypeVar("N", bound=str)
 
 @dataclass(frozen=True, slots=True)
 class Interrupt:
-    """A question that a task asked the outside world.
-
-    ``value`` is what the node passed to ``interrupt()``; ``digest`` binds the answer to it.
-    """
+    """A question that a task asked the outside world: ``value``; ``digest`` binds the answer to it."""
 
     value: Any
     id: InterruptId

@@ -7,16 +7,25 @@ ever held across an ``await`` of the caller: who loses a race reads again and de
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Protocol, Self
 
 from .sql import QueryName
 
-Row = Mapping[str, Any]
 Param = str | int | None
 Params = Mapping[str, Param]
+
+
+class Row(Protocol):
+    """One row of an answer: its columns by name; ``dict(row)`` has them all."""
+
+    def __getitem__(self, column: str, /) -> Any: ...
+
+    def keys(self) -> Iterable[str]:
+        """Return the names of the columns."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

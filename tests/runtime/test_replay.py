@@ -156,7 +156,7 @@ async def rows_of(store: Store, run: Run, *, ns: str = "") -> dict[int, Row]:
 async def change(store: Store, row: Row, **fields: str | int | None) -> None:
     """Change a checkpoint behind the runtime's back."""
     drop = Do("drop_checkpoint", {"checkpoint_id": row["checkpoint_id"]})
-    put = {name: value for name, value in row.items() if name != "created_at"}
+    put = {name: value for name, value in dict(row).items() if name != "created_at"}
     await store.commit(
         Batch("tamper", (drop, Do("put_checkpoint", {**put, "now": row["created_at"], **fields})))
     )
