@@ -47,16 +47,26 @@ class Advance:
         raised is recorded in the run, and raised only to a ``call``.
         """
         walk = Walk(self._ground, run, call or Call())
+        third, keeper = self._ground.lease / SECOND / 3, None
         try:
             async with asyncio.TaskGroup() as group:
-                keeper = group.create_task(self._keep(run), name=f"lease of {run.id}")
+
+                def keep() -> None:
+                    nonlocal keeper
+                    keeper = group.create_task(self._keep(run, third), name=f"lease of {run.id}")
+
+                # Most walks are over long before: their lease needs no task, only this.
+                first = asyncio.get_running_loop().call_later(third, keep)
                 try:
                     await walk.to_rest()
                 except NodeFailed as failed:
                     if call is not None:
                         raise
                     del failed  # it stands in the run
-                keeper.cancel()
+                finally:
+                    first.cancel()
+                    if keeper is not None:
+                        keeper.cancel()
         except BaseExceptionGroup as failed:
             raise first_leaf(failed) from None
         except asyncio.CancelledError:
@@ -64,13 +74,13 @@ class Advance:
             raise
         return await self.get(run.id)
 
-    async def _keep(self, run: Run) -> None:
+    async def _keep(self, run: Run, third: float) -> None:
         """Renew the lease each third of its length; raise LeaseLost, which stops the nodes, if it is gone."""
         while True:
-            await asyncio.sleep(self._ground.lease / SECOND / 3)
             until = self._ground.clock() + self._ground.lease
             hold = Do("hold_run", {**self._fence(run), "until": until}, guard="lease")
             await self._ground.commit_leased(Batch("hold", (hold,)))
+            await asyncio.sleep(third)
 
     async def _give_back(self, run: Run) -> None:
         try:

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from . import records
 from .errors import Conflict, Refused, StoreError, StoreUnavailable
+from .plainjson import write_json
 from .policy import Policy
 from .runtime import Runtime
 from .storage import Ask, Batch, Do, Params, Row
@@ -384,7 +385,7 @@ class Approvals:
         """Return what every closing writes: run, request, answer, card and thread, in that order of locks."""
         request, now = view.request, decision.at
         answer = decision if request.action is not None else _plain_answer(decision)
-        payload = records.compact({"what": "request", "status": decision.outcome, "by": by})
+        payload = write_json({"what": "request", "status": decision.outcome, "by": by})
         return (
             self._runtime.answers.wake(view.run),
             Do(

@@ -10,6 +10,7 @@ from typing import Any
 from . import records
 from .errors import Conflict, NotPaused, ThreadBusy, UnknownCheckpoint, UnknownThread
 from .ground import Ground, Written, read_written
+from .plainjson import write_json
 from .plan import After, Plan, Result, after_step, read_return, start_updates, task_id
 from .storage import Ask, Batch, Do, Params
 from .types import Command, Driver, Origin, PersonId, Run, RunId, Task, ThreadId
@@ -231,7 +232,7 @@ class Beginnings:
             "max_steps": run.max_steps,
             "requester": run.requester,
             "idempotency_key": key,
-            "limits": records.compact(dict(run.limits)),
+            "limits": write_json(dict(run.limits)),
             "origin": run.origin,
             "parent_run": run.parent_run,
             "lease_owner": run.lease_owner,

@@ -29,12 +29,13 @@ class NewId(Protocol):
     def __call__(self, kind: str) -> str: ...
 
 
-def _base32(number: int, length: int) -> str:
-    digits = []
-    for _ in range(length):
-        number, digit = divmod(number, 32)
-        digits.append(_ALPHABET[digit])
-    return "".join(reversed(digits))
+_PAIRS = tuple(one + other for one in _ALPHABET for other in _ALPHABET)
+
+
+def _base32(number: int) -> str:
+    """Return the last 85 bits of ``number`` as 17 characters."""
+    pairs = [_PAIRS[(number >> shift) & 1023] for shift in (75, 65, 55, 45, 35, 25, 15, 5)]
+    return "".join(pairs) + _ALPHABET[number & 31]
 
 
 class TimeOrderedIds:
@@ -49,6 +50,7 @@ class TimeOrderedIds:
         self._clock = clock
         self._time = 0
         self._tail = 0
+        self._chance = b""
 
     def __call__(self, kind: str) -> str:
         """Return a new id that begins with ``kind``."""
@@ -56,10 +58,13 @@ class TimeOrderedIds:
         if now > self._time:
             self._time = now
             # The top bit stays free, so that counting up does not overflow into the time part.
-            self._tail = int.from_bytes(os.urandom(4)) & ((1 << 29) - 1)
+            if len(self._chance) < 4:
+                self._chance = os.urandom(1024)
+            self._tail = int.from_bytes(self._chance[:4]) & ((1 << 29) - 1)
+            self._chance = self._chance[4:]
         else:
             self._tail += 1
-        return f"{kind}-{_base32(self._time, 11)}{_base32(self._tail, 6)}"
+        return f"{kind}-{_base32(self._time << 30 | self._tail)}"
 
 
 class Bell:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from . import records
 from .companions import EndFacts
 from .ground import Ground
+from .plainjson import write_json
 from .storage import Do, Params
 from .types import Run, RunStatus, TaskId
 
@@ -32,7 +33,7 @@ def closing(ground: Ground, run: Run, status: RunStatus, error: Mapping[str, str
     ended: Params = {
         **ground.fence(run),
         "status": status,
-        "error": None if error is None else records.compact(dict(error)),
+        "error": None if error is None else write_json(dict(error)),
         "now": now,
     }
     yield Do("end_run", ended, guard="lease")

@@ -10,11 +10,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
-import copy
 import dataclasses
 import hashlib
 import inspect
-import json
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -36,6 +34,7 @@ from .errors import (
     PauseSwallowed,
     UnknownWay,
 )
+from .plainjson import write_json
 from .plan import (
     Branch,
     Chosen,
@@ -48,6 +47,7 @@ from .plan import (
     read_return,
 )
 from .types import PARENT, START, Command, Interrupt, InterruptId, Question, Send, Task, TaskId
+from .values import copied
 
 #: The task whose node is running here.
 current: contextvars.ContextVar[TaskScope] = contextvars.ContextVar("signoff_task")
@@ -179,10 +179,10 @@ class TaskScope:
     def effect_key(self, name: str, key: str | None, args: Sequence[Any]) -> str:
         """Return the key under which this call is recorded; an equal call after it gets another one."""
         identity = f"key:{key}" if key is not None else self.plan.codec.digest([name, list(args)])
-        call = json.dumps(["step", name, identity])
+        call = write_json(["step", name, identity])
         occurrence = self.seen.get(call, 0)
         self.seen[call] = occurrence + 1
-        return json.dumps([name, identity, occurrence])
+        return write_json([name, identity, occurrence])
 
     def settle(self, key: str) -> None:
         """Count the answers to the question of that key as used: what they were for is done."""
@@ -316,7 +316,7 @@ async def run_task(plan: Plan, values: Mapping[str, Any], scope: TaskScope) -> R
     try:
         try:
             # A copy of its own: what a node changes in place is no write, and no sibling sees it.
-            result = await _body(plan, copy.deepcopy(dict(values)), scope)
+            result = await _body(plan, copied(dict(values)), scope)
         except GraphInterrupt:
             return _paused(scope)
         except (NodeMisused, AnswerInvalid):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ from . import records
 from .errors import GraphChanged
 from .executor import Paused, TaskScope
 from .ground import Ground, read_versions
+from .plainjson import read_json
 from .plan import Plan, Result
 from .storage import Ask, Params, Row
 from .types import Checkpoint, CheckpointId, Question, Run, Task, TaskId
@@ -142,7 +142,7 @@ def read_frame(plan: Plan, head: Row, values: Sequence[Row], writes: Iterable[Ro
     """Return the frame that these rows stand for."""
     checkpoint = records.read_checkpoint(plan.codec, head, records.read_values(plan.codec, values))
     saved = read_writes(plan, checkpoint, writes)
-    fingerprints = dict(json.loads(head["fingerprints"]))
+    fingerprints = dict(read_json(head["fingerprints"]))
     return Frame(checkpoint.ns, plan, checkpoint, read_versions(head), fingerprints, saved, steps)
 
 
@@ -163,7 +163,7 @@ def changed_since(ground: Ground, run: Run, rows: Iterable[Row]) -> GraphChanged
     """
     for row in rows:
         plan = plan_within(ground.plan_of(run), row["ns"])
-        prints: dict[str, str] = json.loads(row["fingerprints"])
+        prints: dict[str, str] = read_json(row["fingerprints"])
         changed = None if plan is None else _changed_node(ground, plan, prints)
         if changed is not None:
             return _graph_changed(run, changed)

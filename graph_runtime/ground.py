@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,6 +9,7 @@ from . import records
 from .clock import Bell, Clock, NewId
 from .companions import Companion
 from .errors import Conflict, LeaseLost, UnknownGraph
+from .plainjson import read_json
 from .plan import After, Plan, Result, after_step, start_task
 from .storage import Batch, Do, Row, Store
 from .types import (
@@ -220,4 +220,4 @@ def read_written(plan: Plan, head: Row, values: Sequence[Row]) -> Written:
 
 def read_versions(row: Row) -> dict[str, CheckpointId]:
     """Return, for each channel of a checkpoint's row, the checkpoint that last wrote it."""
-    return {name: CheckpointId(id_) for name, id_ in json.loads(row["versions"]).items()}
+    return {name: CheckpointId(id_) for name, id_ in read_json(row["versions"]).items()}

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from .errors import StoreError
 from .ground import Ground
+from .plainjson import read_json
 from .storage import Batch, Do
 from .types import CheckpointId
 
@@ -142,4 +142,4 @@ class Ledger:
 
 
 def _versions(put_checkpoint: Do) -> dict[str, Any]:
-    return dict(json.loads(str(put_checkpoint.params["versions"])))
+    return dict(read_json(str(put_checkpoint.params["versions"])))

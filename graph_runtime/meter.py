@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from . import records
 from .clock import SECOND
 from .errors import GraphRecursionError, LimitReached
+from .plainjson import write_json
 from .types import Run
 
 
@@ -47,4 +47,4 @@ class Meter:
             name: self._run.used.get(name, 0) + self._spent.get(name, 0)
             for name in {**self._run.used, **self._spent}
         }
-        return records.compact(used)
+        return write_json(used)

@@ -7,13 +7,13 @@ Sends in the order they were sent) and the routes they took name the tasks of th
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from .calls import Care, RetryPolicy
 from .errors import EmptyInputError, InvalidUpdateError
+from .plainjson import write_json
 from .state import Schema
 from .types import END, ROOT, START, Command, Route, RunId, Send, Task, TaskId
 from .values import Codec
@@ -63,7 +63,7 @@ class Join:
     @property
     def key(self) -> str:
         """Return the name under which arrivals are counted in a checkpoint."""
-        return json.dumps([self.sources, self.target])
+        return write_json([self.sources, self.target])
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +157,7 @@ class After:
 
 def task_id(run_id: RunId, ns: str, step: int, node: str, push: int | None) -> TaskId:
     """Return the id that this task has whenever it runs: 32 hex digits."""
-    text = json.dumps([run_id, ns, step, node, push])
+    text = write_json([run_id, ns, step, node, push])
     return TaskId(hashlib.sha256(text.encode()).hexdigest()[:32])
 
 

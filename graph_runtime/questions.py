@@ -8,6 +8,7 @@ from . import records
 from .errors import NodeMisused
 from .frames import Frame, Resting
 from .ground import Ground
+from .plainjson import write_json
 from .storage import Do
 from .types import Interrupt, InterruptId, Question, Run, Task, TaskId
 
@@ -46,7 +47,7 @@ def asking(run: Run, frame: Frame, task: Task, asked: Interrupt, now: int) -> Do
             "occurrence": asked.occurrence,
             "value": frame.plan.codec.encode(asked.value),
             "digest": asked.digest,
-            "response_schema": None if schema is None else records.compact(schema),
+            "response_schema": None if schema is None else write_json(schema),
             "now": now,
         },
     )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from .plainjson import read_json, write_json
 from .plan import Chosen, Result, Target
 from .storage import Do, Param, Row
 from .types import (
@@ -30,16 +30,6 @@ from .types import (
 from .values import Codec
 
 
-def compact(value: Any) -> str:
-    """Return plain JSON without spaces; for our own small records, never for state values."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-
-
-def read_compact(text: str) -> Any:
-    """Return what ``compact`` was given."""
-    return json.loads(text)
-
-
 def read_run(row: Row) -> Run:
     """Return the run that a row of ``runs`` stands for."""
     return Run(
@@ -54,9 +44,9 @@ def read_run(row: Row) -> Run:
         steps_taken=row["steps_taken"],
         max_steps=row["max_steps"],
         requester=row["requester"],
-        error=None if row["error"] is None else json.loads(row["error"]),
-        limits=json.loads(row["limits"]),
-        used=json.loads(row["used"]),
+        error=None if row["error"] is None else read_json(row["error"]),
+        limits=read_json(row["limits"]),
+        used=read_json(row["used"]),
         origin=row["origin"],
         parent_run=row["parent_run"],
         passes=row["passes"],
@@ -133,9 +123,9 @@ def read_checkpoint(codec: Codec, row: Row, values: Mapping[str, Any]) -> Checkp
         ns=row["ns"],
         values=values,
         due=read_tasks(codec, row["due"]),
-        joins={key: tuple(sources) for key, sources in json.loads(row["joins"]).items()},
-        held=tuple(json.loads(row["held"])),
-        routes=tuple(Route(s, w, tuple(t), b) for s, w, t, b in json.loads(row["routes"])),
+        joins={key: tuple(sources) for key, sources in read_json(row["joins"]).items()},
+        held=tuple(read_json(row["held"])),
+        routes=tuple(Route(s, w, tuple(t), b) for s, w, t, b in read_json(row["routes"])),
         metadata=codec.decode(row["metadata"]),
         created_at=row["created_at"],
     )
@@ -159,11 +149,11 @@ def put_checkpoint(
             "step": checkpoint.step,
             "source": checkpoint.source,
             "due": write_tasks(codec, checkpoint.due),
-            "joins": compact(dict(checkpoint.joins)),
-            "held": compact(list(checkpoint.held)),
-            "routes": compact([[r.source, r.way, list(r.targets), r.by] for r in checkpoint.routes]),
-            "fingerprints": compact(dict(fingerprints)),
-            "versions": compact(dict(versions)),
+            "joins": write_json(dict(checkpoint.joins)),
+            "held": write_json(list(checkpoint.held)),
+            "routes": write_json([[r.source, r.way, list(r.targets), r.by] for r in checkpoint.routes]),
+            "fingerprints": write_json(dict(fingerprints)),
+            "versions": write_json(dict(versions)),
             "metadata": codec.encode(dict(checkpoint.metadata)),
             "now": checkpoint.created_at,
         },
@@ -185,7 +175,7 @@ def read_question(codec: Codec, row: Row) -> Question:
             digest=row["digest"],
             key=row["key"],
             occurrence=row["occurrence"],
-            response_schema=None if row["response_schema"] is None else json.loads(row["response_schema"]),
+            response_schema=None if row["response_schema"] is None else read_json(row["response_schema"]),
         ),
         thread_id=row["thread_id"],
         run_id=row["run_id"],
@@ -221,9 +211,9 @@ def read_request(row: Row) -> ApprovalRequest:
         facts=_plain.decode(row["facts"]),
         digest=row["digest"],
         policy_name=row["policy_name"],
-        policy=json.loads(row["policy"]),
+        policy=read_json(row["policy"]),
         requester=row["requester"],
-        also=tuple(json.loads(row["also"])),
+        also=tuple(read_json(row["also"])),
         status=row["status"],
         revision=row["revision"],
         deadline_at=row["deadline_at"],
@@ -254,7 +244,7 @@ def read_entry(row: Row) -> OutboxEntry:
         wanted=row["wanted"],
         attempts=row["attempts"],
         overtaken=bool(row["overtaken"]),
-        payload=json.loads(row["payload"]),
+        payload=read_json(row["payload"]),
         lease_owner=row["lease_owner"],
         lease_until=row["lease_until"],
         error=row["error"],
@@ -276,7 +266,7 @@ def read_event(row: Row) -> Event:
         thread_id=row["thread_id"],
         run_id=row["run_id"],
         request_id=row["request_id"],
-        data=json.loads(row["data"]),
+        data=read_json(row["data"]),
     )
 
 
@@ -302,6 +292,6 @@ def put_event(
             "thread_id": thread_id,
             "run_id": run_id,
             "request_id": request_id,
-            "data": compact(data),
+            "data": write_json(data),
         },
     )

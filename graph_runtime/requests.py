@@ -13,6 +13,7 @@ from .clock import SECOND
 from .companions import EndFacts, PauseFacts
 from .errors import PolicyError, ValueRefused
 from .inside import interrupt
+from .plainjson import write_json
 from .policy import Policy
 from .storage import Do, Params
 from .types import Action, Decision, Interrupt, PersonId, RequestId, RequestStatus, Task
@@ -92,7 +93,7 @@ class Requests:
     def on_end(self, facts: EndFacts) -> Sequence[Do]:
         """Return the statements that withdraw what is still open and tell how the run ended."""
         run, now = facts.run, facts.now
-        payload = records.compact({"what": "run", "status": facts.status, "by": facts.actor})
+        payload = write_json({"what": "run", "status": facts.status, "by": facts.actor})
         common: Params = {"run_id": run.id, "now": now}
         told = [
             Do("redraw_cards_of_run", common),
@@ -138,7 +139,7 @@ class Requests:
                 "policy_name": said["policy"],
                 "policy": policy.model_dump_json(),
                 "requester": said["requester"],
-                "also": records.compact(said["also"]),
+                "also": write_json(said["also"]),
                 "deadline_at": deadline,
                 "now": facts.now,
             },

@@ -12,6 +12,7 @@ from .clock import SECOND
 from .errors import UnknownRun
 from .frames import Frame, asked_within, asks_of_frame, asks_of_root, read_frame, read_writes
 from .ground import Ground, read_versions
+from .plainjson import read_json
 from .plan import Plan, Result, live_values
 from .storage import Ask, Row
 from .types import (
@@ -103,7 +104,7 @@ class Views:
         )
         values, writes = found[: len(rows)], found[len(rows) :]
         asked = [records.read_question(plan.codec, row) for row in questions]
-        errors = [records.read_compact(row["error"]) for row in failed]
+        errors = [read_json(row["error"]) for row in failed]
         shown_of = {TaskId(one["task"]): str(one["shown"]) for one in errors if "task" in one}
         # A value that many checkpoints share is read once.
         decoded: dict[tuple[str, str], Any] = {}

@@ -41,6 +41,7 @@ from .frames import (
 from .ground import Ground, read_written
 from .ledger import Ledger
 from .meter import Meter
+from .plainjson import write_json
 from .plan import Plan, Result, after_step, start_updates
 from .questions import asking, check_changes, delivering, superseding
 from .storage import Ask, Batch, Do, Params
@@ -488,7 +489,7 @@ class Walk:
             {
                 "run_id": self.run.id,
                 "used": self.meter.stored(),
-                "error": None if said is None else records.compact(said),
+                "error": None if said is None else write_json(said),
                 "now": now,
             },
         )
