@@ -87,14 +87,17 @@ class Ledger:
             self._held, self._failed = [], None
 
     async def _written(self) -> None:
-        while self._writer is not None or (self._held and self._failed is None):
-            writer = self._write_on()
+        # Whoever wakes late must not ask for another writing when there is nothing more to write: two that
+        # wait would wake each other with empty ones for ever.
+        while self._failed is None and (self._held or self._writing):
             # Several may wait for the same writing, and a cancel of one must not stop it for the others.
-            await asyncio.shield(writer)
-            if self._writer is writer:
-                self._writer = None
+            await asyncio.shield(self._write_on())
         if self._failed is not None:
             raise self._failed
+
+    @property
+    def _writing(self) -> bool:
+        return self._writer is not None and not self._writer.done()
 
     def _write_on(self) -> asyncio.Task[None]:
         if self._writer is None or self._writer.done():

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from graphs import Log, one_after_another
+from graphs import Log, events, one_after_another
 
 from graph_runtime import (
     END,
@@ -21,11 +21,16 @@ from graph_runtime import (
     StateGraph,
     Store,
     StoreUnavailable,
+    TimeOrderedIds,
     interrupt,
     open_store,
     step,
+    system_clock,
 )
-from graph_runtime.storage import Ask, Batch, Params
+from graph_runtime.ground import Ground
+from graph_runtime.ledger import Ledger
+from graph_runtime.records import put_event
+from graph_runtime.storage import Ask, Batch, Do, Params
 
 Node = Callable[[Log], Awaitable[Any]]
 THREAD = {"configurable": {"thread_id": "t"}}
@@ -258,3 +263,19 @@ def test_memory_outlives_the_loop_that_filled_it() -> None:
     graph = kept_in(InMemorySaver(), asks)
     asyncio.run(graph.ainvoke({"log": []}, THREAD))
     assert asyncio.run(graph.ainvoke(Command(resume="yes"), THREAD))["log"] == ["yes"]
+
+
+async def test_however_many_wait_for_one_writing_and_whenever_they_begin_to_all_go_on(store: Store) -> None:
+    ground = Ground(store, {}, (), clock=system_clock, new_id=TimeOrderedIds(), owner="w", lease=1)
+    ledger = Ledger(ground, "sync", lambda: Do("get_deployment"))
+
+    async def late(moments: int) -> None:
+        for _ in range(moments):
+            await asyncio.sleep(0)
+        await ledger.barrier()
+
+    async with asyncio.timeout(10), asyncio.TaskGroup() as waiting:
+        waiting.create_task(ledger.commit("task", [put_event("evt-1", "noted", 1)]))
+        for moments in range(300):
+            waiting.create_task(late(moments))
+    assert [event.kind for event in await events(store)] == ["noted"]
