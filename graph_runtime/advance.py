@@ -9,7 +9,7 @@ from .callers import Call
 from .clock import SECOND
 from .errors import LeaseLost, StoreError, UnknownRun
 from .executor import NodeFailed, first_leaf
-from .ground import Ground
+from .ground import Begun, Ground
 from .storage import Ask, Batch, Do, Params
 from .types import Run
 from .walk import Walk
@@ -28,8 +28,7 @@ class Advance:
 
     async def claim_this(self, run_id: str) -> Run | None:
         """Take this run if it is queued or its lease lapsed; None otherwise."""
-        claim = Do("claim_this_run", {**self._lease(), "run_id": run_id})
-        (rows,) = await self._ground.store.commit(Batch("claim", (claim,)))
+        (rows,) = await self._ground.store.commit(Batch("claim", (self._ground.claim(run_id),)))
         return records.read_run(rows[0]) if rows else None
 
     async def get(self, run_id: str) -> Run:
@@ -39,14 +38,15 @@ class Advance:
             raise UnknownRun(f"there is no run {run_id!r}")
         return records.read_run(rows[0])
 
-    async def drive(self, run: Run, call: Call | None = None) -> Run:
+    async def drive(self, run: Run, call: Call | None = None, begun: Begun | None = None) -> Run:
         """Take a claimed run step by step to its next pause or its end; return it as it rests then.
 
         Raises :class:`LeaseLost` when another worker has it, or it was cancelled; what was not committed
         by then never happened. When the caller is cancelled, the run goes back into the queue. What a node
-        raised is recorded in the run, and raised only to a ``call``.
+        raised is recorded in the run, and raised only to a ``call``. A run just ``begun`` here is not read
+        back.
         """
-        walk = Walk(self._ground, run, call or Call())
+        walk = Walk(self._ground, run, call or Call(), begun)
         third, keeper = self._ground.lease / SECOND / 3, None
         try:
             async with asyncio.TaskGroup() as group:

@@ -50,39 +50,63 @@ class Answers:
     ) -> None:
         """Store the answers and queue the run. See :meth:`graph_runtime.Runtime.resume_all`."""
         while True:
-            run, refusal, bad = await self._answerable(thread_id, run_id, tuple(answers))
-            if refusal is not None:
-                await self._refuse(refusal, thread_id, run_id, bad, actor)
-                raise refusal
-            assert run is not None
-            codec, now = self._ground.plan_of(run).codec, self._ground.clock()
-            writes: list[Do] = []
-            if command is not None and (command.update is not None or command.goto):
-                if run.status == "running":
-                    raise ThreadBusy(
-                        f"nothing was resumed: run {run_id!r} is driven, its state cannot be changed"
-                    )
-                writes += await self._edits.answering(run, command)
-            writes.append(self.wake(run))
-            for interrupt_id, answer in answers.items():
-                writes += [
-                    self.answer(run, InterruptId(interrupt_id), codec.encode(answer), actor, now),
-                    records.put_event(
-                        self._ground.new_id("evt"),
-                        "run.answered",
-                        now,
-                        actor=actor,
-                        thread_id=thread_id,
-                        run_id=run_id,
-                        interrupt=interrupt_id,
-                    ),
-                ]
+            run, writes = await self._taking(thread_id, run_id, answers, actor, command)
             try:
-                await self._ground.store.commit(Batch("answer", tuple(writes)))
+                await self._ground.commit_waking(Batch("answer", writes), run)
             except Conflict:
                 continue
-            self._ground.runs_bell.ring()
             return
+
+    async def take_up(
+        self, thread_id: str, run_id: str, answers: Mapping[str, Any], *, command: Command[Any]
+    ) -> Run | None:
+        """Do so for a caller, claiming the run in the same commit; None when somebody else drives it."""
+        while True:
+            run, writes = await self._taking(thread_id, run_id, answers, None, command)
+            batch = Batch("answer", (*writes, self._ground.claim(run.id)))
+            try:
+                *_, rows = await self._ground.store.commit(batch)
+            except Conflict:
+                continue
+            return records.read_run(rows[0]) if rows else None
+
+    async def _taking(
+        self,
+        thread_id: str,
+        run_id: str,
+        answers: Mapping[str, Any],
+        actor: str | None,
+        command: Command[Any] | None,
+    ) -> tuple[Run, tuple[Do, ...]]:
+        """Return the run and what stores these answers to it. Raises the refusal, which is in the journal."""
+        run, refusal, bad = await self._answerable(thread_id, run_id, tuple(answers))
+        if refusal is not None:
+            await self._refuse(refusal, thread_id, run_id, bad, actor)
+            raise refusal
+        assert run is not None
+        codec, now = self._ground.plan_of(run).codec, self._ground.clock()
+        writes: list[Do] = []
+        if command is not None and (command.update is not None or command.goto):
+            if run.status == "running":
+                raise ThreadBusy(
+                    f"nothing was resumed: run {run_id!r} is driven, its state cannot be changed"
+                )
+            writes += await self._edits.answering(run, command)
+        writes.append(self.wake(run))
+        for interrupt_id, answer in answers.items():
+            writes += [
+                self.answer(run, InterruptId(interrupt_id), codec.encode(answer), actor, now),
+                records.put_event(
+                    self._ground.new_id("evt"),
+                    "run.answered",
+                    now,
+                    actor=actor,
+                    thread_id=thread_id,
+                    run_id=run_id,
+                    interrupt=interrupt_id,
+                ),
+            ]
+        return run, tuple(writes)
 
     async def go_on(self, thread_id: str, run_id: str, *, actor: str | None) -> None:
         """Let the run go on from a breakpoint. See :meth:`graph_runtime.Runtime.go_on`."""

@@ -28,6 +28,7 @@ from .types import (
     RequestStatus,
     RequestView,
     Reviewer,
+    Run,
     Ticket,
     Verdict,
 )
@@ -302,7 +303,7 @@ class Approvals:
                 message=place.message,
             )
             writes = (*self._close(view, decision, reviewer.id), Do("put_decision", vote), event)
-            won = await self._won(Batch("decide", writes, give_up_at=until))
+            won = await self._won(Batch("decide", writes, give_up_at=until), view.run)
         closed = await self.view(ticket.request_id)
         assert closed is not None
         return closed
@@ -379,7 +380,7 @@ class Approvals:
                 run_id=request.run_id,
                 request_id=request.id,
             )
-            won = await self._won(Batch("expire", (*self._close(view, decision, None), event)))
+            won = await self._won(Batch("expire", (*self._close(view, decision, None), event)), view.run)
 
     def _close(self, view: RequestView, decision: Decision, by: PersonId | None) -> tuple[Do, ...]:
         """Return what every closing writes: run, request, answer, card and thread, in that order of locks."""
@@ -413,9 +414,9 @@ class Approvals:
             ),
         )
 
-    async def _won(self, batch: Batch) -> bool:
+    async def _won(self, batch: Batch, run: Run) -> bool:
         try:
-            await self._store.commit(batch)
+            await self._runtime.ground.commit_waking(batch, run)
         except Conflict:
             return False
         except StoreUnavailable:
@@ -423,7 +424,6 @@ class Approvals:
             if late:
                 raise TimeoutError from None
             raise
-        self._runtime.runs_bell.ring()
         self._runtime.outbox_bell.ring()
         return True
 

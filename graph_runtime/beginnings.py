@@ -9,7 +9,7 @@ from typing import Any
 
 from . import records
 from .errors import Conflict, NotPaused, ThreadBusy, UnknownCheckpoint, UnknownThread
-from .ground import Ground, Written, read_written
+from .ground import Begun, Ground, Written, read_written
 from .plainjson import write_json
 from .plan import After, Plan, Result, after_step, read_return, start_updates, task_id
 from .storage import Ask, Batch, Do, Params
@@ -63,15 +63,19 @@ class Beginnings:
         allow_empty: bool,
         metadata: Mapping[str, Any] | None,
         at: str | None,
-    ) -> Run:
-        """Begin a run with an input or a Command. See :meth:`graph_runtime.Runtime.start`."""
+        later: bool = False,
+    ) -> Begun:
+        """Begin a run with an input or a Command. See :meth:`graph_runtime.Runtime.start`.
+
+        With ``later`` nothing is stored: the walk of the run does it, before anything else.
+        """
         ground = self._ground
         if not isinstance(given, Command):
             updates = start_updates(plan, given, some=not allow_empty)
         while True:
             keyed, last, stands = await self.before(plan, thread, idempotency_key)
             if keyed is not None:
-                return keyed
+                return Begun(keyed, ())
             if last is not None and last.live:
                 raise ThreadBusy(
                     f"no run was started: run {last.id!r} of thread {thread!r} is {last.status}; "
@@ -87,16 +91,35 @@ class Beginnings:
                 opened = ground.opening(
                     plan, thread, run_id, updates, ns="", stands=stands, metadata=metadata
                 )
-            run = self.run_at(run_id, plan, opened[-1], "input", driver, requester=requester, limits=limits)
+            lane = ground.reserve() if driver == "worker" and not later else None
+            run = self.run_at(
+                run_id,
+                plan,
+                opened[-1],
+                "input",
+                driver,
+                requester=requester,
+                limits=limits,
+                held=driver == "caller" or lane is not None,
+            )
             writes = [do for one in opened for do in one.writes]
+            begins = self.beginning(run, last, writes, key=idempotency_key)
+            if later:
+                return Begun(run, opened, begins)
             try:
-                await ground.store.commit(
-                    Batch("start", self.beginning(run, last, writes, key=idempotency_key))
-                )
-            except Conflict:
-                continue  # another start won; look again at what is there now
-            ground.runs_bell.ring()
-            return run
+                await ground.store.commit(Batch("start", begins))
+            except BaseException as error:
+                if lane is not None:
+                    lane.free()
+                if isinstance(error, Conflict):
+                    continue  # another start won; look again at what is there now
+                raise
+            begun = Begun(run, opened)
+            if lane is None:
+                ground.runs_bell.ring()
+            else:
+                lane.take(run, begun)
+            return begun
 
     async def retry(self, parent: Run, driver: Driver, max_steps: int | None) -> Run:
         """Begin a run at the head of an ended one, with its very tasks."""
@@ -177,10 +200,14 @@ class Beginnings:
         limits: Limits | None = None,
         parent: Run | None = None,
         rests: bool = False,
+        held: bool | None = None,
     ) -> Run:
-        """Return a new run that stands at ``written``; one that does not rest is claimed by its caller."""
+        """Return a new run that stands at ``written``: at rest, claimed by this process, or in the queue.
+
+        Without ``held``, one that does not rest is claimed when a caller is to drive it.
+        """
         now, checkpoint = self._ground.clock(), written.checkpoint
-        claimed = driver == "caller" and not rests
+        claimed = (driver == "caller" if held is None else held) and not rests
         limits = limits or Limits()
         asked_by = requester if parent is None else parent.requester
         return Run(

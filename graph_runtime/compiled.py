@@ -14,6 +14,7 @@ from .calls import RunControl
 from .config import RECURSION_LIMIT, Config, fitted, merged
 from .drawing import draw_mermaid
 from .errors import (
+    Conflict,
     EmptyInputError,
     GraphRecursionError,
     InvalidUpdateError,
@@ -28,6 +29,7 @@ from .errors import (
 )
 from .executor import NodeFailed
 from .frames import plan_within
+from .ground import Begun
 from .inside import current_scope
 from .ledger import Durability
 from .plan import Plan
@@ -164,9 +166,10 @@ class CompiledGraph:
         call = self._call(config, context, interrupt_before, interrupt_after, durability, control)
         async with self._saver() as saver:
             runtime = saver.runtime_of(self)
-            run = await self._begun(runtime, saver, input, call.config, call, on_paused)
+            begun = await self._begun(runtime, saver, input, call.config, call, on_paused)
+            run = begun.run
             if run.status == "running":
-                run = await _driven(runtime, run, call)
+                run = await _driven(runtime, begun, call)
             view = await runtime.look(run.id)
         return self._output(view, output_keys, version)
 
@@ -199,12 +202,13 @@ class CompiledGraph:
         call.stream = Stream(modes, lambda *event: events.put_nowait(event), keys=output_keys)
         async with self._saver() as saver:
             runtime = saver.runtime_of(self)
-            run = await self._begun(runtime, saver, input, call.config, call, on_paused)
+            begun = await self._begun(runtime, saver, input, call.config, call, on_paused)
+            run = begun.run
 
             async def drive() -> None:
                 try:
                     if run.status == "running":
-                        await _driven(runtime, run, call)
+                        await _driven(runtime, begun, call)
                 finally:
                     events.put_nowait(None)
 
@@ -365,7 +369,7 @@ class CompiledGraph:
         config: Mapping[str, Any] | None,
         call: Call,
         on_paused: str | None,
-    ) -> Run:
+    ) -> Begun:
         """Return a run that this call holds and must drive, or one that rests."""
         if isinstance(given, Command) and given.graph == PARENT:
             raise InvalidUpdateError("nothing was run: there is no graph around this one")
@@ -378,7 +382,7 @@ class CompiledGraph:
                 )
             if isinstance(given, Command) and given.resume is not UNSET:
                 raise NoCheckpointer("nothing was resumed: a graph without a checkpointer cannot pause")
-            return await runtime.start(
+            return await runtime.begin(
                 self.name,
                 given,
                 thread_id=(config or {}).get("configurable", {}).get("thread_id"),
@@ -389,15 +393,15 @@ class CompiledGraph:
         thread, checkpoint, _ = _address(config)
         last = await runtime.last_run(thread)
         if isinstance(given, Command) and given.resume is not UNSET:
-            return await self._answered(runtime, thread, last, given, checkpoint)
+            return Begun(await self._answered(runtime, thread, last, given, checkpoint), ())
         if given is None:
             if checkpoint is not None and (last is None or checkpoint != last.head or not last.live):
                 await self._discard(runtime, last, on_paused)
                 steps = _limits(config).steps
-                return await runtime.fork(thread, checkpoint, max_steps=steps, driver="caller")
-            return await self._gone_on(runtime, thread, last, call)
+                return Begun(await runtime.fork(thread, checkpoint, max_steps=steps, driver="caller"), ())
+            return Begun(await self._gone_on(runtime, thread, last, call), ())
         await self._discard(runtime, last, on_paused)
-        return await runtime.start(
+        return await runtime.begin(
             self.name,
             given,
             thread_id=thread,
@@ -406,6 +410,7 @@ class CompiledGraph:
             allow_empty=True,
             metadata=call.metadata,
             at=checkpoint,
+            later=call.durability == "async" and not call.stream.shows_checkpoints,
         )
 
     async def _discard(self, runtime: Runtime, last: Run | None, on_paused: str | None) -> None:
@@ -431,8 +436,7 @@ class CompiledGraph:
         answers = _answers(command.resume, waiting, strict=self._strict)
         if answers is None:
             answers = {InterruptId(waiting[0] if waiting else ""): command.resume}
-        await runtime.resume_all(thread, last.id, answers, command=command)
-        claimed = await runtime.claim_this(last.id)
+        claimed = await runtime.answers.take_up(thread, last.id, answers, command=command)
         if claimed is None:
             raise ThreadBusy(f"nothing was driven: run {last.id!r} is driven elsewhere; its answer is stored")
         return claimed
@@ -466,11 +470,16 @@ class CompiledGraph:
         return output
 
 
-async def _driven(runtime: Runtime, run: Run, call: Call) -> Run:
+async def _driven(runtime: Runtime, begun: Begun, call: Call) -> Run:
+    run = begun.run
     try:
-        driven = await runtime.drive(run, call)
+        driven = await runtime.drive(run, call, begun)
     except NodeFailed as failed:
         raise failed.error from failed.__cause__
+    except Conflict as conflict:
+        if begun.unstored and conflict.guard in {"thread idle", "thread unchanged"}:
+            raise ThreadBusy(f"no run was started: another began on thread {run.thread_id!r}") from conflict
+        raise
     if driven.status == "completed" and driven.steps_taken >= driven.max_steps:
         # LangGraph needs one step more than it has nodes to run, to see that it is done.
         raise GraphRecursionError(f"run {run.id!r} took all of its {driven.max_steps} steps; it is completed")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 from . import records
 from .clock import Bell, Clock, NewId
@@ -11,7 +12,7 @@ from .companions import Companion
 from .errors import Conflict, LeaseLost, UnknownGraph
 from .plainjson import read_json
 from .plan import After, Plan, Result, after_step, start_task
-from .storage import Batch, Do, Row, Store
+from .storage import Batch, Do, Params, Row, Store
 from .types import (
     START,
     Checkpoint,
@@ -30,6 +31,28 @@ class Written:
     checkpoint: Checkpoint
     writes: tuple[Do, ...]
     versions: Mapping[str, CheckpointId]
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A run that this process has just made, and its first checkpoints: it need not be read back."""
+
+    run: Run
+    opened: tuple[Written, ...]
+    #: What puts it on its thread, when that is not on disk yet: the first that its walk writes.
+    unstored: tuple[Do, ...] = ()
+
+
+class Lane(Protocol):
+    """A free place in which this process drives runs, kept for one that is about to be claimed."""
+
+    def take(self, run: Run, begun: Begun | None = None) -> None:
+        """Drive the run, which this process has claimed."""
+        ...
+
+    def free(self) -> None:
+        """Let somebody else have the place."""
+        ...
 
 
 class Ground:
@@ -55,6 +78,8 @@ class Ground:
         self.lease = lease
         #: Rings when a run may be claimed; rings when there may be something to tell.
         self.runs_bell, self.outbox_bell = Bell(), Bell()
+        #: Gives a lane when this process drives runs and has one free: then what queues a run also claims it.
+        self.reserve: Callable[[], Lane | None] = _no_lane
         self._fingerprints: dict[tuple[str, str, str], str] = {}
 
     def plan_of(self, run: Run) -> Plan:
@@ -77,6 +102,33 @@ class Ground:
     def fence(self, run: Run) -> dict[str, str | int]:
         """Return the parameters with which only whoever claimed the run may write to it."""
         return {"run_id": run.id, "epoch": run.epoch, "owner": self.owner}
+
+    def claim(self, run_id: str) -> Do:
+        """Return the statement that claims a queued run, or one whose lease lapsed, and returns its row."""
+        now = self.clock()
+        lease: Params = {"run_id": run_id, "owner": self.owner, "until": now + self.lease, "now": now}
+        return Do("claim_this_run", lease)
+
+    async def commit_waking(self, batch: Batch, run: Run) -> None:
+        """Commit what queues the run; when a lane of this process is free, claim and drive it at once.
+
+        Raises as :meth:`Store.commit` does. A caller that is cancelled meanwhile leaves a claimed run to the
+        end of its lease.
+        """
+        lane = self.reserve() if run.driver == "worker" else None
+        if lane is None:
+            await self.store.commit(batch)
+            self.runs_bell.ring()
+            return
+        try:
+            *_, rows = await self.store.commit(replace(batch, writes=(*batch.writes, self.claim(run.id))))
+        except BaseException:
+            lane.free()
+            raise
+        if rows:
+            lane.take(records.read_run(rows[0]))
+        else:
+            lane.free()
 
     async def commit_leased(self, batch: Batch) -> None:
         """Commit a batch that is fenced by a lease. Raises :class:`LeaseLost` when it is gone."""
@@ -210,6 +262,10 @@ class Ground:
             metadata=metadata,
         )
         return first, second
+
+
+def _no_lane() -> Lane | None:
+    return None
 
 
 def read_written(plan: Plan, head: Row, values: Sequence[Row]) -> Written:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from .storage import Batch, Do
 from .types import CheckpointId
 
 Durability = Literal["sync", "async", "exit"]
+#: Seconds for which a step of a call with durability "async" may wait for the next, to share its flush.
+LINGER = 0.005
 
 
 @dataclass(slots=True)
@@ -28,7 +31,8 @@ class _Stand:
 class Ledger:
     """Takes the batches of a walk and commits them when its durability says so.
 
-    ``sync``: at once. ``async``: one after another, while the nodes run ahead. ``exit``: when the run rests,
+    ``sync``: at once. ``async``: a moment later, while the nodes run ahead; what came about meanwhile goes
+    with it. ``exit``: when the run rests,
     and then each graph has only its last checkpoint. After a barrier all is on disk, in each of them. Batches
     that wait together are written as one, so that none is there without those before it.
     """
@@ -40,10 +44,16 @@ class Ledger:
         self._held: list[Do] = []
         self._name = ""
         self._writer: asyncio.Task[None] | None = None
+        #: Set when somebody waits for the disk.
+        self._wanted = asyncio.Event()
         self._failed: Exception | None = None
         self._stands: dict[str, _Stand] = {}
         #: An error of the database that a node may have caught; the walk still ends with it.
         self.broken: StoreError | None = None
+
+    def begins(self, writes: Sequence[Do]) -> None:
+        """Note what must be written before anything else."""
+        self._held += writes
 
     def stands(self, ns: str, before: CheckpointId | None, mine: Sequence[str] = ()) -> None:
         """Note where a graph stood before this call, and which checkpoints this call has stored since."""
@@ -60,7 +70,11 @@ class Ledger:
         """
         self._held += writes
         self._name = name
-        if self._durability == "sync" or at_once:
+        if self._durability == "sync" and not self._writing and len(self._held) == len(writes):
+            # Nothing else waits: it needs no writer of its own.
+            self._held = []
+            await self.write(Batch(name, tuple(writes)))
+        elif self._durability == "sync" or at_once:
             await self._written()
         elif self._durability == "async":
             self._write_on()
@@ -90,6 +104,7 @@ class Ledger:
         # Whoever wakes late must not ask for another writing when there is nothing more to write: two that
         # wait would wake each other with empty ones for ever.
         while self._failed is None and (self._held or self._writing):
+            self._wanted.set()
             # Several may wait for the same writing, and a cancel of one must not stop it for the others.
             await asyncio.shield(self._write_on())
         if self._failed is not None:
@@ -106,6 +121,11 @@ class Ledger:
 
     async def _write_held(self) -> None:
         while self._held and self._failed is None:
+            if self._durability == "async" and not self._wanted.is_set():
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(LINGER):
+                        await self._wanted.wait()
+            self._wanted.clear()
             held, self._held = self._held, []
             if self._durability == "exit":
                 held = self._last_of_each(held)

@@ -25,7 +25,7 @@ from .errors import (
     UnknownGraph,
     UnknownThread,
 )
-from .ground import Ground
+from .ground import Begun, Ground
 from .plan import Plan
 from .replay import Replay, Replays
 from .retention import Prunes, Retention
@@ -134,6 +134,41 @@ class Runtime:
         :class:`ValueRefused` for a bad input, ``ValueError`` for ``max_steps`` below one, and
         :class:`ThreadBusy` while the thread's run is alive: a paused thread takes answers, not input.
         """
+        begun = await self.begin(
+            graph,
+            given,
+            thread_id=thread_id,
+            requester=requester,
+            idempotency_key=idempotency_key,
+            max_steps=max_steps,
+            limits=limits,
+            driver=driver,
+            allow_empty=allow_empty,
+            metadata=metadata,
+            at=at,
+        )
+        return begun.run
+
+    async def begin(
+        self,
+        graph: str,
+        given: Any,
+        *,
+        thread_id: str | None = None,
+        requester: str | None = None,
+        idempotency_key: str | None = None,
+        max_steps: int | None = None,
+        limits: Limits | None = None,
+        driver: Driver = "worker",
+        allow_empty: bool = False,
+        metadata: Mapping[str, Any] | None = None,
+        at: str | None = None,
+        later: bool = False,
+    ) -> Begun:
+        """Do as :meth:`start`, for a caller who drives the run at once: ``drive(begun.run, call, begun)``.
+
+        With ``later`` the run is stored by its walk, together with what its first nodes come to.
+        """
         plan = self.ground.plans.get(graph)
         if plan is None:
             known = ", ".join(sorted(self.graphs)) or "none"
@@ -155,6 +190,7 @@ class Runtime:
             allow_empty=allow_empty,
             metadata=metadata,
             at=at,
+            later=later,
         )
 
     async def retry(
@@ -377,9 +413,9 @@ class Runtime:
         """Take this run if it is queued or its lease lapsed; None otherwise."""
         return await self._advance.claim_this(run_id)
 
-    async def drive(self, run: Run, call: Call | None = None) -> Run:
+    async def drive(self, run: Run, call: Call | None = None, begun: Begun | None = None) -> Run:
         """Take a claimed run to its next pause or its end. See :meth:`Advance.drive`."""
-        return await self._advance.drive(run, call)
+        return await self._advance.drive(run, call, begun)
 
     async def take_up(self, run: Run) -> Run:
         """Claim a run that rests, although nothing was answered: to go on from a breakpoint, or ask again.

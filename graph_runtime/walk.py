@@ -38,7 +38,7 @@ from .frames import (
     may_run,
     read_frame,
 )
-from .ground import Ground, read_written
+from .ground import Begun, Ground, read_written
 from .ledger import Ledger
 from .meter import Meter
 from .plainjson import write_json
@@ -59,7 +59,7 @@ from .types import (
 class Walk:
     """Drives one claimed run; its tasks' host."""
 
-    def __init__(self, ground: Ground, run: Run, call: Call) -> None:
+    def __init__(self, ground: Ground, run: Run, call: Call, begun: Begun | None = None) -> None:
         self.ground = ground
         self.run = run
         self.call = call
@@ -67,6 +67,7 @@ class Walk:
         self.tell = Teller(call.stream)
         self.ledger = Ledger(ground, call.durability, self._hold)
         self.meter = Meter(run)
+        self._begun = begun
         #: Where it rested at a breakpoint it does not stop again.
         self.released = call.go_on or run.passes == run.head
 
@@ -244,12 +245,24 @@ class Walk:
 
     async def _load_root(self) -> Frame:
         run = self.run
+        if self._begun is not None and self._begun.opened:
+            return self._new_root(self._begun)
         head, values, writes, questions = await self.ground.store.read(*asks_of_root(run.id))
         plan = self.ground.plan_of(run)
         self.questions = tuple(records.read_question(plan.codec, row) for row in questions)
         frame = read_frame(plan, head[0], values, writes)
         check_fingerprints(self.ground, self.run, frame)
         await self._begin_root(frame)
+        return frame
+
+    def _new_root(self, begun: Begun) -> Frame:
+        """Return the frame of a run that was just begun here."""
+        self.ledger.begins(begun.unstored)
+        first, last = begun.opened[0], begun.opened[-1]
+        ids = [one.checkpoint.id for one in begun.opened]
+        self.ledger.stands("", first.checkpoint.parent_id, ids)
+        frame = Frame("", self.ground.plan_of(self.run), last.checkpoint, last.versions, {}, {})
+        self.tell.opened(frame, first.checkpoint if first is not last else None)
         return frame
 
     async def _begin_root(self, frame: Frame) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 
 import structlog
@@ -10,6 +11,7 @@ import structlog
 from .approvals import Approvals
 from .clock import SECOND, Bell
 from .errors import LeaseLost, SignoffError, StoreError
+from .ground import Begun
 from .retention import Retention
 from .runtime import Runtime
 from .types import Run
@@ -40,8 +42,10 @@ async def keep_doing(
 
 
 class Worker:
-    """Advances queued runs, at most ``lanes`` at once, closes requests whose deadline has passed, and lets
-    finished threads go as ``retention`` says; None keeps them.
+    """Advances queued runs, at most ``lanes`` at once, and closes requests whose deadline has passed.
+
+    While it works, a run that this process queues is claimed in the same commit if a lane is free: so neither
+    a start nor a click costs a second one.
     """
 
     def __init__(
@@ -55,7 +59,7 @@ class Worker:
     ) -> None:
         self._runtime = runtime
         self._approvals = approvals
-        self._lanes = asyncio.Semaphore(lanes)
+        self._lanes = lanes
         self._grace = grace
         self._retention = retention or Retention()
         self._prune_at = 0
@@ -66,43 +70,29 @@ class Worker:
         """
         async with asyncio.TaskGroup() as house:
             keeping = house.create_task(self._keep_time(stop), name="time")
-            running: set[asyncio.Task[None]] = set()
-            await keep_doing(lambda: self._take_one(house, running), bell=self._runtime.runs_bell, stop=stop)
+            lanes = _Lanes(self._runtime, house, self._lanes)
+            self._runtime.ground.reserve = lambda: None if stop.is_set() else lanes.reserve()
+            try:
+                await keep_doing(lambda: self._take_one(lanes), bell=self._runtime.runs_bell, stop=stop)
+            finally:
+                self._runtime.ground.reserve = lambda: None
             keeping.cancel()  # a deadline that was due is due at the next start as well
-            if running:
-                await asyncio.wait(running, timeout=self._grace)
-            for task in running:
-                task.cancel()
+            await lanes.empty(self._grace)
 
-    async def _take_one(self, house: asyncio.TaskGroup, running: set[asyncio.Task[None]]) -> bool:
-        if self._lanes.locked():
+    async def _take_one(self, lanes: _Lanes) -> bool:
+        lane = lanes.reserve()
+        if lane is None:
             return False  # whoever leaves a lane rings; to wait here would not hear the stop
-        await self._lanes.acquire()
         run: Run | None = None
         try:
             run = await self._runtime.claim()
         finally:
             if run is None:
-                self._lanes.release()
+                lane.free()
         if run is None:
             return False
-        task = house.create_task(self._drive(run), name=f"run {run.id}")
-        running.add(task)
-        task.add_done_callback(running.discard)
+        lane.take(run)
         return True
-
-    async def _drive(self, run: Run) -> None:
-        try:
-            rested = await self._runtime.drive(run)
-            _log.info("run.rested", run_id=run.id, thread_id=run.thread_id, status=rested.status)
-        except LeaseLost:
-            _log.info("run.lost", run_id=run.id, thread_id=run.thread_id)
-        except SignoffError as error:
-            # The lease lapses and the run is taken up again, here or elsewhere.
-            _log.warning("run.interrupted", run_id=run.id, error=type(error).__name__)
-        finally:
-            self._lanes.release()
-            self._runtime.runs_bell.ring()
 
     async def _keep_time(self, stop: asyncio.Event) -> None:
         bell = Bell()
@@ -120,3 +110,59 @@ class Worker:
             if went:
                 _log.info("threads.pruned", threads=went)
         return False
+
+
+class _Lanes:
+    """The places in which a worker drives runs; each is the parent of nothing but its run's task."""
+
+    def __init__(self, runtime: Runtime, house: asyncio.TaskGroup, lanes: int) -> None:
+        self._runtime = runtime
+        self._house = house
+        self._all = self._free = lanes
+        self._left = asyncio.Event()
+        self._closed = False
+        self._running: set[asyncio.Task[None]] = set()
+
+    def reserve(self) -> _Lanes | None:
+        """Keep a place; None when all are taken."""
+        if self._free == 0:
+            return None
+        self._free -= 1
+        return self
+
+    def free(self) -> None:
+        """Give the place back."""
+        self._free += 1
+        self._left.set()
+
+    def take(self, run: Run, begun: Begun | None = None) -> None:
+        """Drive a claimed run in the place that was kept for it; after the end, leave it to its lease."""
+        if self._closed:
+            return
+        task = self._house.create_task(self._drive(run, begun), name=f"run {run.id}")
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    async def empty(self, grace: float) -> None:
+        """Return when no run is driven any more; those that take longer than ``grace`` seconds are left."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(grace):
+                while self._free < self._all:
+                    self._left.clear()
+                    await self._left.wait()
+        self._closed = True
+        for task in self._running:
+            task.cancel()
+
+    async def _drive(self, run: Run, begun: Begun | None) -> None:
+        try:
+            rested = await self._runtime.drive(run, None, begun)
+            _log.info("run.rested", run_id=run.id, thread_id=run.thread_id, status=rested.status)
+        except LeaseLost:
+            _log.info("run.lost", run_id=run.id, thread_id=run.thread_id)
+        except SignoffError as error:
+            # The lease lapses and the run is taken up again, here or elsewhere.
+            _log.warning("run.interrupted", run_id=run.id, error=type(error).__name__)
+        finally:
+            self.free()
+            self._runtime.runs_bell.ring()

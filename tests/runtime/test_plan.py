@@ -124,7 +124,7 @@ def test_a_list_edge_waits_for_all_also_over_steps() -> None:
     of = plan("a", "b", "c", edges=[(["b", "a"], "c")])
     first = step(of, Result(task("b")))
     assert names(first) == []
-    assert first.joins == {'[["a", "b"], "c"]': ("b",)}
+    assert first.joins == {'[["a","b"],"c"]': ("b",)}
     again = step(of, Result(task("b")), joins=first.joins)
     assert again.joins == first.joins, "running twice does not count twice"
     last = step(of, Result(task("a")), joins=again.joins)
