@@ -178,18 +178,18 @@ class Answers:
     async def _answerable(
         self, thread_id: str, run_id: str, interrupt_ids: tuple[str, ...]
     ) -> tuple[Run | None, ResumeRefused | None, str]:
-        threads, runs, asking, questions, requests = await self._ground.store.read(
+        threads, runs, asking, questions, *named = await self._ground.store.read(
             Ask("get_thread", {"thread_id": thread_id}),
             Ask("get_run", {"run_id": run_id}),
             Ask("find_asking", {"run_id": run_id}),
             Ask("find_questions", {"run_id": run_id}),
-            Ask("find_requests", {"run_id": run_id, "status": "open", "limit": 1 << 31}),
+            *(Ask("get_question", {"run_id": run_id, "interrupt_id": id_}) for id_ in interrupt_ids),
         )
         run, refusal = _check_run(thread_id, run_id, threads, runs)
         if refusal is not None or run is None:
             return None, refusal, interrupt_ids[0]
-        by_id = {row["interrupt_id"]: row["status"] for row in questions}
-        bound = {row["interrupt_id"] for row in requests}
+        by_id = {row["interrupt_id"]: row["status"] for rows in (questions, *named) for row in rows}
+        bound = {row["interrupt_id"] for rows in named for row in rows if row["request"] == "open"}
         for id_ in interrupt_ids:
             refusal = _check_question(run_id, id_, by_id)
             if refusal is None and run.status == "needs_attention":

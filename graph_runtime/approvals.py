@@ -241,8 +241,13 @@ class Approvals:
         self, *, run_id: str = "", status: RequestStatus | None = None, limit: int = 50
     ) -> list[ApprovalRequest]:
         """Return requests, oldest first; of one run or status when given."""
-        params: Params = {"run_id": run_id, "status": status or "", "limit": limit}
-        (rows,) = await self._store.read(Ask("find_requests", params))
+        if run_id:
+            ask = Ask("find_requests_of_run", {"run_id": run_id, "status": status or "", "limit": limit})
+        elif status == "open":
+            ask = Ask("find_open_requests", {"limit": limit})
+        else:
+            ask = Ask("find_requests", {"status": status or "", "limit": limit})
+        (rows,) = await self._store.read(ask)
         return [records.read_request(row) for row in rows]
 
     async def expire_due(self, limit: int = 20) -> bool:

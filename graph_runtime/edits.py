@@ -288,6 +288,8 @@ class Edits:
         (rows,) = await ground.store.read(Ask("find_questions", {"run_id": run.id}))
         asked = [records.read_question(plan.codec, row) for row in rows]
         now, stale = ground.clock(), tuple(_stale(asked, ns))
+        # What was due in the graph itself is due no more, even where the same nodes are due again.
+        past = [q.interrupt.id for q in asked if not ns and not q.ns]
         facts = PauseFacts(run, plan, (), stale, now, ground.new_id)
         head, over = steps[-1], not ns and not steps[-1].checkpoint.due
         status = "completed" if over else "queued" if run.driver == "worker" else "interrupted"
@@ -298,6 +300,7 @@ class Edits:
             *(() if moved is None else (moved,)),
             *(do for one in steps for do in one.writes),
             *(Do("supersede_interrupt", {"interrupt_id": id_}) for id_ in stale),
+            *(Do("finish_interrupt", {"interrupt_id": id_, "now": now}) for id_ in past),
             *(do for companion in ground.companions for do in companion.on_pause(facts)),
             records.put_event(
                 ground.new_id("evt"), "run.edited", now, actor=actor, thread_id=run.thread_id, run_id=run.id

@@ -81,13 +81,21 @@ def plan_within(plan: Plan, ns: str) -> Plan | None:
     return plan
 
 
+def memory(ns: str, task: Task) -> str:
+    """Return the namespace of a subgraph that keeps its memory over the calls of the task's node."""
+    return f"{ns}|{task.node}" if ns else task.node
+
+
 def asked_within(ns: str, task: Task, question: Question) -> bool:
     """Say whether a question was asked by the task of the graph at ``ns``, or inside of it."""
     if question.ns == ns and question.task_id == task.id:
         return True
-    # A subgraph that keeps its memory over its parent's calls has no task in its namespace.
-    ways = (inside(ns, task), f"{ns}|{task.node}" if ns else task.node)
-    return any(question.ns == way or question.ns.startswith(way + "|") for way in ways)
+    return any(within(way, question.ns) for way in (inside(ns, task), memory(ns, task)))
+
+
+def within(way: str, ns: str) -> bool:
+    """Say whether a namespace is ``way``, or below it."""
+    return ns == way or ns.startswith(way + "|")
 
 
 def has_begun(frame: Frame, questions: Iterable[Question]) -> bool:
@@ -125,6 +133,13 @@ def asks_of_root(run_id: str) -> tuple[Ask, ...]:
         Ask("get_head_writes", params),
         Ask("find_questions", params),
     )
+
+
+def asks_of_task(thread_id: str, ns: str, task: Task) -> tuple[Ask, ...]:
+    """Return the asks for all that a task of the graph at ``ns`` has asked, or what runs inside of it."""
+    own = Ask("find_questions_of_task", {"thread_id": thread_id, "ns": ns, "task_id": task.id})
+    ways = (inside(ns, task), memory(ns, task))
+    return (own, *(Ask("find_questions_within", {"thread_id": thread_id, "ns": way}) for way in ways))
 
 
 def asks_of_frame(thread_id: str, ns: str) -> tuple[Ask, ...]:

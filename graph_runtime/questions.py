@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 
 from . import records
 from .errors import NodeMisused
-from .frames import Frame, Resting
+from .frames import Frame, Resting, inside, within
 from .ground import Ground
 from .plainjson import write_json
 from .storage import Do
@@ -58,6 +58,18 @@ def delivering(questions: Iterable[Question], ns: str, tasks: Collection[TaskId]
     for q in questions:
         if q.ns == ns and q.task_id in tasks and q.status == "answered" and q.delivered_at is None:
             yield Do("deliver_interrupt", {"interrupt_id": q.interrupt.id, "now": now})
+
+
+def finishing(questions: Iterable[Question], ns: str, tasks: Iterable[Task], now: int) -> Iterable[Do]:
+    """Yield what says that these tasks have come to their end, with the answers they had.
+
+    What they asked is past: a walk that goes on from here need not know of it. Not so what a subgraph asked
+    that keeps its memory over their node's calls; that is past when its own task has finished.
+    """
+    ended = list(tasks)
+    for q in questions:
+        if any((q.ns == ns and q.task_id == t.id) or within(inside(ns, t), q.ns) for t in ended):
+            yield Do("finish_interrupt", {"interrupt_id": q.interrupt.id, "now": now})
 
 
 def superseding(ground: Ground, run: Run, interrupt_id: InterruptId, now: int) -> tuple[Do, ...]:

@@ -360,15 +360,21 @@ class Runtime:
         return {row["status"]: row["count"] for row in rows}
 
     async def events(self, *, run_id: str = "", request_id: str = "", limit: int = 200) -> list[Event]:
-        """Return the newest lines of the journal, oldest first; of one run or request when given."""
-        ask = Ask("find_events", {"run_id": run_id, "request_id": request_id, "limit": limit})
+        """Return the newest lines of the journal, oldest first; of a request, else of a run, when given."""
+        if request_id:
+            ask = Ask("find_events_of_request", {"request_id": request_id, "limit": limit})
+        elif run_id:
+            ask = Ask("find_events_of_run", {"run_id": run_id, "limit": limit})
+        else:
+            ask = Ask("find_events", {"limit": limit})
         (rows,) = await self.store.read(ask)
         return [records.read_event(row) for row in rows]
 
     async def look(self, run_id: str) -> RunView:
         """Return everything to inspect before resuming, from one snapshot. Raises :class:`UnknownRun`.
 
-        The values include what finished tasks of the present step wrote, and ``next`` names the others.
+        The values include what finished tasks of the present step wrote, and ``next`` names the others. The
+        questions are those of tasks that are still to finish, and the newest hundred of earlier ones.
         """
         return await self.views.look(run_id)
 

@@ -68,11 +68,18 @@ class AsyncSqliteSaver:
 
     async def aget_tuple(self, config: Mapping[str, Any]) -> CheckpointTuple | None:
         """Return the checkpoint that the config names, else the thread's newest; None when there is none."""
-        wanted = config["configurable"].get("checkpoint_id")
-        async for found in self.alist(config, limit=None if wanted else 1):
-            if wanted in {None, found.checkpoint["id"]}:
+        place = config["configurable"]
+        wanted = place.get("checkpoint_id")
+        if wanted is None:
+            async for found in self.alist(config, limit=1):
                 return found
-        return None
+            return None
+        async with self.opened() as saver:
+            (rows,) = await saver.store.read(Ask("get_checkpoint", {"checkpoint_id": wanted}))
+            here = (place["thread_id"], place.get("checkpoint_ns", ""))
+            if not rows or (rows[0]["thread_id"], rows[0]["ns"]) != here:
+                return None
+            return await saver._tuple(rows[0])  # noqa: SLF001 - our own, opened
 
     async def alist(
         self,

@@ -10,7 +10,15 @@ from typing import Any
 from . import records
 from .clock import SECOND
 from .errors import UnknownRun
-from .frames import Frame, asked_within, asks_of_frame, asks_of_root, read_frame, read_writes
+from .frames import (
+    Frame,
+    asked_within,
+    asks_of_frame,
+    asks_of_root,
+    asks_of_task,
+    read_frame,
+    read_writes,
+)
 from .ground import Ground, read_versions
 from .plainjson import read_json
 from .plan import Plan, Result, live_values
@@ -32,6 +40,8 @@ from .types import (
 
 #: Sorts after every checkpoint id.
 _NEWEST = "~"
+#: How many questions of finished tasks are shown beside those of the present ones.
+_EARLIER = 100
 
 
 class Views:
@@ -42,12 +52,18 @@ class Views:
 
     async def look(self, run_id: str) -> RunView:
         """Return everything to inspect before resuming a run. Raises :class:`UnknownRun`."""
-        runs, *rest = await self._ground.store.read(Ask("get_run", {"run_id": run_id}), *asks_of_root(run_id))
+        runs, earlier, *rest = await self._ground.store.read(
+            Ask("get_run", {"run_id": run_id}),
+            Ask("find_past_questions", {"run_id": run_id, "limit": _EARLIER}),
+            *asks_of_root(run_id),
+        )
         if not runs:
             raise UnknownRun(f"there is no run {run_id!r}")
         run = records.read_run(runs[0])
         frame, questions = self._frame(run, rest)
-        return RunView(run, live(frame, run, questions), questions)
+        codec = frame.plan.codec
+        past_ = (records.read_question(codec, row) for row in earlier)
+        return RunView(run, live(frame, run, questions), _in_order([*past_, *questions]))
 
     async def state(self, run: Run, *, subgraphs: bool = False) -> StateSnapshot:
         """Return where the thread of its last run stands now."""
@@ -96,15 +112,23 @@ class Views:
         if not rows:
             return []
         ids = [{"checkpoint_id": row["checkpoint_id"]} for row in rows]
-        *found, questions, failed = await self._ground.store.read(
-            *(Ask("get_values", one) for one in ids),
-            *(Ask("get_writes", one) for one in ids),
-            Ask("find_questions_of_thread", {"thread_id": thread_id}),
-            Ask("find_errors_of_thread", {"thread_id": thread_id}),
+        asking = {
+            tuple(ask.params.items()): ask
+            for row in rows
+            for task in records.read_tasks(plan.codec, row["due"])
+            for ask in asks_of_task(thread_id, row["ns"], task)
+        }
+        found = iter(
+            await self._ground.store.read(
+                *(Ask("get_values", one) for one in ids),
+                *(Ask("get_writes", one) for one in ids),
+                *(Ask("find_errors_at", {"thread_id": thread_id, **one}) for one in ids),
+                *asking.values(),
+            )
         )
-        values, writes = found[: len(rows)], found[len(rows) :]
-        asked = [records.read_question(plan.codec, row) for row in questions]
-        errors = [read_json(row["error"]) for row in failed]
+        values, writes, failed = ([next(found) for _ in rows] for _ in range(3))
+        asked = _in_order(records.read_question(plan.codec, row) for some in found for row in some)
+        errors = [read_json(row["error"]) for some in failed for row in some]
         shown_of = {TaskId(one["task"]): str(one["shown"]) for one in errors if "task" in one}
         # A value that many checkpoints share is read once.
         decoded: dict[tuple[str, str], Any] = {}
@@ -146,6 +170,12 @@ class Views:
             config = {"configurable": {"thread_id": run.thread_id, "checkpoint_ns": ns}}
             tasks.append(dataclasses.replace(task, state=inner if deep else config))
         return dataclasses.replace(snapshot, tasks=tuple(tasks))
+
+
+def _in_order(questions: Iterable[Question]) -> tuple[Question, ...]:
+    """Return each question once, in the order in which they were asked."""
+    once = {q.interrupt.id: q for q in questions}
+    return tuple(sorted(once.values(), key=lambda q: (q.asked_at, q.interrupt.id)))
 
 
 def live(frame: Frame, run: Run, questions: Iterable[Question]) -> StateSnapshot:

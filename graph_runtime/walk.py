@@ -43,7 +43,7 @@ from .ledger import Ledger
 from .meter import Meter
 from .plainjson import write_json
 from .plan import Plan, Result, after_step, start_updates
-from .questions import asking, check_changes, delivering, superseding
+from .questions import asking, check_changes, delivering, finishing, superseding
 from .storage import Ask, Batch, Do, Params
 from .telling import Teller
 from .types import (
@@ -418,7 +418,7 @@ class Walk:
             *written.writes,
             *(do for id_ in stale for do in superseding(self.ground, run, id_, now)),
             *(do for companion in self.ground.companions if stale for do in companion.on_pause(facts)),
-            *delivering(self.questions, frame.ns, {result.task.id for result in results}, now),
+            *finishing(self.questions, frame.ns, (result.task for result in results), now),
             *self.ground.routed(run, after, step, now),
             *(closing(self.ground, self.run, "completed", None) if root and ended else ()),
         ]

@@ -50,8 +50,8 @@ UPDATE runs SET status = 'running', lease_owner = :owner, lease_until = :until, 
   updated_at = :now
 WHERE run_id = (
   SELECT run_id FROM runs
-  WHERE driver = 'worker'
-    AND (status = 'queued' OR (status = 'running' AND lease_until < :now))
+  WHERE driver = 'worker' AND status IN ('queued', 'running')
+    AND (status = 'queued' OR lease_until < :now)
   ORDER BY updated_at LIMIT 1 /* postgres: FOR UPDATE SKIP LOCKED */
 )
 RETURNING *;
@@ -72,7 +72,9 @@ RETURNING *;
 UPDATE runs SET passes = head, updated_at = :now,
   status = CASE WHEN driver = 'worker' THEN 'queued' ELSE status END
 WHERE run_id = :run_id AND thread_id = :thread_id AND status = 'interrupted'
-  AND NOT EXISTS (SELECT 1 FROM interrupts i WHERE i.run_id = :run_id AND i.status = 'open');
+  AND NOT EXISTS (
+    SELECT 1 FROM interrupts i WHERE i.run_id = :run_id AND i.past = 0 AND i.status = 'open'
+  );
 
 -- name: hold_run
 UPDATE runs SET lease_until = :until
@@ -89,7 +91,7 @@ WHERE run_id = :run_id AND epoch = :epoch AND lease_owner = :owner AND status = 
 UPDATE runs SET lease_owner = NULL, lease_until = NULL, used = :used, error = :error, updated_at = :now,
   status = CASE WHEN EXISTS (
     SELECT 1 FROM interrupts i
-    WHERE i.run_id = :run_id AND i.status = 'answered' AND i.delivered_at IS NULL
+    WHERE i.run_id = :run_id AND i.past = 0 AND i.status = 'answered' AND i.delivered_at IS NULL
   ) THEN 'queued' ELSE 'interrupted' END
 WHERE run_id = :run_id;
 
@@ -133,8 +135,14 @@ SELECT * FROM checkpoints
 WHERE thread_id = :thread_id AND ns = :ns AND checkpoint_id < :before
 ORDER BY checkpoint_id DESC LIMIT :limit;
 
--- name: find_questions_of_thread
-SELECT * FROM interrupts WHERE thread_id = :thread_id ORDER BY asked_at, interrupt_id;
+-- name: find_questions_of_task
+SELECT * FROM interrupts WHERE thread_id = :thread_id AND ns = :ns AND task_id = :task_id;
+
+-- What was asked in a namespace or below it; } is the letter after |.
+-- name: find_questions_within
+SELECT * FROM interrupts WHERE thread_id = :thread_id AND ns = :ns
+UNION ALL
+SELECT * FROM interrupts WHERE thread_id = :thread_id AND ns > :ns || '|' AND ns < :ns || '}';
 
 -- name: edit_run
 UPDATE runs SET head = :head, step = :step, status = :status, updated_at = :now
@@ -179,8 +187,8 @@ SELECT w.task_id, w.value FROM runs r JOIN writes w ON w.checkpoint_id = r.head 
 -- name: get_writes
 SELECT task_id, value FROM writes WHERE checkpoint_id = :checkpoint_id;
 
--- name: find_errors_of_thread
-SELECT error FROM runs WHERE thread_id = :thread_id AND error IS NOT NULL;
+-- name: find_errors_at
+SELECT error FROM runs WHERE thread_id = :thread_id AND head = :checkpoint_id AND error IS NOT NULL;
 
 -- name: find_checkpoints
 SELECT * FROM checkpoints WHERE run_id = :run_id AND ns = '' AND step < :before
@@ -317,13 +325,23 @@ SELECT key, value FROM effects WHERE task_id = :task_id;
 
 -- name: put_interrupt
 INSERT INTO interrupts (interrupt_id, thread_id, run_id, checkpoint_id, task_id, ns, node, step, key, occurrence,
-  value, digest, response_schema, status, asked_at)
+  value, digest, response_schema, status, asked_at, past)
 VALUES (:interrupt_id, :thread_id, :run_id, :checkpoint_id, :task_id, :ns, :node, :step, :key, :occurrence,
-  :value, :digest, :response_schema, 'open', :now)
+  :value, :digest, :response_schema, 'open', :now, 0)
 ON CONFLICT (interrupt_id) DO NOTHING;
 
+-- What the tasks ask that a run has still to finish, and what they asked before.
 -- name: find_questions
-SELECT * FROM interrupts WHERE run_id = :run_id ORDER BY asked_at, interrupt_id;
+SELECT * FROM interrupts WHERE run_id = :run_id AND past = 0 ORDER BY asked_at, interrupt_id;
+
+-- name: find_past_questions
+SELECT * FROM interrupts WHERE run_id = :run_id AND past = 1
+ORDER BY asked_at DESC, interrupt_id DESC LIMIT :limit;
+
+-- name: get_question
+SELECT i.interrupt_id, i.status, q.status AS request
+FROM interrupts i LEFT JOIN requests q ON q.interrupt_id = i.interrupt_id
+WHERE i.interrupt_id = :interrupt_id AND i.run_id = :run_id;
 
 -- name: find_open_questions
 SELECT i.*, r.graph FROM interrupts i JOIN runs r ON r.run_id = i.run_id
@@ -335,7 +353,7 @@ ORDER BY i.asked_at, i.interrupt_id LIMIT :limit;
 -- name: find_asking
 SELECT ns, fingerprints FROM checkpoints WHERE checkpoint_id IN (
   SELECT head FROM runs WHERE run_id = :run_id
-  UNION SELECT checkpoint_id FROM interrupts WHERE run_id = :run_id AND status = 'open'
+  UNION SELECT checkpoint_id FROM interrupts WHERE run_id = :run_id AND past = 0 AND status = 'open'
 ) ORDER BY checkpoint_id;
 
 -- A question that has an approval request is answered through it: the request is closed first.
@@ -348,6 +366,11 @@ WHERE interrupt_id = :interrupt_id AND run_id = :run_id AND thread_id = :thread_
 
 -- name: deliver_interrupt
 UPDATE interrupts SET delivered_at = :now WHERE interrupt_id = :interrupt_id;
+
+-- name: finish_interrupt
+UPDATE interrupts SET past = 1,
+  delivered_at = CASE WHEN status = 'answered' THEN coalesce(delivered_at, :now) ELSE delivered_at END
+WHERE interrupt_id = :interrupt_id;
 
 -- name: reopen_interrupt
 UPDATE interrupts SET status = 'open', answer = NULL, answered_by = NULL, answered_at = NULL
@@ -376,8 +399,13 @@ SELECT * FROM requests WHERE request_id = :request_id;
 SELECT r.* FROM runs r JOIN requests q ON q.run_id = r.run_id WHERE q.request_id = :request_id;
 
 -- name: find_requests
-SELECT * FROM requests
-WHERE (:run_id = '' OR run_id = :run_id) AND (:status = '' OR status = :status)
+SELECT * FROM requests WHERE :status = '' OR status = :status ORDER BY opened_at, request_id LIMIT :limit;
+
+-- name: find_open_requests
+SELECT * FROM requests WHERE status = 'open' ORDER BY opened_at, request_id LIMIT :limit;
+
+-- name: find_requests_of_run
+SELECT * FROM requests WHERE run_id = :run_id AND (:status = '' OR status = :status)
 ORDER BY opened_at, request_id LIMIT :limit;
 
 -- name: close_request
@@ -541,8 +569,14 @@ SELECT :event_id || '-' || request_id, :now, 'request.withdrawn', :actor, thread
 FROM requests WHERE run_id = :run_id AND status = 'open';
 
 -- name: find_events
+SELECT * FROM (SELECT * FROM events ORDER BY event_id DESC LIMIT :limit) newest ORDER BY event_id;
+
+-- name: find_events_of_run
 SELECT * FROM (
-  SELECT * FROM events
-  WHERE (:run_id = '' OR run_id = :run_id) AND (:request_id = '' OR request_id = :request_id)
-  ORDER BY event_id DESC LIMIT :limit
+  SELECT * FROM events WHERE run_id = :run_id ORDER BY event_id DESC LIMIT :limit
+) newest ORDER BY event_id;
+
+-- name: find_events_of_request
+SELECT * FROM (
+  SELECT * FROM events WHERE request_id = :request_id ORDER BY event_id DESC LIMIT :limit
 ) newest ORDER BY event_id;

@@ -122,7 +122,15 @@ async def values(runtime: Runtime, run: Run) -> Mapping[str, Any]:
 
 async def events(store: Store, *, run_id: str = "", request_id: str = "", kind: str = "") -> list[Event]:
     """Return the lines of the journal, oldest first."""
-    (rows,) = await store.read(Ask("find_events", {"run_id": run_id, "request_id": request_id, "limit": ALL}))
+    if request_id:
+        ask = Ask("find_events_of_request", {"request_id": request_id, "limit": ALL})
+    else:
+        ask = (
+            Ask("find_events_of_run", {"run_id": run_id, "limit": ALL})
+            if run_id
+            else Ask("find_events", {"limit": ALL})
+        )
+    (rows,) = await store.read(ask)
     return [event for event in map(read_event, rows) if kind in {"", event.kind}]
 
 

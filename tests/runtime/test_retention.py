@@ -159,6 +159,8 @@ async def test_nothing_of_a_pruned_thread_is_left_but_its_journal(
     assert set(rows(tmp_path).values()) == {0}
     kinds = {event.kind for event in await events(store, run_id=run.id)}
     assert {"run.started", "request.opened", "request.approved", "run.completed"} <= kinds
+    of_request = [event.kind for event in await runtime.events(request_id=view.request.id)]
+    assert of_request == ["request.opened", "request.approved"]
 
 
 async def test_what_subgraphs_and_deadlines_left_goes_too(

@@ -50,6 +50,7 @@ CREATE UNIQUE INDEX runs_once_per_key ON runs (graph, idempotency_key) WHERE ide
 CREATE INDEX runs_claimable ON runs (updated_at) WHERE driver = 'worker' AND status IN ('queued', 'running');
 CREATE INDEX runs_newest ON runs (created_at);
 CREATE INDEX runs_of_thread ON runs (thread_id, created_at);
+CREATE INDEX runs_with_error ON runs (thread_id, head) WHERE error IS NOT NULL;
 -- The longest ended first: what retention looks at.
 CREATE INDEX runs_ended ON runs (updated_at, run_id) WHERE status IN ('completed', 'failed', 'cancelled');
 
@@ -137,10 +138,13 @@ CREATE TABLE interrupts (
   answered_by TEXT,
   asked_at BIGINT NOT NULL,
   answered_at BIGINT,
-  delivered_at BIGINT
+  delivered_at BIGINT,
+  -- 1 once its task has finished or is due no more: no walk looks at it again, however many there are.
+  past INTEGER NOT NULL
 );
-CREATE INDEX interrupts_of_run ON interrupts (run_id, asked_at);
+CREATE INDEX interrupts_of_run ON interrupts (run_id, past, asked_at);
 CREATE INDEX interrupts_open ON interrupts (asked_at, interrupt_id) WHERE status = 'open';
+CREATE INDEX interrupts_of_task ON interrupts (thread_id, ns, task_id);
 
 CREATE TABLE requests (
   request_id TEXT PRIMARY KEY,
@@ -234,3 +238,4 @@ CREATE TABLE events (
   data TEXT NOT NULL
 );
 CREATE INDEX events_of_run ON events (run_id, event_id);
+CREATE INDEX events_of_request ON events (request_id, event_id) WHERE request_id IS NOT NULL;
