@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
 
 from . import records
@@ -57,7 +57,6 @@ class Record:
         self.run = run
         self._codec = plan.codec
         self._call = Call(config=config, context=context)
-        self._asked: list[Sequence[Row]] | None = None
 
     async def kept(self, plan: Plan, id_: str | None) -> Kept | None:
         """Return a checkpoint with values of its own; None when it is not there. Raises Unreadable."""
@@ -110,19 +109,15 @@ class Record:
 
     async def _asked_by(self, ns: str, task: Task) -> list[Row]:
         """Return what the task asked when it last ran: in this run, else in the one that this one retries."""
-        if self._asked is None:
-            self._asked = []
-            run: Run | None = self.run
-            while run is not None:
-                questions, parents = await self.ground.store.read(
-                    Ask("find_questions", {"run_id": run.id}), Ask("get_run", {"run_id": run.parent_run})
-                )
-                self._asked.append(questions)
-                run = records.read_run(parents[0]) if run.origin == "retry" and parents else None
-        for rows in self._asked:
-            mine = [row for row in rows if (row["ns"], row["task_id"]) == (ns, task.id)]
+        of_task: Params = {"thread_id": self.run.thread_id, "ns": ns, "task_id": task.id}
+        (rows,) = await self.ground.store.read(Ask("find_questions_of_task", of_task))
+        run: Run | None = self.run if rows else None
+        while run is not None:
+            mine = [row for row in rows if row["run_id"] == run.id]
             if mine:
                 return mine
+            (parents,) = await self.ground.store.read(Ask("get_run", {"run_id": run.parent_run}))
+            run = records.read_run(parents[0]) if run.origin == "retry" and parents else None
         return []
 
 

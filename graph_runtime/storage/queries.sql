@@ -136,7 +136,8 @@ WHERE thread_id = :thread_id AND ns = :ns AND checkpoint_id < :before
 ORDER BY checkpoint_id DESC LIMIT :limit;
 
 -- name: find_questions_of_task
-SELECT * FROM interrupts WHERE thread_id = :thread_id AND ns = :ns AND task_id = :task_id;
+SELECT * FROM interrupts WHERE thread_id = :thread_id AND ns = :ns AND task_id = :task_id
+ORDER BY asked_at, interrupt_id;
 
 -- What was asked in a namespace or below it; } is the letter after |.
 -- name: find_questions_within
