@@ -62,6 +62,8 @@ PEERS = (
         ("dbos==3.4.0",),
         most_paused=1_000,
     ),
+    Peer("bot", {"decision": ("Slack",)}),
+    Peer("bolt", {"plain": ("Slack",), "transaction": ("Slack",)}),
     Peer(
         "floor",
         {

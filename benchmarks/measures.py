@@ -29,6 +29,8 @@ class Measure:
     ask: Figures
     columns: tuple[Column, ...]
     more_is_better: bool = False
+    #: What the others are compared with.
+    base: str = "langgraph:sync"
     #: At most so many rounds, for what takes minutes.
     rounds: int = 1_000
     #: What ``--quick`` asks instead.
@@ -96,6 +98,21 @@ def _thousand(title: str, graph: str) -> Measure:
     return Measure("W6", title, ask, columns, rounds=2, quick={"count": 100})
 
 
+def _clicked(title: str, how: str, ask: Figures, columns: tuple[Column, ...], quick: Figures) -> Measure:
+    return Measure(
+        "Slack",
+        title,
+        {"kind": "clicks", "how": how, **ask},
+        columns,
+        more_is_better=how != "paced",
+        base="bolt:transaction",
+        quick=quick,
+    )
+
+
+_ACK = (figure("ack ms", "ack_ms", 2), figure("p99", "ack_p99_ms"))
+_ACKS = (figure("acks/s", "acks_per_second", 0), *_ACK, figure("fsyncs", "fsyncs", 2), HOPS, CPU)
+
 MEASURES = (
     Measure("W1", "one at a time", _CYCLE, (*_ONE, FSYNCS, HOPS, KB, CPU), quick={"count": 30}),
     Measure("W1", "100 at once", _LANES, _MANY, more_is_better=True, quick={"seconds": 0.7}),
@@ -135,5 +152,21 @@ MEASURES = (
     _paused(10_000),
     _paused(100_000),
     _thousand("1,000 cycles on one thread", "cycle"),
-    _thousand("1,000 cycles on one thread, each appends 3 entries to a list", "log"),
+    _thousand("1,000 cycles on one thread, each appends 3 entries", "log"),
+    _clicked(
+        "clicks 30 ms apart",
+        "paced",
+        {"count": 100, "pause": 0.03},
+        (
+            *_ACK,
+            figure("fsyncs the ack waits for", "ack_fsyncs"),
+            figure("fsyncs in all", "fsyncs", 2),
+            HOPS,
+            CPU,
+            figure("auth.test", "auth_tests", 0),
+        ),
+        {"count": 20},
+    ),
+    _clicked("64 clicks at once", "burst", {"count": 3, "at_once": 64, "pause": 1.0}, _ACKS, {"count": 1}),
+    _clicked("64 clicks under way all the time", "lanes", {"count": 5, "at_once": 64}, _ACKS, {"count": 2}),
 )

@@ -8,9 +8,6 @@ from typing import Any
 
 from .measures import Column, Figures, Measure
 
-#: What others are compared with.
-BASE = "langgraph:sync"
-
 
 class Results:
     """What was measured, by measure, contestant and round."""
@@ -47,9 +44,9 @@ class Results:
         found = self.all(measure, who, column)
         return statistics.median(found) if found else None
 
-    def ratio(self, measure: Measure, who: str, base: str = BASE) -> float | None:
-        """Return how many times better than ``base``: the median of the rounds' own ratios."""
-        column = measure.columns[0]
+    def ratio(self, measure: Measure, who: str, base: str = "") -> float | None:
+        """Return how many times better than ``base`` (the measure's): the median of the rounds' ratios."""
+        column, base = measure.columns[0], base or measure.base
         pairs = zip(self.all(measure, who, column), self.all(measure, base, column), strict=False)
         ratios = [mine / other if measure.more_is_better else other / mine for mine, other in pairs]
         return statistics.median(ratios) if ratios else None

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import re
 import shutil
 import sys
@@ -20,10 +21,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from .environments import CACHE, PEERS, NotMade, Peer, shim
+from .goals import goal_table
 from .measures import MEASURES, Measure
 from .process import Process, ask_fresh
 from .results import Results
-from .table import tables
+from .table import heading, tables
+
+_BEGIN, _END = "<!-- measured -->", "<!-- end of measured -->"
 
 
 def main() -> None:
@@ -32,7 +36,7 @@ def main() -> None:
     wanted = [m for m in MEASURES if not said.only or m.workload in said.only]
     peers = [p for p in PEERS if not said.peers or p.name in said.peers]
     CACHE.mkdir(exist_ok=True)
-    results = Results()
+    results, load = Results(), os.getloadavg()[0]
     with tempfile.TemporaryDirectory(prefix="run-", dir=said.folder) as folder:
         if said.profile:
             _profile(wanted, folder, quick=said.quick)
@@ -40,7 +44,22 @@ def main() -> None:
         measure_all(
             results, wanted, peers, folder=folder, rounds=said.rounds, quick=said.quick, slow=said.slow
         )
-    print("\n".join(tables(results, wanted)))
+    load_of_run = (load, os.getloadavg()[0])
+    text = "\n".join(
+        [heading(said.rounds, load_of_run), "", *goal_table(results), *tables(results, wanted)]
+    ).rstrip()
+    print(text)
+    if said.write is not None:
+        write_into(said.write, text)
+
+
+def write_into(page: Path, text: str) -> None:
+    """Replace what stands between the marks of a page of the docs."""
+    before, _, rest = page.read_text(encoding="utf-8").partition(_BEGIN)
+    _, mark, after = rest.partition(_END)
+    if not mark:
+        raise SystemExit(f"nothing was written: {page} lacks {_BEGIN} or {_END}")
+    page.write_text(f"{before}{_BEGIN}\n{text}\n{_END}{after}", encoding="utf-8")
 
 
 def measure_all(
@@ -60,6 +79,9 @@ def measure_all(
         for number in range(rounds):
             for measure in measures:
                 if number >= measure.rounds:
+                    continue
+                if library is None and measure.ask.get("slow_us"):
+                    results.failures[measure.key] = "to make fsyncs slower needs cc"
                     continue
                 for process, variant in _contestants(processes, measure):
                     who = f"{process.peer.name}:{variant}"
@@ -82,7 +104,7 @@ def _count_apart(
         processes = list(_started(stack, peers, results, None, traced=True))
         for measure in measures:
             for process, variant in _contestants(processes, measure):
-                if not measure.ask.get("slow_us") and measure.ask["kind"] != "paused":
+                if not measure.ask.get("slow_us") and measure.ask["kind"] not in {"paused", "clicks"}:
                     figures = process.ask(_question(measure, variant, folder, quick=quick, slow=0))
                     results.add_count(measure, f"{process.peer.name}:{variant}", figures["fsyncs"])
 
@@ -156,6 +178,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--slow", type=_microseconds, default=0, help="make each fsync slower, such as 2ms")
     parser.add_argument("--quick", action="store_true", help="fewer of everything, to see that it works")
     parser.add_argument("--profile", action="store_true", help="where our own time goes, instead of tables")
+    parser.add_argument("--write", type=Path, default=None, help="a page whose marked part is replaced")
     parser.add_argument("--folder", default=None, help="where the databases are made; the default is /tmp")
     return parser.parse_args()
 

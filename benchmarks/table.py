@@ -1,11 +1,23 @@
-"""The results as Markdown: a table for each measure, and what could not be measured."""
+"""The results as Markdown: the machine, a table for each measure, and what could not be measured."""
 
 from __future__ import annotations
 
+import os
+import platform
+import sqlite3
 from collections.abc import Iterator, Sequence
 
 from .measures import Column, Measure
-from .results import BASE, Results
+from .results import Results
+
+
+def heading(rounds: int, load: tuple[float, float]) -> str:
+    """Return what was measured where; ``load`` is the machine's at the beginning and at the end."""
+    return (
+        f"{os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}, "
+        f"SQLite {sqlite3.sqlite_version}; medians of {rounds} rounds; "
+        f"load of the machine {load[0]:.1f} at the beginning, {load[1]:.1f} at the end."
+    )
 
 
 def tables(results: Results, measures: Sequence[Measure]) -> Iterator[str]:
@@ -21,7 +33,7 @@ def _table(results: Results, measure: Measure) -> Iterator[str]:
     first, *others = measure.columns
     # A column that nobody could count says nothing.
     shown = [c for c in others if any(results.all(measure, who, c) for who in results.who(measure))]
-    heads = [first.head, "min-max", f"x {BASE}", *(column.head for column in shown)]
+    heads = [first.head, "min-max", f"x {measure.base}", *(column.head for column in shown)]
     yield f"### {measure.workload}: {measure.title}"
     yield ""
     yield "| | " + " | ".join(heads) + " |"

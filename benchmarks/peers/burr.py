@@ -13,7 +13,8 @@ from burr.core.graph import Graph, GraphBuilder
 from burr.core.parallelism import MapStates
 from burr.integrations.persisters.b_aiosqlite import AsyncSQLitePersister
 
-from benchmarks.peers.driver import CHAIN, FAN, serve
+from benchmarks.peers.driver import serve
+from benchmarks.peers.workloads import CHAIN, FAN
 
 
 @action(reads=["log"], writes=["title", "log"])

@@ -14,7 +14,8 @@ from typing import Any
 
 from dbos import DBOS, DBOSConfig, SetWorkflowID
 
-from benchmarks.peers.driver import CHAIN, FAN, serve
+from benchmarks.peers.driver import serve
+from benchmarks.peers.workloads import CHAIN, FAN
 
 _FOREVER = 1_000_000.0
 #: The moment before a workflow waits; by then its input and its first step are on disk.

@@ -18,7 +18,8 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-from benchmarks.peers.driver import CHAIN, FAN, serve
+from benchmarks.peers.driver import serve
+from benchmarks.peers.workloads import CHAIN, FAN
 
 _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS checkpoints (thread TEXT, step INTEGER, state TEXT)",
@@ -28,7 +29,7 @@ _SCHEMA = (
 )
 Statement = tuple[str, tuple[Any, ...]]
 _PUT = "INSERT INTO checkpoints (thread, step, state) VALUES (?, ?, ?)"
-_PAUSE = "INSERT INTO runs (thread, status) VALUES (?, 'paused')"
+PAUSE = "INSERT INTO runs (thread, status) VALUES (?, 'paused')"
 _CLAIM = "UPDATE runs SET status = 'claimed' WHERE thread = ? AND status = 'paused'"
 _READ = "SELECT state FROM checkpoints WHERE thread = ? ORDER BY step"
 _PENDING = "SELECT thread FROM runs WHERE status = 'paused' LIMIT ?"
@@ -73,18 +74,39 @@ class Writer:
                 waiting.append(self._queue.get())
             open_ = None not in waiting
             group = [one for one in waiting if one is not None]
-            db.execute("BEGIN IMMEDIATE")
-            for statements, _ in group:
-                for sql, params in statements:
-                    assert db.execute(sql, params).rowcount == 1
-            db.execute("COMMIT")
-            self._loop.call_soon_threadsafe(_tell, [done for _, done in group])
+            error: Exception | None = None
+            try:
+                self._write(db, [statements for statements, _ in group])
+            except Exception as raised:  # noqa: BLE001 - those who wait are told
+                error = raised
+            self._loop.call_soon_threadsafe(_tell, [done for _, done in group], error)
         db.close()
 
+    @staticmethod
+    def _write(db: sqlite3.Connection, transactions: Sequence[Sequence[Statement]]) -> None:
+        db.execute("BEGIN IMMEDIATE")
+        for statements in transactions:
+            for sql, params in statements:
+                assert db.execute(sql, params).rowcount == 1
+        db.execute("COMMIT")
 
-def _tell(done: Sequence[asyncio.Future[None]]) -> None:
+
+def _tell(done: Sequence[asyncio.Future[None]], error: Exception | None) -> None:
     for one in done:
-        one.set_result(None)
+        if error is None:
+            one.set_result(None)
+        else:
+            one.set_exception(error)
+
+
+@asynccontextmanager
+async def open_writer(path: Path, *, grouped: bool) -> AsyncIterator[Writer]:
+    writer = Writer(path, grouped=grouped)
+    await writer.open()
+    try:
+        yield writer
+    finally:
+        await writer.close()
 
 
 class Floor:
@@ -101,7 +123,7 @@ class Floor:
         await self._in(
             [self._put(thread, 0, given, given)],
             [self._put(thread, 1, given | prepared, prepared)],
-            [(_PAUSE, (thread,))],
+            [(PAUSE, (thread,))],
             apart=self._commits == 6,
         )
         return thread
@@ -128,8 +150,8 @@ class Floor:
         async with asyncio.TaskGroup() as group:
             for number in range(FAN):
                 found = {"found": [number]}
-                group.create_task(self._writer.commit([self._put(thread, 1, found, found)]))
-        await self._writer.commit([self._put(thread, 2, {"found": list(range(FAN))}, {})])
+                group.create_task(self._writer.commit([self._put(thread, 1 + number, found, found)]))
+        await self._writer.commit([self._put(thread, 1 + FAN, {"found": list(range(FAN))}, {})])
 
     async def pending(self, limit: int) -> Sequence[str]:
         return [thread for (thread,) in self._reader.execute(_PENDING, (limit,)).fetchall()]
@@ -149,13 +171,9 @@ class Floor:
 
 @asynccontextmanager
 async def open_session(variant: str, path: Path) -> AsyncIterator[Floor]:
-    writer = Writer(path, grouped=variant.endswith("g"))
-    await writer.open()
-    with closing(sqlite3.connect(path, isolation_level=None)) as reader:
-        try:
+    async with open_writer(path, grouped=variant.endswith("g")) as writer:
+        with closing(sqlite3.connect(path, isolation_level=None)) as reader:
             yield Floor(writer, reader, int(variant[0]), deltas=variant.endswith("d"))
-        finally:
-            await writer.close()
 
 
 if __name__ == "__main__":

@@ -12,7 +12,8 @@ from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Command, Send, interrupt
 
-from benchmarks.peers.driver import CHAIN, FAN, serve
+from benchmarks.peers.driver import serve
+from benchmarks.peers.workloads import CHAIN, FAN
 
 
 class State(TypedDict, total=False):

@@ -15,7 +15,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
-from benchmarks.peers.driver import CHAIN, FAN, Session, serve
+from benchmarks.peers.driver import serve
+from benchmarks.peers.workloads import CHAIN, FAN, Session
 from bot.logs import set_up_logs
 from graph_runtime import (
     END,

@@ -11,7 +11,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.peers.driver import Figures, Open, Session, bytes_of, cycles
+from benchmarks.peers.counting import Figures, bytes_of
+from benchmarks.peers.workloads import Open, Session, cycles
 
 _LANES, _PAGE, _PAGES = 100, 20, 20
 _RESUMES = 60
