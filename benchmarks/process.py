@@ -16,7 +16,8 @@ from .environments import CACHE, ROOT, Peer
 
 #: A measure that takes longer has hung.
 PATIENCE = 1_800.0
-_MARK = "(-1)"
+#: The marks that peers/counting.py leaves in a trace.
+_MARK = "(999999)"
 
 
 def ask_fresh(peer: Peer, question: dict[str, Any], folder: str, *, shim: Path | None) -> dict[str, Any]:

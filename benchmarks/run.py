@@ -33,7 +33,12 @@ _BEGIN, _END = "<!-- measured -->", "<!-- end of measured -->"
 def main() -> None:
     """Measure what the arguments say and print the tables."""
     said = _arguments()
-    wanted = [m for m in MEASURES if not said.only or m.workload in said.only]
+    wanted = [
+        m
+        for m in MEASURES
+        if (not said.only or m.workload in said.only)
+        and (m.ask["kind"] != "paused" or m.ask["count"] <= said.most_paused)
+    ]
     peers = [p for p in PEERS if not said.peers or p.name in said.peers]
     CACHE.mkdir(exist_ok=True)
     results, load = Results(), os.getloadavg()[0]
@@ -106,7 +111,8 @@ def _count_apart(
             for process, variant in _contestants(processes, measure):
                 if not measure.ask.get("slow_us") and measure.ask["kind"] not in {"paused", "clicks"}:
                     figures = process.ask(_question(measure, variant, folder, quick=quick, slow=0))
-                    results.add_count(measure, f"{process.peer.name}:{variant}", figures["fsyncs"])
+                    if "fsyncs" in figures:
+                        results.add_count(measure, f"{process.peer.name}:{variant}", figures["fsyncs"])
 
 
 def _profile(measures: Sequence[Measure], folder: str, *, quick: bool) -> None:
@@ -176,6 +182,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--only", type=_split, default=(), help="workloads, such as W1,W3")
     parser.add_argument("--peers", type=_split, default=(), help=names)
     parser.add_argument("--slow", type=_microseconds, default=0, help="make each fsync slower, such as 2ms")
+    parser.add_argument("--most-paused", type=int, default=100_000, help="W5 with at most so many threads")
     parser.add_argument("--quick", action="store_true", help="fewer of everything, to see that it works")
     parser.add_argument("--profile", action="store_true", help="where our own time goes, instead of tables")
     parser.add_argument("--write", type=Path, default=None, help="a page whose marked part is replaced")

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 Figures = dict[str, Any]
+#: A file descriptor that nobody has.
+MARK = 999_999
 
 
 class CountingLoop(asyncio.SelectorEventLoop):
@@ -38,7 +40,7 @@ class Fsyncs:
         """Leave a mark for whoever traces this process: an fsync of no file."""
         if not self.counted:
             with suppress(OSError):
-                os.fsync(-1)
+                os.fsync(MARK)
 
     def slow(self, microseconds: int) -> None:
         if self.counted:

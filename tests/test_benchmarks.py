@@ -1,0 +1,41 @@
+"""The counts of `make bench` that do not drift with the machine: what a cycle may cost, and that the counter counts."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.environments import PEERS, shim
+from benchmarks.measures import MEASURES
+from benchmarks.process import Process
+
+#: fsyncs and thread hops of one approval cycle. They go down; they never go up.
+AT_MOST = {"sync": (7.3, 12.5), "async": (7.3, 7.3)}
+
+
+def cycles(peer: str, variant: str, folder: Path) -> dict[str, Any]:
+    library = shim()
+    if library is None:
+        pytest.skip("fsyncs are counted by a library that needs a C compiler (cc)")
+    (ask,) = (dict(one.ask) for one in MEASURES if one.key == "W1 one at a time")
+    (contestant,) = (one for one in PEERS if one.name == peer)
+    with contextlib.closing(Process(contestant, shim=library)) as process:
+        figures = process.ask({**ask, "count": 20, "variant": variant, "folder": str(folder)})
+    assert "error" not in figures, figures
+    return figures
+
+
+@pytest.mark.parametrize("variant", AT_MOST)
+def test_an_approval_cycle_costs_no_more_than_it_did(variant: str, tmp_path: Path) -> None:
+    figures = cycles("ours", variant, tmp_path)
+    fsyncs, hops = AT_MOST[variant]
+    assert figures["fsyncs"] <= fsyncs
+    assert figures["hops"] <= hops
+
+
+def test_three_commits_by_hand_are_counted_as_three_fsyncs_and_three_hops(tmp_path: Path) -> None:
+    figures = cycles("floor", "3t", tmp_path)
+    assert (figures["fsyncs"], figures["hops"]) == (3, 3)
