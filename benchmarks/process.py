@@ -82,8 +82,9 @@ class Process:
 
     def close(self) -> None:
         """End the process by ending its input."""
-        if self._process.stdin is not None:
-            self._process.stdin.close()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
         self._process.wait()
 
     def _traced(self) -> int:
