@@ -148,8 +148,9 @@ class _Pass:
         try:
             for row in rows:
                 plan = plan_within(self._plan, row["ns"])
-                if plan is None:
+                if plan is None and not self._nodes:
                     self.skipped.append(Skipped(row["ns"], row["step"], "graph not known"))
+                if plan is None:
                     continue
                 place = Place(plan, row["ns"], row["step"])
                 stands[place.ns] = place, row["checkpoint_id"]

@@ -29,7 +29,8 @@ def blocks(page: Path, language: str) -> list[str]:
 async def run_page(name: str) -> dict[str, Any]:
     """Run a page's Python blocks as one program, and return its names."""
     source = "\n".join(blocks(DOCS / name, "python"))
-    code = compile(source, name, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    # As it is, without what this file imports from the future.
+    code = compile(source, name, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
     namespace: dict[str, Any] = {"__name__": "page"}
     await eval(code, namespace)  # noqa: S307 - our own page
     return namespace
@@ -66,6 +67,13 @@ async def test_the_tools_of_the_docs_are_asked_for_and_used_as_it_is_written(
 def test_every_key_of_a_tool_rule_is_documented_and_no_other() -> None:
     page = (DOCS / "howto" / "tools.md").read_text()
     assert set(re.findall(r"^\| `([^`]+)` \|", page, re.MULTILINE)) == set(ToolRule.model_fields)
+
+
+async def test_the_page_on_replay_runs_as_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert (await run_page("howto/replay.md"))["first"].what == "past"
 
 
 def test_every_noun_has_its_line_in_the_glossary() -> None:

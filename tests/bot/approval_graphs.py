@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import Annotated, Any, Literal, TypedDict
 
 from graph_runtime import (
     END,
@@ -105,6 +105,23 @@ deploy = (
     .add_node(ask)
     .add_node(publish)
     .add_node(stop)
+    .add_edge(START, "ask")
+    .add_edge("publish", END)
+    .add_edge("stop", END)
+    .compile(name="deploy", version="1")
+)
+
+
+class Louder(Case):
+    service: Annotated[str, lambda old, new: new.upper()]
+
+
+#: What ``deploy`` might become while its runs wait.
+deploy_since = (
+    StateGraph(Louder)
+    .add_node("ask", ask)
+    .add_node("publish", publish)
+    .add_node("stop", stop)
     .add_edge(START, "ask")
     .add_edge("publish", END)
     .add_edge("stop", END)

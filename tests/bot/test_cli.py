@@ -104,6 +104,7 @@ async def test_start_puts_a_run_in_the_queue_and_a_key_starts_it_once(bench: Ben
         (["start", "deploy", '{"service": ' + "[" * 3_000], "Nothing was started"),
         (["show", "run-nothing"], "there is no run 'run-nothing'"),
         (["history", "run-nothing"], "there is no run 'run-nothing'"),
+        (["replay", "run-nothing"], "there is no run 'run-nothing'"),
         (["cancel", "run-nothing"], "there is no run 'run-nothing'"),
         (["runs", "--status", "sleeping"], "there are queued, running"),
     ],
@@ -134,7 +135,8 @@ async def test_what_is_typed_wrong_exits_with_2(cli: Cli, words: list[str]):
 
 async def test_without_a_word_the_commands_are_listed(cli: Cli):
     said = await cli("--help")
-    for word in ("demo", "serve", "migrate", "check", "start", "runs", "show", "history", "decide", "cancel"):
+    words = "demo serve migrate check start runs show history replay decide cancel"
+    for word in words.split():
         assert word in said.out
 
 
@@ -205,6 +207,46 @@ async def test_history_lists_steps_and_journal(bench: Bench, cli: Cli):
     said = (await cli("history", run.id, "--json", "--limit", "1")).json
     assert [step["next"] for step in said["steps"]] == [["ask"]]
     assert "request.opened" in [event["kind"] for event in said["events"]]
+
+
+async def test_replay_says_that_nothing_differs_and_what_was_compared(bench: Bench, cli: Cli):
+    run = await paused(bench)
+    same = await cli("replay", run.id)
+    assert (same.code, same.err) == (0, "")
+    assert re.search(r"steps compared +2 *\n", same.out)
+    assert same.out.endswith("Nothing differs.\n")
+    said = (await cli("replay", run.id, "--json")).json
+    assert (said["steps"], said["skipped"], said["divergence"]) == (2, [], None)
+
+
+async def test_replay_of_a_node_that_has_not_finished_has_nothing_to_compare(bench: Bench, cli: Cli):
+    nothing = await cli("replay", (await paused(bench)).id, "--node", "ask")
+    assert nothing.code == 1
+    assert nothing.out.endswith("There is nothing to compare.\n")
+
+
+async def test_replay_of_an_unknown_node_names_those_that_there_are(bench: Bench, cli: Cli):
+    refused = await cli("replay", (await paused(bench)).id, "--node", "aks")
+    assert (refused.code, refused.out) == (1, "")
+    assert "has no node 'aks'; its nodes are ask, publish, stop" in refused.err
+
+
+async def test_replay_shows_what_differs_first_without_its_values(bench: Bench, cli: Cli):
+    run = await paused(bench, service="s3cret")
+    config = bench.folder / "signoff.toml"
+    config.write_text(config.read_text().replace("approval_graphs:deploy", "approval_graphs:deploy_since"))
+    differs = await cli("replay", run.id)
+    assert (differs.code, differs.err) == (1, "")
+    said, head, row = differs.out.splitlines()[-3:]
+    assert said == "This differs first:"
+    assert head.split() == ["STEP", "IN", "WHAT", "NAME", "RECORDED", "NOW"]
+    assert row.split() == ["0", "channel", "service", row.split()[3], row.split()[4]]
+    assert row.split()[3].startswith("sha256:")
+    assert "s3cret" not in differs.out
+    said = await cli("replay", run.id, "--json")
+    assert said.code == 1
+    assert (said.json["divergence"]["what"], said.json["divergence"]["name"]) == ("channel", "service")
+    assert "s3cret" not in said.out
 
 
 async def test_cancel_withdraws_and_names_the_user_of_this_machine(bench: Bench, cli: Cli):

@@ -391,6 +391,47 @@ async def test_what_changed_in_the_graph_is_the_first_thing_told(
     assert first(replayed).recomputed.startswith(said[1])
 
 
+def extended(old: list[Any], new: list[Any]) -> list[Any]:
+    old.extend(new)
+    return old
+
+
+class Extended(TypedDict, total=False):
+    log: Annotated[list[Any], extended]
+
+
+async def test_a_reducer_that_changes_its_left_side_in_place_changes_nothing_else(
+    make_runtime: MakeRuntime,
+) -> None:
+    async def one(state: Any) -> Any:
+        return {"log": ["one"]}
+
+    graph = StateGraph(Extended).add_node(one).add_edge(START, "one")
+    graph.add_conditional_edges("one", lambda state: "one" if len(state["log"]) < 4 else END)
+    runtime = make_runtime(graph.compile())
+    run = await begin(runtime, {"log": ["in"]})
+    assert (await runtime.look(run.id)).state.values["log"] == ["in", "one", "one", "one"]
+
+    assert ((await runtime.replay(run.id)).same, (await runtime.replay(run.id)).steps) == (True, 5)
+
+
+async def test_a_value_whose_keys_come_in_another_order_is_the_same(make_runtime: MakeRuntime) -> None:
+    def graph(reducer: Callable[[Any, Any], Any]) -> CompiledGraph:
+        # A class would keep its annotation as text, in which this reducer has no name.
+        state = TypedDict("state", {"votes": Annotated[dict[str, int], reducer]}, total=False)  # noqa: UP013
+
+        async def vote(state: Any) -> Any:
+            return {"votes": {"bob": 1}}
+
+        return StateGraph(state).add_node(vote).add_edge(START, "vote").compile()
+
+    run = await begin(make_runtime(graph(lambda old, new: {**old, **new})), {"votes": {"alice": 1}})
+
+    assert (await make_runtime(graph(lambda old, new: {**new, **old})).replay(run.id)).same
+    lost = await make_runtime(graph(lambda old, new: new)).replay(run.id)
+    assert where(lost) == (1, "channel", "votes")
+
+
 # -- a changed record
 
 
@@ -661,7 +702,7 @@ async def test_a_step_that_is_not_recorded_is_told_and_its_function_is_not_calle
     async def more(state: Log) -> Log:
         with contextlib.suppress(BaseException) if swallows else contextlib.nullcontext():
             await step("pay", count, "pay")
-        return {"log": [await step("look", count, "look")]}
+        return {"log": [await step("look", lambda: 1)]}
 
     run = await begin(make_runtime(one_after_another(one=one)))
 
@@ -708,6 +749,8 @@ async def test_a_failing_node_is_tried_again_at_once_and_its_handler_stands_in(
         retries = RetryPolicy(initial_interval=wait, jitter=False)
         builder = StateGraph(Log).add_node(third, retry_policy=retries)
         builder.add_node(never, retry_policy=retries, error_handler=handler)
+        # Where a handler stood in, the way on from its node was not asked for.
+        builder.add_conditional_edges("never", lambda _: "third")
         return builder.add_edge(START, "third").add_edge("third", "never").compile()
 
     run = await begin(make_runtime(graph(0.001)))
@@ -718,6 +761,7 @@ async def test_a_failing_node_is_tried_again_at_once_and_its_handler_stands_in(
 
     assert (found.same, found.tasks) == (True, 2)
     assert attempts == [1, 2, 3, 1, 2, 3]
+    assert (await make_runtime(graph(0)).replay(run.id)).same
 
 
 # -- runs that did not go straight
@@ -933,6 +977,34 @@ async def test_a_subgraph_with_a_memory_answers_with_what_it_came_to_in_that_ste
     assert found.tasks == (3 if durability == "sync" else 0)
 
 
+async def test_what_a_subgraph_with_a_memory_came_to_between_two_checkpoints_is_not_known(
+    make_runtime: MakeRuntime,
+) -> None:
+    async def more(state: Any) -> Any:
+        return {"log": [len(state["log"])]}
+
+    sub = StateGraph(Log).add_node(more).add_edge(START, "more").compile(checkpointer=True)
+
+    async def ask(state: Any) -> Any:
+        if "answer" not in state:
+            interrupt("well?")
+        return {"answer": (await sub.ainvoke({"log": ["in"]}))["log"]}
+
+    graph = StateGraph(Log).add_node(ask).add_edge(START, "ask")
+    graph.add_conditional_edges("ask", lambda state: "ask" if len(state["answer"]) < 4 else END)
+    runtime = make_runtime(graph.compile())
+    run = await begin(runtime)
+    (asked,) = (await runtime.look(run.id)).open
+    run = await runtime.resume(run.thread_id, run.id, asked.interrupt.id, "yes")
+    run = await drive_with(runtime, run, "exit")
+    assert (await runtime.look(run.id)).state.values["answer"] == ["in", 1, "in", 3]
+
+    found = await runtime.replay(run.id, nodes=["ask"])
+
+    assert (found.same, found.tasks) == (True, 0)
+    assert [(one.step, one.why) for one in found.skipped] == [(2, "not recorded")]
+
+
 async def test_a_node_whose_subgraph_did_not_end_is_left_out(make_runtime: MakeRuntime) -> None:
     async def leave(state: Any) -> Any:
         return Command(graph=Command.PARENT, update={"log": ["left"]}, goto="after")
@@ -1047,6 +1119,48 @@ async def test_the_steps_that_were_left_are_known_where_the_record_is_whole(
     else:
         assert [(one.ns == "", one.why) for one in found.skipped][-1] == (True, "not recorded")
         assert again.tasks == 0
+
+
+async def test_a_retry_has_all_its_steps_left(make_runtime: MakeRuntime) -> None:
+    failed = []
+
+    async def note(state: Any) -> Any:
+        return {"log": [state["left"]]}
+
+    async def fail_once(state: Any) -> Any:
+        failed.append(state["left"])
+        if len(failed) == 1:
+            raise ValueError("not yet")
+        return {"log": [state["left"]]}
+
+    graph = StateGraph(Counted).add_sequence([("note", note), ("fail_once", fail_once)])
+    runtime = make_runtime(graph.add_edge(START, "note").compile())
+    run = await begin(runtime, {"log": []}, max_steps=9)
+    again = await runtime.advance((await runtime.retry(run.thread_id, run.id)).id)
+    assert (again.status, failed) == ("completed", [7, 8])
+
+    found = await runtime.replay(again.id, nodes=["fail_once"])
+    assert (found.same, found.tasks, found.skipped) == (True, 1, ())
+    found = await runtime.replay(again.id)
+    assert (found.same, found.steps, found.skipped) == (True, 1, ())
+
+
+async def test_a_subgraph_with_a_memory_has_all_its_steps_left_at_each_call(
+    make_runtime: MakeRuntime,
+) -> None:
+    async def note(state: Any) -> Any:
+        return {"log": [state["left"]]}
+
+    sub = StateGraph(Counted).add_node(note).add_edge(START, "note").compile(checkpointer=True)
+    graph = StateGraph(Log).add_node("sub", sub).add_edge(START, "sub")
+    graph.add_conditional_edges("sub", lambda state: "sub" if len(state["log"]) < 4 else END)
+    runtime = make_runtime(graph.compile())
+    run = await begin(runtime, {"log": []}, max_steps=9)
+    assert (await runtime.look(run.id)).state.values["log"] == [8, 8, 8, 8]
+
+    found = await runtime.replay(run.id, nodes=["note"])
+
+    assert (found.same, found.tasks) == (True, 2)
 
 
 async def test_the_config_and_the_context_of_a_call_are_given_again(make_runtime: MakeRuntime) -> None:
