@@ -77,7 +77,7 @@ from .messages import (
 )
 from .outbox import Outbox
 from .policy import Duration, Policy, read_duration, read_policies
-from .replay import Replay, Skipped
+from .replay import Replay, SkippedStep
 from .requests import Requests, approve
 from .retention import Retention
 from .runtime import Runtime
@@ -217,7 +217,7 @@ __all__ = [
     "SchemaMismatch",
     "Send",
     "SignoffError",
-    "Skipped",
+    "SkippedStep",
     "StateGraph",
     "StateSnapshot",
     "StateUpdate",

@@ -334,12 +334,12 @@ class CompiledGraph:
             yield AsyncSqliteSaver(store)
 
     async def _let_out(self) -> None:
-        """Return when a node may move a thread of its own saver: all before it is on disk.
+        """Return when a node may start what its own run does not record: all before it is on disk.
 
-        In a replay it may not, and is left here: that thread is no part of the record.
+        In a replay it may not, and is left here.
         """
         scope = current_scope()
-        if isinstance(self.checkpointer, AsyncSqliteSaver) and scope is not None and scope.host is not None:
+        if scope is not None and scope.host is not None:
             await scope.host.barrier()
 
     def _call(

@@ -16,6 +16,7 @@ so is what an input held: there is nothing to compute them from.
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,14 +24,14 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from .config import fitted
-from .divergence import Divergence, Kept, Place, named_ids
-from .errors import UnknownNode
+from .divergence import Divergence, Kept, Place, named_ids, told
+from .errors import StoreError, UnknownNode
 from .frames import plan_within
 from .ground import Ground
 from .plan import After, Plan, Result, after_step, start_task
 from .rerun import NotRecorded, OffRecord, Record, Unreadable, choose_again, run_again
 from .storage import Ask, Row
-from .types import START, Run, RunId
+from .types import START, UNSET, Run, RunId
 
 #: Checkpoints of a run that are listed at once.
 _PAGE = 1_000
@@ -41,7 +42,7 @@ Why = Literal[
 
 
 @dataclass(frozen=True, slots=True)
-class Skipped:
+class SkippedStep:
     """A step that could not be compared."""
 
     #: The subgraph, as its checkpoints name it; empty for the graph itself.
@@ -64,7 +65,7 @@ class Replay:
     tasks: int = 0
     #: Checkpoints whose values came from outside; none when nodes were named.
     given: int = 0
-    skipped: tuple[Skipped, ...] = ()
+    skipped: tuple[SkippedStep, ...] = ()
     divergence: Divergence | None = None
 
     @property
@@ -138,7 +139,7 @@ class _Pass:
         self._nodes = nodes
         self._record = record
         self.steps = self.tasks = self.given = 0
-        self.skipped: list[Skipped] = []
+        self.skipped: list[SkippedStep] = []
         #: By checkpoint, how many steps its graph had taken; absent where the record does not say.
         self._taken: dict[str, int] = {}
 
@@ -147,9 +148,11 @@ class _Pass:
         place, stands = Place(self._plan, "", -1), dict[str, tuple[Place, str]]()
         try:
             for row in rows:
+                # Reading may not wait, and a long run must not keep the loop from others.
+                await asyncio.sleep(0)
                 plan = plan_within(self._plan, row["ns"])
                 if plan is None and not self._nodes:
-                    self.skipped.append(Skipped(row["ns"], row["step"], "graph not known"))
+                    self.skipped.append(SkippedStep(row["ns"], row["step"], "graph not known"))
                 if plan is None:
                     continue
                 place = Place(plan, row["ns"], row["step"])
@@ -165,6 +168,10 @@ class _Pass:
                     return found
         except Unreadable as damaged:
             return place.differs("record", str(damaged), "damaged", "cannot be read")
+        except StoreError:
+            raise
+        except Exception as error:  # noqa: BLE001 - what was changed by another hand may have any shape
+            return place.differs("record", "the step", "damaged", told(error), (UNSET, error))
         return None
 
     async def _checkpoint(self, place: Place, row: Row) -> Divergence | None:
@@ -193,7 +200,7 @@ class _Pass:
         return self._fork(place, kept, before) if source == "fork" else await self._loop(place, kept, before)
 
     def _skip(self, place: Place) -> None:
-        self.skipped.append(Skipped(place.ns, place.step, "not recorded"))
+        self.skipped.append(SkippedStep(place.ns, place.step, "not recorded"))
 
     # -- the graph -----------------------------------------------------------------------------------------
 

@@ -443,6 +443,10 @@ async def test_a_value_whose_keys_come_in_another_order_is_the_same(make_runtime
         (2, {"held": "[]"}, (2, "held", "held")),
         (1, {"routes": "[]"}, (1, "route", "routes")),
         (-1, {"due": "[]"}, (-1, "due", "next")),
+        (-1, {"due": '[["id", "__start__", null, 7]]'}, (-1, "due", "next")),
+        (2, {"due": '[["id", ["odd"], null, 7]]'}, (2, "record", "the step")),
+        (2, {"joins": '{"!": ["odd"]}'}, (2, "record", "the step")),
+        (2, {"metadata": "odd"}, (2, "record", "")),
     ],
 )
 async def test_a_changed_checkpoint_is_told_at_its_step(
@@ -456,7 +460,10 @@ async def test_a_changed_checkpoint_is_told_at_its_step(
     run = await driven(runtime)
     await change(store, (await rows_of(store, run))[step], **fields)
 
-    assert where(await runtime.replay(run.id)) == found
+    at, what, name = where(await runtime.replay(run.id))
+    assert (at, what) == found[:2]
+    assert name.startswith(found[2])
+    assert not (await runtime.replay(run.id, nodes=["work", "left", "right"])).skipped
 
 
 async def test_a_send_that_was_given_something_else_is_told_by_its_digest(
@@ -1024,7 +1031,7 @@ async def test_a_node_whose_subgraph_did_not_end_is_left_out(make_runtime: MakeR
     assert [(one.step, one.why) for one in found.skipped] == [(1, "not recorded")]
 
 
-async def test_a_thread_of_another_saver_is_not_moved_by_a_node_that_runs_again(
+async def test_a_run_that_a_node_starts_beside_its_own_is_not_started_again(
     make_runtime: MakeRuntime, tmp_path: Path
 ) -> None:
     count = Count()
@@ -1045,16 +1052,20 @@ async def test_a_thread_of_another_saver_is_not_moved_by_a_node_that_runs_again(
             await other.aupdate_state(T, {"log": ["mended"]}, as_node="paid")
             return {"log": ["mended"]}
 
-        runtime = make_runtime(one_after_another(pay=pay, mend=mend))
+        async def watch(state: Log) -> Any:
+            loose = one_after_another("loose", paid=paid)
+            return {"log": [event async for event in loose.astream({"subject": "x"})]}
+
+        runtime = make_runtime(one_after_another(pay=pay, mend=mend, watch=watch))
         run = await begin(runtime)
-        assert (run.status, count.all) == ("completed", 1)
+        assert (run.status, count.all) == ("completed", 2)
         before = [one.checkpoint for one in [found async for found in saver.alist(T)]]
 
-        for node in ("pay", "mend"):
+        for node in ("pay", "mend", "watch"):
             found = await runtime.replay(run.id, nodes=[node])
             assert first(found).recomputed == "wanted to run what is not in its record"
         assert [one.checkpoint for one in [found async for found in saver.alist(T)]] == before
-        assert count.all == 1
+        assert count.all == 2
 
 
 # -- what the record does not hold
