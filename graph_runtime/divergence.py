@@ -55,6 +55,8 @@ class Kept:
     #: Which checkpoint wrote each of its keys.
     versions: Mapping[str, CheckpointId]
     results: Mapping[TaskId, Result]
+    #: Which run ran each of them.
+    runs: Mapping[TaskId, str]
 
 
 @dataclass(frozen=True, slots=True)

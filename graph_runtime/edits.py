@@ -149,6 +149,7 @@ class Edits:
                 {
                     "checkpoint_id": written.checkpoint.id,
                     "task_id": id_,
+                    "run_id": run.id,
                     "value": records.write_result(plan.codec, result),
                     "now": written.checkpoint.created_at,
                 },

@@ -31,7 +31,7 @@ from .ground import Ground
 from .plan import After, Plan, Result, after_step, start_task
 from .rerun import NotRecorded, OffRecord, Record, Unreadable, choose_again, run_again
 from .storage import Ask, Row
-from .types import START, UNSET, Run, RunId
+from .types import START, UNSET, Run, RunId, Task
 
 #: Checkpoints of a run that are listed at once.
 _PAGE = 1_000
@@ -43,7 +43,7 @@ Why = Literal[
 
 @dataclass(frozen=True, slots=True)
 class SkippedStep:
-    """A step that could not be compared."""
+    """A step of which something could not be compared."""
 
     #: The subgraph, as its checkpoints name it; empty for the graph itself.
     ns: str
@@ -183,14 +183,15 @@ class _Pass:
         follows = before is not None and before.checkpoint.step + 1 == place.step
         self._count(place, row, before if follows else None)
         if self._nodes:
-            leads = before is not None and source == "loop"
-            return await self._bodies(place, before, id_ if follows else None) if leads and before else None
+            if before is None or source != "loop":
+                return None
+            return await self._bodies(place, before, id_ if follows else None)
         if source == "update":
             self.given += 1
             return None
         kept = await self._record.kept(plan, id_)
         begins = source == "input" and row["parent_id"] is None
-        if kept is None or not (begins or follows) or not self._is_told(plan, before):
+        if kept is None or not (begins or follows):
             self._skip(place)
             return None
         self.steps += 1
@@ -269,6 +270,9 @@ class _Pass:
             if result.handled or not (plan.branches.get(result.task.node) or result.chosen):
                 continue
             ran = await self._record.where_it_ran(plan, before, result.task)
+            if not self._is_told(plan, ran, result.task):
+                self._skip(place)
+                continue
             scope = await self._record.scope(plan, ran, result.task, upto)
             chosen = await choose_again(plan, result, self._seen(plan, ran), scope)
             if isinstance(chosen, NotRecorded):
@@ -282,14 +286,16 @@ class _Pass:
     # -- the nodes -----------------------------------------------------------------------------------------
 
     async def _bodies(self, place: Place, before: Kept, upto: str | None) -> Divergence | None:
-        """Run the named nodes of a step again; a task that left no result is not run."""
+        """Run the named nodes of a step again: those that this run ran, and that left a result."""
         plan = place.plan
         for task in before.checkpoint.due:
             result = before.results.get(task.id)
             if task.node not in self._nodes or task.node not in plan.nodes or result is None:
                 continue
             ran = await self._record.where_it_ran(plan, before, task)
-            if not self._is_told(plan, ran):
+            if ran.runs[task.id] != self._run.id:
+                continue
+            if not self._is_told(plan, ran, task):
                 self._skip(place)
                 continue
             scope = await self._record.scope(plan, ran, task, upto)
@@ -322,10 +328,11 @@ class _Pass:
             return 0
         return self._taken.get(checkpoint.id)
 
-    def _is_told(self, plan: Plan, kept: Kept | None) -> bool:
-        """Say whether the record tells what managed keys held at a checkpoint."""
-        managed = any(channel.managed is not None for channel in plan.state.channels.values())
-        return not managed or kept is None or self._taken_at(kept) is not None
+    def _is_told(self, plan: Plan, kept: Kept, task: Task) -> bool:
+        """Say whether the record tells what managed keys held when the task ran."""
+        if not any(channel.managed is not None for channel in plan.state.channels.values()):
+            return True
+        return kept.runs.get(task.id, self._run.id) == self._run.id and self._taken_at(kept) is not None
 
     def _seen(self, plan: Plan, kept: Kept) -> dict[str, Any]:
         """Return the state on which the tasks of a checkpoint ran."""

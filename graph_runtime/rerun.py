@@ -28,7 +28,7 @@ from .frames import Frame, called, read_writes
 from .ground import Ground, read_versions
 from .plan import Chosen, Plan, Result, start_updates
 from .storage import Ask, Params, Row
-from .types import Run, Task
+from .types import Run, Task, TaskId
 
 #: Sorts after every checkpoint id.
 _NEWEST = "~"
@@ -70,7 +70,9 @@ class Record:
             return None
         try:
             checkpoint = records.read_checkpoint(plan.codec, rows[0], records.read_values(plan.codec, values))
-            kept = Kept(checkpoint, read_versions(rows[0]), read_writes(plan, checkpoint, writes))
+            results = read_writes(plan, checkpoint, writes)
+            runs = {TaskId(row["task_id"]): str(row["run_id"]) for row in writes}
+            kept = Kept(checkpoint, read_versions(rows[0]), results, runs)
         except Exception as error:
             raise Unreadable(f"checkpoint {id_}") from error
         if set(kept.versions) != set(checkpoint.values):
@@ -96,7 +98,8 @@ class Record:
         """
         checkpoint = kept.checkpoint
         (effects,) = await self.ground.store.read(Ask("find_effects", {"task_id": task.id}))
-        asked = await self._asked_by(checkpoint.ns, task)
+        run_id = kept.runs.get(task.id, self.run.id)
+        asked = await self._asked_in(run_id, kept.checkpoint.ns, task)
         try:
             questions = tuple(records.read_question(self._codec, row) for row in asked)
             recorded = {row["key"]: plan.codec.decode(row["value"]) for row in effects}
@@ -105,20 +108,13 @@ class Record:
         frame = Frame(checkpoint.ns, plan, checkpoint, kept.versions, {}, {})
         given = given_to(self._call, self.run, frame, task, checkpoint.created_at)
         host = _Host(self, recorded, upto)
-        return TaskScope(plan, task, questions, given, host, checkpoint.ns, self.run.id)
+        return TaskScope(plan, task, questions, given, host, checkpoint.ns, run_id)
 
-    async def _asked_by(self, ns: str, task: Task) -> list[Row]:
-        """Return what the task asked when it last ran: in this run, else in the one that this one retries."""
+    async def _asked_in(self, run_id: str, ns: str, task: Task) -> list[Row]:
+        """Return what the task asked in that run, with its own answers: no other run is given them."""
         of_task: Params = {"thread_id": self.run.thread_id, "ns": ns, "task_id": task.id}
         (rows,) = await self.ground.store.read(Ask("find_questions_of_task", of_task))
-        run: Run | None = self.run if rows else None
-        while run is not None:
-            mine = [row for row in rows if row["run_id"] == run.id]
-            if mine:
-                return mine
-            (parents,) = await self.ground.store.read(Ask("get_run", {"run_id": run.parent_run}))
-            run = records.read_run(parents[0]) if run.origin == "retry" and parents else None
-        return []
+        return [row for row in rows if row["run_id"] == run_id]
 
 
 class _Host:

@@ -347,6 +347,7 @@ class Walk:
         put: Params = {
             "checkpoint_id": frame.checkpoint.id,
             "task_id": result.task.id,
+            "run_id": self.run.id,
             "value": records.write_result(frame.plan.codec, result),
             "now": self.ground.clock(),
         }

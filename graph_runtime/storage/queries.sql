@@ -154,8 +154,8 @@ WHERE run_id = :run_id AND head = :before
 INSERT INTO channel_values (checkpoint_id, channel, value) VALUES (:checkpoint_id, :channel, :value);
 
 -- name: put_write
-INSERT INTO writes (checkpoint_id, task_id, value, created_at)
-VALUES (:checkpoint_id, :task_id, :value, :now);
+INSERT INTO writes (checkpoint_id, task_id, run_id, value, created_at)
+VALUES (:checkpoint_id, :task_id, :run_id, :value, :now);
 
 -- A checkpoint that a call with durability "exit" has overtaken, before its last one; that one may still share
 -- values with it.
@@ -186,7 +186,7 @@ WHERE r.run_id = :run_id AND c.checkpoint_id = r.head AND v.checkpoint_id = j.va
 SELECT w.task_id, w.value FROM runs r JOIN writes w ON w.checkpoint_id = r.head WHERE r.run_id = :run_id;
 
 -- name: get_writes
-SELECT task_id, value FROM writes WHERE checkpoint_id = :checkpoint_id;
+SELECT task_id, run_id, value FROM writes WHERE checkpoint_id = :checkpoint_id;
 
 -- name: find_errors_at
 SELECT error FROM runs WHERE thread_id = :thread_id AND head = :checkpoint_id AND error IS NOT NULL;

@@ -31,12 +31,14 @@ from graph_runtime import (
     Send,
     StateGraph,
     Store,
+    ToolBlocked,
     UnknownGraph,
     UnknownNode,
     UnknownRun,
     get_runtime,
     interrupt,
     open_store,
+    read_tool_policy,
     step,
 )
 from graph_runtime.callers import Call
@@ -184,7 +186,13 @@ async def change_writes(store: Store, row: Row, change: Callable[[str], str] | N
     puts = [
         Do(
             "put_write",
-            {"checkpoint_id": id_, "task_id": one["task_id"], "value": change(one["value"]), "now": 0},
+            {
+                "checkpoint_id": id_,
+                "task_id": one["task_id"],
+                "run_id": one["run_id"],
+                "value": change(one["value"]),
+                "now": 0,
+            },
         )
         for one in (writes if change is not None else ())
     ]
@@ -774,7 +782,7 @@ async def test_a_failing_node_is_tried_again_at_once_and_its_handler_stands_in(
 # -- runs that did not go straight
 
 
-async def test_a_retry_replays_with_the_answers_of_the_run_that_it_retries(make_runtime: MakeRuntime) -> None:
+async def test_a_run_and_its_retry_replay_with_their_own_answers(make_runtime: MakeRuntime) -> None:
     fail = True
 
     async def ask(state: Log) -> Log:
@@ -796,8 +804,10 @@ async def test_a_retry_replays_with_the_answers_of_the_run_that_it_retries(make_
     again = await answer(runtime, again, {"good?": "now"})
     assert again.status == "completed"
 
-    found = await runtime.replay(again.id, nodes=["ask", "other"])
-    assert (found.same, found.tasks) == (True, 2)
+    # Each run has its own answers, and only what it ran is run again.
+    for one in (failed, again):
+        found = await runtime.replay(one.id, nodes=["ask", "other"])
+        assert (found.same, found.tasks) == (True, 1)
     assert ((await runtime.replay(again.id)).same, (await runtime.replay(again.id)).steps) == (True, 1)
     assert (await runtime.replay(failed.id)).steps == 2
 
@@ -1223,3 +1233,31 @@ async def test_what_is_not_there_cannot_be_replayed(make_runtime: MakeRuntime) -
         await make_runtime(one_after_another(one=draft)).replay(run.id)
     with pytest.raises(UnknownNode, match=r"has no node 'reveiw'; its nodes are draft, .*, check"):
         await runtime.replay(run.id, nodes=["left", "reveiw"])
+
+
+@pytest.mark.parametrize("do", ["allow", "ask", "block"])
+async def test_a_tool_is_judged_as_it_was_and_not_used_again(make_runtime: MakeRuntime, do: str) -> None:
+    count = Count()
+
+    def graph(*names: str) -> CompiledGraph:
+        tools = read_tool_policy([{"tool": "pay", "do": do, "reason": "money"}])
+
+        async def pay(state: Log) -> Log:
+            for name in names:
+                with contextlib.suppress(ToolBlocked):
+                    await tools.call(name, count, {"node": name})
+            return {"log": ["paid"]}
+
+        return one_after_another(pay=pay)
+
+    runtime = make_runtime(graph("pay"))
+    run = await begin(runtime)
+    if do == "ask":
+        run = await answer_only(runtime, run, {"decision": "approve"})
+    assert (run.status, count.all) == ("completed", int(do != "block"))
+
+    assert (await runtime.replay(run.id, nodes=["pay"])).same
+    found = await make_runtime(graph("pay", "refund")).replay(run.id, nodes=["pay"])
+    assert where(found) == (1, "past", "pay")
+    assert count.of["refund"] == 0
+    assert count.all == int(do != "block")

@@ -113,6 +113,8 @@ CREATE TABLE channel_values (
 CREATE TABLE writes (
   checkpoint_id TEXT NOT NULL,
   task_id TEXT NOT NULL,
+  -- The run that ran it; a retry goes on from a checkpoint of the run before it.
+  run_id TEXT NOT NULL REFERENCES runs (run_id),
   value TEXT NOT NULL,
   created_at BIGINT NOT NULL,
   PRIMARY KEY (checkpoint_id, task_id)
