@@ -320,6 +320,31 @@ def prune(
     _run(work())
 
 
+@app.command()
+def migrate_run(
+    run: RunArgument,
+    to: Annotated[str | None, typer.Option(help="version to go on with; default the one started now")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="do it; without, only say what it would do")] = False,
+    config: Config = None,
+) -> None:
+    """Take a run whose graph was changed to another version of it; what it asks is asked anew."""
+
+    async def work() -> None:
+        async with _desk(_settings(config)) as desk:
+            thread = (await desk.runtime.get(run)).thread_id
+            if yes:
+                did = await desk.runtime.migrate(thread, run, to=to, actor=f"cli:{_os_user()}")
+            else:
+                did = await desk.runtime.migration(thread, run, to=to)
+            for part in tables.migration(did):
+                _print(part)
+            if not yes:
+                _fail("nothing was migrated yet; add --yes to do this")
+            _out.print(f"{run} is {did.status} on version {did.to_version}.", highlight=False)
+
+    _run(work())
+
+
 def _age(text: str | None) -> float | None:
     try:
         return None if text is None else float(TypeAdapter(Age).validate_python(text))

@@ -15,6 +15,7 @@ from graph_runtime import (
     SECOND,
     ApprovalRequest,
     Event,
+    Migration,
     Refused,
     Replay,
     Run,
@@ -169,6 +170,41 @@ def replay(found: Replay) -> Iterator[RenderableType]:
     said = (first.name, first.recorded, first.recomputed)
     table.add_row(str(first.step), plain(first.ns, 200), first.what, *(plain(one, 500) for one in said))
     yield table
+
+
+def migration(seen: Migration) -> Iterator[RenderableType]:
+    """Yield what taking a run to another version of its graph means."""
+    run = seen.run
+    facts = Table.grid(padding=(0, 2))
+    rows = {
+        "run": run.id,
+        "graph": run.graph,
+        "version": f"{run.version} → {seen.to_version}",
+        "stopped": plain(f"{run.error['type']}: {run.error['message']}", 1_000) if run.error else "",
+        "keys not known": ", ".join(seen.keys_unknown) and f"{', '.join(seen.keys_unknown)} (kept, unseen)",
+        "keys without value": ", ".join(seen.keys_without_value),
+        "checked when called": ", ".join(seen.unchecked),
+    }
+    for name, value in rows.items():
+        if value:
+            facts.add_row(Text(name, style="bold"), Text(plain(value, 2_000)))
+    yield facts
+    if seen.changes:
+        table = _table("NODE", "WHAT CHANGED", "WHEN IT STOPPED", "NOW")
+        for change in seen.changes:
+            then, now = (", ".join(said) or "none" for said in (change.then, change.now))
+            table.add_row(*(plain(cell, 500) for cell in (change.node, change.part, then, now)))
+        yield table
+    asked = [
+        *((one, "is open: superseded, and asked anew") for one in seen.open),
+        *((one, "has an answer that had not arrived: it is NOT delivered") for one in seen.undelivered),
+        *((one, "was answered, and its node runs again: asked anew") for one in seen.used),
+    ]
+    if asked:
+        table = _table("INTERRUPT", "NODE", "ANSWERED BY", "WHAT BECOMES OF IT")
+        for one, becomes in asked:
+            table.add_row(one.id, plain(one.node, 60), one.answered_by or "", becomes)
+        yield table
 
 
 def checks(found: Sequence[Finding]) -> RenderableType:

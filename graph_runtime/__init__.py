@@ -28,6 +28,7 @@ from .errors import (
     KeyRequired,
     LeaseLost,
     LimitReached,
+    MigrationRefused,
     NoCheckpointer,
     NodeCancelledError,
     NodeEnded,
@@ -110,6 +111,7 @@ from .types import (
     TimeoutPolicy,
     Vote,
 )
+from .versions import Migration, NodeChange
 from .worker import Worker, keep_doing
 
 _UNSUPPORTED = {
@@ -178,10 +180,13 @@ __all__ = [
     "LimitReached",
     "Limits",
     "MessagesState",
+    "Migration",
+    "MigrationRefused",
     "NewId",
     "NoCheckpointer",
     "NoWay",
     "NodeCancelledError",
+    "NodeChange",
     "NodeEnded",
     "NodeError",
     "NodeMisused",

@@ -40,6 +40,7 @@
     ├── UnknownCheckpoint                the thread has no such checkpoint
     ├── UnknownGraph                     no graph of that name is registered
     ├── UnknownNode                      the graph has no node of that name
+    ├── MigrationRefused                 the run does not fit the other version of its graph
     ├── Refused                          a decision was not taken (has a code and a sentence)
     ├── PolicyError                      a policy is missing or could never be satisfied
     ├── ToolRefused (PermissionError)    a tool was not used
@@ -269,6 +270,17 @@ class GraphChanged(ResumeRefused):
     """The run was not advanced: the node that asked is not the node that would get the answer."""
 
     code = "GRAPH_CHANGED"
+
+
+class MigrationRefused(SignoffError):
+    """The run was left as it was: it does not fit the version it would be migrated to, or need not be.
+
+    ``nodes`` names the nodes that it needs and that version does not have.
+    """
+
+    def __init__(self, sentence: str, nodes: tuple[str, ...] = ()) -> None:
+        super().__init__(sentence)
+        self.nodes = nodes
 
 
 class Refused(SignoffError):

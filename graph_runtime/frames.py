@@ -179,22 +179,22 @@ def changed_since(ground: Ground, run: Run, rows: Iterable[Row]) -> GraphChanged
     for row in rows:
         plan = plan_within(ground.plan_of(run), row["ns"])
         prints: dict[str, str] = read_json(row["fingerprints"])
-        changed = None if plan is None else _changed_node(ground, plan, prints)
+        changed = None if plan is None else _changed_node(plan, prints)
         if changed is not None:
             return _graph_changed(run, changed)
     return None
 
 
-def check_fingerprints(ground: Ground, run: Run, frame: Frame) -> None:
+def check_fingerprints(run: Run, frame: Frame) -> None:
     """Raise :class:`GraphChanged` when a due node is not the node that the run stopped at."""
-    changed = _changed_node(ground, frame.plan, frame.fingerprints)
+    changed = _changed_node(frame.plan, frame.fingerprints)
     if changed is not None:
         raise _graph_changed(run, changed)
 
 
-def _changed_node(ground: Ground, plan: Plan, prints: Mapping[str, str]) -> str | None:
+def _changed_node(plan: Plan, prints: Mapping[str, str]) -> str | None:
     for node, then in prints.items():
-        if node not in plan.nodes or ground.fingerprint(plan, node) != then:
+        if node not in plan.nodes or plan.fingerprint(node) != then:
             return node
     return None
 

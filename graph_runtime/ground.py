@@ -80,7 +80,6 @@ class Ground:
         self.runs_bell, self.outbox_bell = Bell(), Bell()
         #: Gives a lane when this process drives runs and has one free: then what queues a run also claims it.
         self.reserve: Callable[[], Lane | None] = _no_lane
-        self._fingerprints: dict[tuple[str, str, str], str] = {}
 
     def plan_of(self, run: Run) -> Plan:
         """Return the plan that serves this run. Raises :class:`UnknownGraph`."""
@@ -90,14 +89,6 @@ class Ground:
                 f"run {run.id!r} was left alone: its graph {run.graph!r} is not registered here"
             )
         return plan
-
-    def fingerprint(self, plan: Plan, node: str) -> str:
-        """Return a short digest of what makes this node the same node for a paused run."""
-        key = (plan.name, plan.version, node)
-        known = self._fingerprints.get(key)
-        if known is None:
-            known = self._fingerprints[key] = plan.fingerprint(node)[7:31]
-        return known
 
     def fence(self, run: Run) -> dict[str, str | int]:
         """Return the parameters with which only whoever claimed the run may write to it."""
@@ -175,7 +166,8 @@ class Ground:
         # What reducers start with is written once, as is a key that the graph has got since.
         changed = {n: v for n, v in values.items() if n not in versions} | dict(after.changed)
         written = {**versions, **dict.fromkeys(changed, id_)}
-        prints = {t.node: self.fingerprint(plan, t.node) for t in after.due if t.node in plan.nodes}
+        nodes = dict.fromkeys(task.node for task in after.due)
+        prints = {node: plan.fingerprint(node) for node in nodes if node in plan.nodes}
         puts = [
             Do("put_value", {"checkpoint_id": id_, "channel": name, "value": plan.codec.encode(value)})
             for name, value in changed.items()

@@ -106,22 +106,21 @@ class Plan:
         return {name: values[name] for name in names if name in values} or None
 
     def fingerprint(self, node: str) -> str:
-        """Return a digest of what makes ``node`` the same node for a paused run: never its source code.
+        """Return what makes ``node`` the same node for a paused run, as JSON: never its source code.
 
-        Name, explicit version, its own input schema if it has one, and its outgoing edges and branches: a
-        new key of the state, or a new node further on, changes nothing.
+        Explicit version, its own input schema if it has one, and its outgoing edges and branches: a new key
+        of the state, or a new node further on, changes nothing. It can be read, so that whoever meets another
+        one can say what has changed.
         """
         spec = self.nodes[node]
-        return self.codec.digest(
-            [
-                node,
-                spec.version,
-                sorted(spec.sees.channels) if spec.own_input else None,
-                sorted(self.edges.get(node, ())),
-                sorted(join.key for join in self.joins if node in join.sources),
-                [[b.name, sorted((b.ends or {}).values())] for b in self.branches.get(node, ())],
-            ]
-        )
+        parts: dict[str, Any] = {
+            "version": spec.version,
+            "edges": sorted(self.edges.get(node, ())),
+            "list edges": sorted(join.key for join in self.joins if node in join.sources),
+            "branches": [[b.name, sorted((b.ends or {}).values())] for b in self.branches.get(node, ())],
+        }
+        own = {"keys": sorted(spec.sees.channels)} if spec.own_input else {}
+        return json.dumps({**{name: part for name, part in parts.items() if part}, **own})
 
 
 @dataclass(frozen=True, slots=True)

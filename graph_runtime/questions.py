@@ -20,7 +20,9 @@ def check_changes(questions: Iterable[Question], resting: Resting) -> None:
     """Raise :class:`NodeMisused` when a task has asked something else than before too often."""
     known = list(questions)
     for one in resting.paused:
-        earlier = [q for q in known if q.ns == resting.frame.ns and q.task_id == one.task.id]
+        # What an operator superseded, by migrating the run, was asked at an earlier checkpoint.
+        here = (resting.frame.ns, resting.frame.checkpoint.id, one.task.id)
+        earlier = [q for q in known if (q.ns, q.checkpoint_id, q.task_id) == here]
         changes = sum(q.status == "superseded" for q in earlier) + len(one.superseded)
         if changes > MAX_CHANGES:
             raise NodeMisused(

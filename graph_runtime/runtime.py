@@ -41,6 +41,7 @@ from .types import (
     StateUpdate,
     ThreadId,
 )
+from .versions import Migration, Versions
 from .views import Views
 
 #: How long a worker may be silent before another takes its run.
@@ -99,6 +100,7 @@ class Runtime:
         self.answers = Answers(self.ground, self.edits)
         self._prunes = Prunes(self.ground)
         self._replays = Replays(self.ground)
+        self._versions = Versions(self.ground)
         self.runs_bell, self.outbox_bell = self.ground.runs_bell, self.ground.outbox_bell
 
     @property
@@ -301,11 +303,7 @@ class Runtime:
         Raises UnknownThread, UnknownRun, WrongThread, RunFinished or RunCancelled; nothing changed then.
         """
         while True:
-            run, refusal = await self.answers.named(thread_id, run_id)
-            if refusal is not None:
-                raise refusal
-            assert run is not None
-            now = self.clock()
+            run, now = await self._alive(thread_id, run_id), self.clock()
             params: Params = {"run_id": run_id, "thread_id": thread_id, "now": now}
             ended = ending(self.ground, run, "cancelled", actor, now, reason=reason)
             batch = Batch("cancel", (Do("cancel_run", params, guard="run alive"), *ended))
@@ -337,6 +335,30 @@ class Runtime:
         if dry_run:
             return await self._prunes.count(retention)
         return await self._prunes.prune(retention, limit=limit, actor=actor)
+
+    async def migration(self, thread_id: str, run_id: str, *, to: str | None = None) -> Migration:
+        """Return what :meth:`migrate` would do now; it raises the same, and changes nothing."""
+        return await self._versions.look(await self._alive(thread_id, run_id), to)
+
+    async def migrate(
+        self, thread_id: str, run_id: str, *, to: str | None = None, actor: str | None = None
+    ) -> Migration:
+        """Take a run to version ``to`` of its graph, else to the one registered last; return what was done.
+
+        For a run that stands at a node which is another one by now (:class:`GraphChanged`). It goes on from
+        where it stands, with the same tasks, so that what ``step()`` recorded is not done again. What they
+        asked is superseded and asked anew; an answer that was accepted and had not reached its node is never
+        delivered. The journal says so, and that ``actor`` did it.
+
+        Raises :class:`MigrationRefused` when a node, list edge or key that the run needs is not in that
+        version, when its state does not fit, when it needs attention for another reason, or nothing has
+        changed; :class:`UnknownGraph`; :class:`ThreadBusy` while the run is driven; and what :meth:`cancel`
+        raises. The run is left as it was then.
+        """
+        while True:
+            done = await self._versions.move(await self._alive(thread_id, run_id), to, actor)
+            if done is not None:
+                return done
 
     # -- looking -----------------------------------------------------------------------------------------
 
@@ -443,6 +465,13 @@ class Runtime:
         """Claim this run if it can be claimed, drive it until it rests, and return it as it is then."""
         run = await self._advance.claim_this(run_id)
         return await self._advance.drive(run) if run is not None else await self.get(run_id)
+
+    async def _alive(self, thread_id: str, run_id: str) -> Run:
+        run, refusal = await self.answers.named(thread_id, run_id)
+        if refusal is not None:
+            raise refusal
+        assert run is not None
+        return run
 
 
 def _check_steps(steps: int | None) -> None:

@@ -92,7 +92,9 @@ class Walk:
             await self._reopen(invalid)
             raise NodeFailed(invalid.error) from invalid
         except NodeFailed as failed:
-            await self._end("failed", failed.error, failed.task)
+            # A subgraph that a function calls is known, and found to be another one, only inside its node.
+            changed = isinstance(failed.error, GraphChanged)
+            await self._end("needs_attention" if changed else "failed", failed.error, failed.task)
             raise
         except Exception as error:
             await self._end("failed", error)
@@ -251,7 +253,7 @@ class Walk:
         plan = self.ground.plan_of(run)
         self.questions = tuple(records.read_question(plan.codec, row) for row in questions)
         frame = read_frame(plan, head[0], values, writes)
-        check_fingerprints(self.ground, self.run, frame)
+        check_fingerprints(self.run, frame)
         await self._begin_root(frame)
         return frame
 
@@ -294,7 +296,7 @@ class Walk:
         if known:
             frame = read_frame(plan, head[0], values, writes, known[0]["steps"])
             if not known[0]["done"]:
-                check_fingerprints(self.ground, self.run, frame)
+                check_fingerprints(self.run, frame)
                 if not self.ledger.knows(ns):
                     self.ledger.stands(ns, frame.checkpoint.id)
                 self.tell.taken_up(frame, self.questions)

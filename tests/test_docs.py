@@ -122,7 +122,9 @@ def test_the_settings_in_the_docs_load(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_every_command_is_documented() -> None:
     page = (DOCS / "howto" / "operate.md").read_text()
-    names = [command.callback.__name__ for command in app.registered_commands if command.callback]
+    names = [
+        command.callback.__name__.replace("_", "-") for command in app.registered_commands if command.callback
+    ]
     names += [
         f"{group.name} {command.callback.__name__}"
         for group in app.registered_groups

@@ -35,7 +35,7 @@ LEVELS = [
     {"companions", "drawing", "executor", "records", "streaming"},
     {"divergence", "ground", "inside", "meter", "retention", "saver"},
     {"beginnings", "endings", "frames", "ledger", "requests"},
-    {"callers", "edits", "questions", "telling", "tools", "views"},
+    {"callers", "edits", "questions", "telling", "tools", "versions", "views"},
     {"answers", "rerun", "walk"},
     {"replay"},
     {"advance"},

@@ -107,6 +107,12 @@ WHERE run_id = :run_id AND epoch = :epoch AND lease_owner = :owner AND status = 
 UPDATE runs SET status = CASE WHEN status = 'interrupted' THEN 'queued' ELSE status END, updated_at = :now
 WHERE run_id = :run_id AND thread_id = :thread_id AND status IN ('queued', 'running', 'interrupted');
 
+-- name: migrate_run
+UPDATE runs SET version = :version, head = :head, step = :step, status = :status, used = :used,
+  error = NULL, lease_owner = NULL, lease_until = NULL, updated_at = :now
+WHERE run_id = :run_id AND thread_id = :thread_id AND head = :before AND epoch = :epoch AND status = :was
+  AND (status IN ('queued', 'interrupted', 'needs_attention') OR (status = 'running' AND lease_until < :now));
+
 -- name: cancel_run
 UPDATE runs SET status = 'cancelled', epoch = epoch + 1, lease_owner = NULL, lease_until = NULL,
   updated_at = :now
@@ -300,6 +306,9 @@ ON CONFLICT (thread_id, ns) DO UPDATE SET run_id = :run_id, head = :head, done =
 -- name: get_frame
 SELECT * FROM frames WHERE thread_id = :thread_id AND ns = :ns;
 
+-- name: find_live_frames
+SELECT ns FROM frames WHERE thread_id = :thread_id AND done = 0 ORDER BY ns;
+
 -- name: get_frame_head
 SELECT c.* FROM frames f JOIN checkpoints c ON c.checkpoint_id = f.head
 WHERE f.thread_id = :thread_id AND f.ns = :ns;
@@ -380,6 +389,9 @@ WHERE interrupt_id = :interrupt_id AND status = 'answered';
 -- name: supersede_interrupt
 UPDATE interrupts SET status = 'superseded'
 WHERE interrupt_id = :interrupt_id AND status IN ('open', 'answered');
+
+-- name: supersede_as
+UPDATE interrupts SET status = 'superseded' WHERE interrupt_id = :interrupt_id AND status = :status;
 
 -- name: withdraw_interrupts
 UPDATE interrupts SET status = 'withdrawn' WHERE run_id = :run_id AND status = 'open';

@@ -16,11 +16,13 @@ from typing import Any
 
 import aiohttp
 import pytest
+from approval_graphs import Case, ask, publish, stop
 from bot_bench import (
     ALICE,
     BOB,
     CHANNEL,
     OPERATOR,
+    POLICIES,
     Bench,
     Spawn,
     bot_here,
@@ -30,9 +32,21 @@ from bot_bench import (
 )
 from typer.testing import CliRunner
 
+from bot.cards import ticket_of
 from bot.cli import _out, app
 from bot.sandbox import Fault
-from graph_runtime import Run
+from graph_runtime import (
+    START,
+    Actor,
+    Approvals,
+    Place,
+    Requests,
+    Reviewer,
+    Run,
+    Runtime,
+    StateGraph,
+    read_policies,
+)
 
 #: What is typed wrong exits with 2.
 TYPED_WRONG = {"the input is no JSON", "must be an object", "Nothing was started"}
@@ -75,6 +89,13 @@ def cli(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Cli:
 
     assert config.name == "signoff.toml", "found in the working directory"
     return type_
+
+
+class Everybody:
+    """A directory in which everybody is in every group."""
+
+    async def reviewer(self, actor: Actor, groups: Any) -> Reviewer:
+        return Reviewer(actor.id, frozenset(groups))
 
 
 async def paused(bench: Bench, graph: str = "deploy", **given: Any) -> Run:
@@ -282,6 +303,86 @@ async def test_finished_threads_go_when_told_and_their_journal_stays(bench: Benc
     wrong = await cli("db", "prune", "--older-than", "soon")
     assert (wrong.code, wrong.out) == (2, "")
     assert "'soon' is no duration" in wrong.err
+
+
+async def of_an_older_graph(bench: Bench, *, name: str = "ask", **given: Any) -> tuple[Runtime, Run]:
+    """Return a run that waits at a node from which version 0 of the graph led elsewhere, and its runtime."""
+    older = StateGraph(Case).add_node(name, ask).add_node(publish).add_node(stop)
+    older.add_edge(START, name).add_edge(name, "stop")
+    graph = older.compile(name="deploy", version="0")
+    runtime = Runtime(bench.store, [graph], companions=[Requests(read_policies(POLICIES))])
+    given = {"service": "payments", "effects": str(bench.effects), **given}
+    run = await runtime.start("deploy", given, requester=OPERATOR)
+    return runtime, await runtime.advance(run.id)
+
+
+async def test_migrate_run_says_what_it_would_do_and_does_it_when_told_to(bench: Bench, cli: Cli):
+    _, run = await of_an_older_graph(bench)
+    (asked,) = (await bench.runtime.look(run.id)).open
+    looked = await cli("migrate-run", run.id)
+    assert looked.code == 1
+    assert "nothing was migrated yet; add --yes to do this" in looked.err
+    assert re.search(r"^version +0 → 1 *$", looked.out, re.MULTILINE)
+    assert re.search(r"^ask +edges +stop +none *$", looked.out, re.MULTILINE)
+    assert re.search(
+        rf"^{asked.interrupt.id} +ask +is open: superseded, and asked anew$", looked.out, re.MULTILINE
+    )
+    assert await bench.runtime.get(run.id) == run
+
+    did = await cli("migrate-run", run.id, "--yes")
+    assert (did.code, did.err) == (0, "")
+    assert did.out.startswith(looked.out)
+    assert did.out.endswith(f"{run.id} is queued on version 1.\n")
+    (event,) = await bench.events("run.migrated")
+    assert event.actor == f"cli:{USER}"
+    moved = await bench.runtime.advance(run.id)
+    assert (moved.status, moved.version) == ("interrupted", "1")
+    assert (await bench.request(run, 1)).request.status == "open"
+
+
+async def test_migrate_run_names_the_answer_that_it_does_not_deliver_and_whose_it_was(bench: Bench, cli: Cli):
+    older, run = await of_an_older_graph(bench)
+    approvals = Approvals(older, Everybody())
+    (request,) = await approvals.find(run_id=run.id)
+    view = await approvals.view(request.id)
+    assert view is not None
+    await approvals.decide(
+        ticket_of(view, bench.store.deployment), Actor(ALICE, "T1"), "approve", place=Place("api")
+    )
+    stopped = await bench.runtime.advance(run.id)
+    assert stopped.status == "needs_attention"
+    did = await cli("migrate-run", run.id, "--yes")
+    assert did.code == 0
+    assert "GraphChanged: run" in did.out
+    said = rf"^{request.interrupt_id} +ask +{ALICE} +has an answer that had not arrived: it is NOT delivered$"
+    assert re.search(said, did.out, re.MULTILINE)
+    assert (await bench.runtime.advance(run.id)).status == "interrupted"
+    assert bench.published() == []
+
+
+async def test_migrate_run_is_refused_in_one_line_with_the_node_that_is_gone(bench: Bench, cli: Cli):
+    _, run = await of_an_older_graph(bench, name="ask_the_boss")
+    for words in (["--yes"], []):
+        refused = await cli("migrate-run", run.id, *words)
+        assert (refused.code, refused.out) == (1, "")
+        assert "it has no node 'ask_the_boss'" in refused.err
+        assert refused.err.count("\n") == 1
+    refused = await cli("migrate-run", run.id, "--to", "7")
+    assert refused.code == 1
+    assert "version '7' of graph 'deploy' was not found; registered are 1" in refused.err
+    assert await bench.runtime.get(run.id) == run
+
+
+async def test_a_migrated_run_is_asked_anew_on_a_new_card_and_the_old_one_says_so(bot: Bench, cli: Cli):
+    _, run = await of_an_older_graph(bot)
+    old = await bot.card(run)
+    assert (await cli("migrate-run", run.id, "--yes")).code == 0
+    await bot.drawn(old, "*Superseded*")
+    new = await bot.card(run, 1)
+    assert new.ts != old.ts
+    await bot.click(new, user=ALICE)
+    await bot.rests(run, "completed")
+    assert len(bot.published()) == 1
 
 
 async def test_migrate_creates_the_database_and_says_where_it_is(bench: Bench, cli: Cli, monkeypatch):
