@@ -158,17 +158,28 @@ def runs(
 
 
 @app.command()
-def show(run: RunArgument, as_json: AsJson = False, config: Config = None) -> None:
+def show(
+    run: RunArgument,
+    mermaid: Annotated[
+        bool, typer.Option("--mermaid", help="only its graph as Mermaid text, with marks where it stands")
+    ] = False,
+    as_json: AsJson = False,
+    config: Config = None,
+) -> None:
     """Show all that there is to know before answering: where the run stands and what it asks of whom."""
 
     async def work() -> None:
         async with _desk(_settings(config)) as desk:
             view = await desk.runtime.look(run)
-            requests = await desk.approvals.find(run_id=run)
+            if mermaid:
+                # Plain print: a line that is wrapped is no Mermaid any more.
+                print(desk.runtime.draw_mermaid(view), end="")
+                return
+            requests, way = await desk.approvals.find(run_id=run), await desk.runtime.way(view)
             if as_json:
-                _print(tables.view_json(view, requests))
+                _print(tables.view_json(view, requests, way))
             else:
-                for part in tables.view(view, requests):
+                for part in tables.view(view, requests, way):
                     _print(part)
 
     _run(work())

@@ -13,6 +13,7 @@ from slack_sdk.models.blocks import (
     RichTextBlock,
     RichTextElementParts,
     RichTextPreformattedElement,
+    RichTextSectionElement,
     SectionBlock,
 )
 
@@ -25,6 +26,7 @@ from graph_runtime import (
     RunView,
     SignoffError,
     StateSnapshot,
+    Way,
 )
 
 from .cards import date
@@ -38,7 +40,11 @@ HELP = """*/signoff* looks after runs:
 • `/signoff cancel RUN [reason]` end a run and withdraw its questions (its requester, or operators)
 • `/signoff help` this list"""
 _SHOWN = 15
+#: Of a way: stages before and after the one where a run stands, and nodes of each.
+_BEFORE, _AFTER, _BESIDE = 4, 2, 4
+_STOP = {"done": " ✓", "here": " ▶", "waits": " ⏳", "failed": " ✗", "stopped": " ■", "ahead": ""}
 _Text = RichTextElementParts.Text
+_bold = RichTextElementParts.TextStyle(bold=True)
 
 
 class Commands:
@@ -88,7 +94,8 @@ class Commands:
     async def _show(self, run_id: str) -> dict[str, Any]:
         view = await self._runtime.look(run_id)
         requests = await self._approvals.find(run_id=run_id, status="open")
-        blocks: list[Block] = [_mrkdwn(_heading(view.run)), _code(_position(view))]
+        line = _way(await self._runtime.way(view, limit=_SHOWN))
+        blocks: list[Block] = [_mrkdwn(_heading(view.run)), *line, _code(_position(view))]
         if requests:
             asked = [f"• {escaped(q.title, 150)} ({escaped(q.policy_name, 60)}, `{q.id}`)" for q in requests]
             blocks.append(_mrkdwn("*Waits for*\n" + "\n".join(asked)))
@@ -176,6 +183,27 @@ def _heading(run: Run) -> str:
     return (
         f"{_MARK[run.status]} *{escaped(run.graph, 60)}* `{run.id}`: {run.status}{why}{_by(run)}, {started}"
     )
+
+
+def _way(way: Way) -> list[Block]:
+    """Return one line: the last nodes that ran, the ones that it stands at, the next ones."""
+    now = next((n for n, s in enumerate(way.stages) if any(one.mark != "done" for one in s.stops)), None)
+    first = max(0, (len(way.stages) if now is None else now) - _BEFORE)
+    last = len(way.stages) if now is None else now + 1 + _AFTER
+    parts: list[Any] = [_Text(text="…")] if way.cut or first else []
+    for stage in way.stages[first:last]:
+        parts += [_Text(text=" → ")] if parts else []
+        for number, stop in enumerate(stage.stops[:_BESIDE]):
+            if number:
+                parts.append(_Text(text=" | " if stop.mark == "ahead" else ", "))
+            times = f" x{stop.times}" if stop.times > 1 else ""
+            style = None if stop.mark in {"done", "ahead"} else _bold
+            parts.append(_Text(text=f"{plain(stop.node, 40)}{times}{_STOP[stop.mark]}", style=style))
+        if len(stage.stops) > _BESIDE:
+            parts.append(_Text(text=f" and {len(stage.stops) - _BESIDE} more"))
+    if last < len(way.stages):
+        parts.append(_Text(text=" → …"))
+    return [RichTextBlock(elements=[RichTextSectionElement(elements=parts)])] if parts else []
 
 
 def _position(view: RunView) -> str:

@@ -21,6 +21,7 @@ from graph_runtime import (
     Run,
     RunView,
     StateSnapshot,
+    Way,
 )
 from graph_runtime.types import RunStatus
 
@@ -38,6 +39,10 @@ _STYLE = {
     "timed_out": "red",
     "failed": "red",
     "needs_attention": "red",
+    "done": "green",
+    "here": "blue",
+    "waits": "yellow",
+    "stopped": "red",
 }
 
 
@@ -65,8 +70,8 @@ def runs(found: Sequence[Run]) -> RenderableType:
     return table
 
 
-def view(seen: RunView, requests: Sequence[ApprovalRequest]) -> Iterator[RenderableType]:
-    """Yield where a run stands, what it asks, and its state."""
+def view(seen: RunView, requests: Sequence[ApprovalRequest], way: Way) -> Iterator[RenderableType]:
+    """Yield where a run stands, how it came there, what it asks, and its state."""
     run, state = seen.run, seen.state
     facts = Table.grid(padding=(0, 2))
     rows: dict[str, str | Text] = {
@@ -85,6 +90,7 @@ def view(seen: RunView, requests: Sequence[ApprovalRequest]) -> Iterator[Rendera
     for name, value in rows.items():
         facts.add_row(Text(name, style="bold"), value if isinstance(value, Text) else Text(value))
     yield facts
+    yield _way(way)
     if seen.questions:
         table = _table("INTERRUPT", "NODE", "STEP", "STATUS", "ASKED (UTC)", "ANSWERED BY")
         for q in seen.questions:
@@ -106,6 +112,21 @@ def view(seen: RunView, requests: Sequence[ApprovalRequest]) -> Iterator[Rendera
     for name, value in state.values.items():
         table.add_row(plain(name, 60), plain(worded(value), 500))
     yield table
+
+
+def _way(way: Way) -> RenderableType:
+    """Return the nodes of a run in the order in which it comes to them."""
+    table = _table("NODE", "MARK", "STEP", "WENT TO")
+    if way.cut:
+        table.add_row("...", "done", "", "see signoff history")
+    for stage in way.stages:
+        for stop in stage.stops:
+            name = plain(stop.node, 60) + (f" ({stop.times} tasks)" if stop.times > 1 else "")
+            step = "" if stage.step is None else str(stage.step)
+            table.add_row(name, Text(stop.mark, style=_STYLE.get(stop.mark, "")), step, "; ".join(stop.chose))
+    for node in way.elsewhere:
+        table.add_row(plain(node, 60), Text("-"), "", "")
+    return table
 
 
 def _asked(request: ApprovalRequest) -> RenderableType:
@@ -232,12 +253,17 @@ def run_json(run: Run) -> dict[str, Any]:
     }
 
 
-def view_json(seen: RunView, requests: Sequence[ApprovalRequest]) -> dict[str, Any]:
+def view_json(seen: RunView, requests: Sequence[ApprovalRequest], way: Way) -> dict[str, Any]:
     """Return everything to inspect before resuming, for --json."""
     return {
         **run_json(seen.run),
         "checkpoint_id": seen.state.checkpoint_id,
         "next": list(seen.state.next),
+        "way": [
+            {"node": stop.node, "mark": stop.mark, "step": stage.step, "tasks": stop.times}
+            for stage in way.stages
+            for stop in stage.stops
+        ],
         "values": {name: worded(value) for name, value in seen.state.values.items()},
         "interrupts": [
             {

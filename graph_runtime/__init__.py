@@ -11,6 +11,7 @@ from .calls import ExecutionInfo, NodeError, NodeRuntime, RetryPolicy, RunContro
 from .clock import SECOND, Bell, Clock, NewId, TimeOrderedIds, system_clock
 from .compiled import CompiledGraph, GraphOutput
 from .divergence import Divergence
+from .drawing import Stage, Stop, Way
 from .errors import (
     AlreadyAnswered,
     AnswerUnused,
@@ -223,9 +224,11 @@ __all__ = [
     "Send",
     "SignoffError",
     "SkippedStep",
+    "Stage",
     "StateGraph",
     "StateSnapshot",
     "StateUpdate",
+    "Stop",
     "Store",
     "StoreError",
     "StoreUnavailable",
@@ -251,6 +254,7 @@ __all__ = [
     "Unsupported",
     "ValueRefused",
     "Vote",
+    "Way",
     "Worker",
     "WrongThread",
     "add_messages",

@@ -120,7 +120,7 @@ class Plan:
             "branches": [[b.name, sorted((b.ends or {}).values())] for b in self.branches.get(node, ())],
         }
         own = {"keys": sorted(spec.sees.channels)} if spec.own_input else {}
-        return json.dumps({**{name: part for name, part in parts.items() if part}, **own})
+        return write_json({**{name: part for name, part in parts.items() if part}, **own})
 
 
 @dataclass(frozen=True, slots=True)

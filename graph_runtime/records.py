@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from .drawing import Passed
 from .plainjson import read_json, write_json
 from .plan import Chosen, Result, Target
 from .storage import Do, Param, Row
@@ -125,10 +126,26 @@ def read_checkpoint(codec: Codec, row: Row, values: Mapping[str, Any]) -> Checkp
         due=read_tasks(codec, row["due"]),
         joins={key: tuple(sources) for key, sources in read_json(row["joins"]).items()},
         held=tuple(read_json(row["held"])),
-        routes=tuple(Route(s, w, tuple(t), b) for s, w, t, b in read_json(row["routes"])),
+        routes=_read_routes(row["routes"]),
         metadata=codec.decode(row["metadata"]),
         created_at=row["created_at"],
     )
+
+
+def read_passed(row: Row) -> Passed:
+    """Return what a row of ``checkpoints`` says of the way over it. No value is read."""
+    return Passed(
+        step=row["step"],
+        source=row["source"],
+        # Tasks lie as write_tasks puts them; what a Send passed stays as it is.
+        nodes=tuple(task[1] for task in read_json(row["due"])),
+        routes=_read_routes(row["routes"]),
+        parent_id=row["parent_id"],
+    )
+
+
+def _read_routes(text: str) -> tuple[Route, ...]:
+    return tuple(Route(s, w, tuple(t), b) for s, w, t, b in read_json(text))
 
 
 def put_checkpoint(

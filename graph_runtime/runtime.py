@@ -14,6 +14,7 @@ from .beginnings import Beginnings, Limits
 from .callers import Call
 from .clock import SECOND, Clock, NewId, TimeOrderedIds, system_clock
 from .companions import Companion
+from .drawing import Way, draw_mermaid
 from .edits import Edits
 from .endings import ending
 from .errors import (
@@ -399,6 +400,14 @@ class Runtime:
         questions are those of tasks that are still to finish, and the newest hundred of earlier ones.
         """
         return await self.views.look(run_id)
+
+    async def way(self, view: RunView, *, limit: int = 50) -> Way:
+        """Return a run's way to where ``view`` shows it: its last ``limit`` steps, and what may follow."""
+        return await self.views.way(view, limit=limit)
+
+    def draw_mermaid(self, view: RunView) -> str:
+        """Return the graph of a run as Mermaid text, with what is due and what asks marked."""
+        return draw_mermaid(self.ground.plan_of(view.run), view)
 
     async def history(
         self, run_id: str, *, limit: int = 50, before: int | None = None

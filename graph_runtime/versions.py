@@ -17,6 +17,7 @@ from .companions import PauseFacts
 from .errors import Conflict, MigrationRefused, ThreadBusy, UnknownGraph, ValueRefused
 from .frames import Frame, asks_of_frame, asks_of_root, inside, read_frame
 from .ground import Ground, Written
+from .plainjson import write_json
 from .plan import After, Plan
 from .storage import Ask, Batch, Do, Params, Row
 from .types import END, ROOT, START, InterruptId, Run, RunStatus, Send, Task
@@ -104,7 +105,7 @@ class Versions:
             "head": head.id,
             "step": head.step,
             "status": migration.status,
-            "used": records.compact(_refunded(run, len(stale))),
+            "used": write_json(_refunded(run, len(stale))),
             "before": run.head,
             "epoch": run.epoch,
             "was": run.status,

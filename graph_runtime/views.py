@@ -9,6 +9,7 @@ from typing import Any
 
 from . import records
 from .clock import SECOND
+from .drawing import Passed, Way, way
 from .errors import UnknownRun
 from .frames import (
     Frame,
@@ -22,7 +23,7 @@ from .frames import (
 from .ground import Ground, read_versions
 from .plainjson import read_json
 from .plan import Plan, Result, live_values
-from .storage import Ask, Row
+from .storage import Ask, Params, Row
 from .types import (
     ROOT,
     START,
@@ -96,6 +97,24 @@ class Views:
         }
         (rows,) = await self._ground.store.read(Ask("find_checkpoints", {**page, "limit": limit}))
         return await self._past(self._ground.plan_of(run), run.thread_id, rows)
+
+    async def way(self, view: RunView, *, limit: int) -> Way:
+        """Return the way of a run to where ``view`` shows it. See :meth:`graph_runtime.Runtime.way`."""
+        run, head = view.run, view.state
+        page: Params = {"run_id": run.id, "before": head.step, "limit": limit + 1}
+        (rows,) = await self._ground.store.read(Ask("find_checkpoints", page))
+        newest = [records.read_passed(row) for row in rows]
+        here = Passed(head.step, head.source, head.next, head.routes, head.parent_id)
+        steps = [*reversed(newest[:limit]), here]
+        whole = len(newest) <= limit or newest[limit].nodes == (START,)
+        moved = newest or head.run_id == run.id
+        if whole and moved and steps[0].source == "loop" and steps[0].parent_id is not None:
+            # A retried run begins where another one stood, and that checkpoint is the other's.
+            (rows,) = await self._ground.store.read(
+                Ask("get_checkpoint", {"checkpoint_id": steps[0].parent_id})
+            )
+            steps = [*map(records.read_passed, rows), *steps]
+        return way(self._ground.plan_of(run), view, steps, cut=not whole)
 
     async def line(
         self, plan: Plan, thread_id: str, *, ns: str, limit: int, before: str | None

@@ -10,6 +10,7 @@ from graph_runtime import (
     START,
     Action,
     Command,
+    CompiledGraph,
     StateGraph,
     ToolRefused,
     approve,
@@ -156,4 +157,24 @@ twice = (
     .compile(name="twice", version="1")
 )
 agent = StateGraph(Case).add_node(use_tools).add_edge(START, "use_tools").compile(name="agent", version="1")
+
+
+def far_and_wide() -> CompiledGraph:
+    """Return a graph of many steps one after another, and then many ways, with names that mean something."""
+    doors = [f"door {number}" for number in range(30)]
+    steps = [f"step {number}" for number in range(6)]
+    graph = StateGraph(Case).add_sequence([(name, stop) for name in steps])
+    graph.add_node("*<!channel>*", ask_plainly_only).add_node("beyond", stop).add_node("far beyond", stop)
+    graph.add_edge(START, steps[0]).add_edge(steps[-1], "*<!channel>*").add_edge("beyond", "far beyond")
+    for door in doors:
+        graph.add_node(door, stop).add_edge(door, "beyond")
+    graph.add_conditional_edges("*<!channel>*", lambda _: doors[0], doors)
+    return graph.compile(name="maze", version="1")
+
+
+def ask_plainly_only(state: Case) -> dict[str, Any]:
+    return {"decision": interrupt("Which door?")}
+
+
+maze = far_and_wide()
 no_graph = "this is only text"

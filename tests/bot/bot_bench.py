@@ -54,6 +54,7 @@ GRAPHS = {
     "failing": "approval_graphs:failing",
     "twice": "approval_graphs:twice",
     "agent": "approval_graphs:agent",
+    "maze": "approval_graphs:maze",
 }
 POLICIES: dict[str, dict[str, Any]] = {
     "default": {"groups": ["S0SRE"]},

@@ -203,6 +203,47 @@ async def test_show_says_all_that_an_operator_needs_before_answering(bench: Benc
     assert [q["request_id"] for q in said["requests"]] == [request.id]
 
 
+async def test_show_lists_the_nodes_on_the_way_with_where_the_run_stands(bench: Bench, cli: Cli):
+    run = await paused(bench)
+    shown = (await cli("show", run.id)).out
+    lines = [line.split() for line in shown.splitlines()]
+    start = lines.index(["NODE", "MARK", "STEP", "WENT", "TO"])
+    assert lines[start + 1 : start + 4] == [["ask", "waits", "0"], ["publish", "ahead"], ["stop", "ahead"]]
+    assert (await cli("show", run.id, "--json")).json["way"] == [
+        {"node": "ask", "mark": "waits", "step": 0, "tasks": 1},
+        {"node": "publish", "mark": "ahead", "step": None, "tasks": 1},
+        {"node": "stop", "mark": "ahead", "step": None, "tasks": 1},
+    ]
+    await bench.runtime.cancel(run.thread_id, run.id)
+    shown = (await cli("show", run.id)).out
+    assert re.search(r"^ask +stopped +0 *$", shown, re.MULTILINE)
+    assert re.search(r"^publish +- *$", shown, re.MULTILINE)
+
+
+async def test_show_of_a_run_that_was_decided_says_where_it_went(bench: Bench, cli: Cli):
+    run = await paused(bench, "plain")
+    approvals = Approvals(bench.runtime, Everybody())
+    (request,) = await approvals.find(run_id=run.id)
+    view = await approvals.view(request.id)
+    assert view is not None
+    place, actor = Place("api"), Actor(ALICE, "T1")
+    await approvals.decide(ticket_of(view, bench.store.deployment), actor, "approve", place=place)
+    await bench.runtime.advance(run.id)
+    shown = (await cli("show", run.id)).out
+    assert re.search(r"^ask_plainly +done +0 +publish \(goto\) *$", shown, re.MULTILINE)
+    assert re.search(r"^publish +done +1 *$", shown, re.MULTILINE)
+    assert re.search(r"^stop +- *$", shown, re.MULTILINE)
+
+
+async def test_show_prints_the_graph_as_mermaid_with_its_mark(bench: Bench, cli: Cli):
+    run = await paused(bench)
+    drawn = await cli("show", run.id, "--mermaid")
+    assert (drawn.code, drawn.err) == (0, "")
+    assert drawn.out == bench.runtime.draw_mermaid(await bench.runtime.look(run.id))
+    assert drawn.out.startswith("flowchart TD\n")
+    assert "  class n1 asks\n" in drawn.out
+
+
 async def test_show_of_a_failed_run_gives_the_error(bench: Bench, cli: Cli):
     run = await bench.queue("deploy", policy="no such policy")
     await bench.runtime.advance(run.id)

@@ -65,11 +65,47 @@ async def test_show_says_where_a_run_stands_and_what_it_asks_but_no_state_value(
     assert "Waits for" not in answer
 
 
+def way_in(bot: Bench, user: str) -> tuple[str, list[str]]:
+    """Return the line that the newest private answer says of the run's way, and what is bold in it."""
+    (block,) = [
+        block
+        for block in bot.slack.ephemerals(user)[-1].blocks
+        if block["type"] == "rich_text" and block["elements"][0]["type"] == "rich_text_section"
+    ]
+    parts = block["elements"][0]["elements"]
+    return "".join(part["text"] for part in parts), [p["text"] for p in parts if p.get("style")]
+
+
+async def test_show_draws_the_way_in_one_line(bot: Bench):
+    run = await bot.start()
+    card = await bot.card(run)
+    await bot.slash(f"show {run.id}", user=DAVE)
+    assert way_in(bot, DAVE) == ("ask ⏳ → publish | stop", ["ask ⏳"])
+    await bot.click(card)
+    await bot.drawn(card, "the run completed")
+    await bot.slash(f"show {run.id}", user=DAVE)
+    assert way_in(bot, DAVE) == ("ask ✓ → publish ✓", [])
+
+
+async def test_show_of_a_long_and_wide_run_draws_what_is_near_it_and_names_are_text(bot: Bench):
+    run = await bot.start("maze")
+    await bot.rests(run, "interrupted")
+    await bot.slash(f"show {run.id}", user=DAVE)
+    line, bold = way_in(bot, DAVE)
+    assert line == (
+        "… → step 2 ✓ → step 3 ✓ → step 4 ✓ → step 5 ✓ → *<!channel>* ⏳ → "
+        "door 0 | door 1 | door 2 | door 3 and 26 more → beyond → …"
+    )
+    assert bold == ["*<!channel>* ⏳"]
+    assert len(json.dumps(bot.slack.ephemerals(DAVE)[-1].blocks)) < 4_000
+
+
 async def test_show_of_a_failed_run_names_the_kind_of_error_only(bot: Bench):
     run = await bot.start("failing")
     await bot.click(await bot.card(run))
     await bot.rests(run, "failed")
     answer = await bot.slash(f"show {run.id}")
+    assert way_in(bot, OPERATOR) == ("ask_then_fail ✓ → fail ✗", ["fail ✗"])
     assert "failed (RuntimeError)" in answer
     assert "the provider refused" not in answer
 
