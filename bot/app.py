@@ -27,7 +27,6 @@ from slack_sdk.web.async_client import AsyncWebClient
 from graph_runtime import (
     StoreError,
     Worker,
-    system_clock,
 )
 
 from .commands import Commands
@@ -70,7 +69,7 @@ async def serve(settings: Settings, stop: asyncio.Event, *, started: asyncio.Eve
             house.identity,
             deployment=house.store.deployment,
             channel=settings.slack.channel,
-            clock=system_clock,
+            clock=house.runtime.clock,
         )
         inner, last = asyncio.Event(), asyncio.Event()
         async with asyncio.TaskGroup() as group:

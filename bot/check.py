@@ -63,7 +63,7 @@ async def _look(settings: Settings) -> AsyncIterator[Finding]:
     try:
         async with open_store(settings.database, migrate=False) as store:
             facts = await store.check()
-        good = facts["intact"] == "ok" and facts["durable"].startswith("yes")
+        good = facts.get("intact", "ok") == "ok" and facts["durable"].startswith("yes")
         yield Finding("database", good=good, said=", ".join(f"{k} {v}" for k, v in facts.items()))
     except (StoreError, OSError, ValueError) as error:
         yield Finding("database", good=False, said=str(error))

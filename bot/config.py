@@ -39,6 +39,8 @@ from graph_runtime import (
     Policy,
     PolicyError,
     Retention,
+    StoreError,
+    open_store,
     read_duration,
     read_policies,
 )
@@ -117,7 +119,9 @@ class Settings(BaseSettings):
         hide_input_in_errors=True,
     )
 
-    database: str = Field(default="sqlite:///.signoff/signoff.db", description="sqlite:///PATH")
+    database: str = Field(
+        default="sqlite:///.signoff/signoff.db", description="sqlite:///PATH, or postgresql://..."
+    )
     graphs: dict[str, str] = Field(default_factory=dict, description="graph name = module:attribute")
     policies: dict[str, Policy] = Field(default_factory=dict, description="who may decide; see docs")
     operators: tuple[str, ...] = Field(default=(), description="user ids who may start and cancel runs")
@@ -147,9 +151,10 @@ class Settings(BaseSettings):
     @field_validator("database")
     @classmethod
     def _known_database(cls, url: str) -> str:
-        if not url.startswith("sqlite:///") or url == "sqlite:///":
-            # The address is not repeated: one of another database may hold a password.
-            raise ValueError("sqlite:///PATH was expected")
+        try:
+            open_store(url)  # opens nothing before it is entered
+        except StoreError as error:
+            raise ValueError(str(error)) from error
         return url
 
     @field_validator("policies", mode="before")

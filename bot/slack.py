@@ -23,7 +23,7 @@ from slack_bolt.request.async_request import AsyncBoltRequest
 from slack_sdk.errors import SlackApiError
 from slack_sdk.web.async_client import AsyncWebClient
 
-from graph_runtime import Actor, Approvals, Place, Policy, Refused, StoreError
+from graph_runtime import Actor, Approvals, CommitUnknown, Place, Policy, Refused, StoreError
 
 from . import cards
 from .commands import Commands
@@ -37,6 +37,8 @@ _log = structlog.get_logger("signoff.slack")
 _WHISPER_SECONDS = 5.0
 #: Sentences that may wait; past it the oldest is dropped, so that a flood of clicks does not fill memory.
 _WHISPERS = 500
+_AWAY = "The database did not answer. Nothing was recorded;"
+_UNKNOWN = "The database went away meanwhile. Look at the card in a minute, before you try again."
 _UNREADABLE = Refused("GARBLED_TICKET", "This click could not be read. Nothing was recorded.")
 
 
@@ -197,10 +199,10 @@ class Window:
             else:
                 notice = cards.notice_dialog(cards.refusal_sentence(refusal))
                 await ack(response_action="update", view=notice)
-        except StoreError:
+        except StoreError as error:
             _log.exception("dialog.failed")
             # At the field, so that what was typed is kept.
-            sentence = "The database did not answer. Nothing was recorded; submit again."
+            sentence = _UNKNOWN if isinstance(error, CommitUnknown) else f"{_AWAY} submit again."
             await ack(response_action="errors", errors={cards.REASON_BLOCK: sentence})
         else:
             await ack()
@@ -247,11 +249,10 @@ class Window:
             code = error_code(error) if isinstance(error, SlackApiError) else type(error).__name__
             _log.warning("dialog.failed", error=code)
             self._whisper(url, Refused("BUSY", "Slack did not open the dialog. Click again."))
-        except (StoreError, OSError):
+        except (StoreError, OSError) as error:
             _log.exception("click.failed")
-            self._whisper(
-                url, Refused("BUSY", "The database did not answer. Nothing was recorded; click again.")
-            )
+            sentence = _UNKNOWN if isinstance(error, CommitUnknown) else f"{_AWAY} click again."
+            self._whisper(url, Refused("BUSY", sentence))
 
     async def _journal(self, refusal: Refused, actor: Actor | None, place: Place) -> None:
         """Write a refusal down if the database lets us; the person is told either way."""

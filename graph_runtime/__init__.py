@@ -15,6 +15,7 @@ from .drawing import Stage, Stop, Way
 from .errors import (
     AlreadyAnswered,
     AnswerUnused,
+    CommitUnknown,
     Conflict,
     DecisionNeeded,
     EmptyInputError,
@@ -153,6 +154,7 @@ __all__ = [
     "Bell",
     "Clock",
     "Command",
+    "CommitUnknown",
     "CompiledGraph",
     "Conflict",
     "Decision",

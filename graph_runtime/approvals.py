@@ -218,7 +218,8 @@ class Approvals:
             "decision.refused",
             self._runtime.clock(),
             actor=None if actor is None else actor.id,
-            thread_id=None if ticket is None else ticket.thread_id,
+            # The only id that others choose; a forged one may hold what no database stores.
+            thread_id=None if ticket is None else records.legible(ticket.thread_id),
             run_id=None if ticket is None else ticket.run_id,
             request_id=None if ticket is None else ticket.request_id,
             code=refusal.code,

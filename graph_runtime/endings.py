@@ -24,7 +24,7 @@ def _spoken(speak: Callable[[BaseException], str], error: BaseException) -> str:
         text = speak(error)
     except Exception:  # noqa: BLE001 - whatever it raises, the run has failed with the error, not with this
         return "(the error could not be put into words)"
-    return text[:2_000].encode("utf-8", "replace").decode("utf-8")
+    return records.legible(text[:2_000])
 
 
 def closing(ground: Ground, run: Run, status: RunStatus, error: Mapping[str, str] | None) -> Iterable[Do]:

@@ -79,7 +79,11 @@ class Outbox:
         now = self._runtime.clock()
         if wait is None:
             wait = min(FIRST_WAIT * 2 ** min(entry.attempts - 1, 20), LONGEST_WAIT)
-        params: Params = {**self._held(entry, now), "available_at": now + wait, "error": error}
+        params: Params = {
+            **self._held(entry, now),
+            "available_at": now + wait,
+            "error": records.legible(error),
+        }
         await self._store.commit(Batch("retry entry", (Do("retry_entry", params, guard="lease"),)))
 
     async def defer(self, entry: OutboxEntry, until: int) -> None:
@@ -90,7 +94,7 @@ class Outbox:
 
     async def park(self, entry: OutboxEntry, error: str) -> None:
         """Stop trying, and say so in the journal: an operator must look at it."""
-        now = self._runtime.clock()
+        now, error = self._runtime.clock(), records.legible(error)
         event = records.put_event(
             self._runtime.new_id("evt"),
             "outbox.parked",

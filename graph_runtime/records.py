@@ -31,6 +31,11 @@ from .types import (
 from .values import Codec
 
 
+def legible(text: str) -> str:
+    """Return words for people as every database stores them: without NUL and halves of a surrogate."""
+    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode("utf-8")
+
+
 def read_run(row: Row) -> Run:
     """Return the run that a row of ``runs`` stands for."""
     return Run(

@@ -114,9 +114,10 @@ class Prunes:
             run_id=row["run_id"],
             ended_at=row["updated_at"],
         )
-        held = Do("hold_finished_thread", {**one, "run_id": row["run_id"]}, guard="thread finished")
+        finished = Do("hold_finished_thread", {**one, "run_id": row["run_id"]}, guard="thread finished")
+        held = (Do("lock_thread", one), finished)
         try:
-            await self._ground.store.commit(Batch("prune", (held, *drop_thread(row["thread_id"]), pruned)))
+            await self._ground.store.commit(Batch("prune", (*held, *drop_thread(row["thread_id"]), pruned)))
         except Conflict:
             return False  # it goes on again, or somebody else was first
         return True

@@ -12,7 +12,7 @@ from .advance import Advance
 from .answers import Answers
 from .beginnings import Beginnings, Limits
 from .callers import Call
-from .clock import SECOND, Clock, NewId, TimeOrderedIds, system_clock
+from .clock import SECOND, Clock, NewId, TimeOrderedIds
 from .companions import Companion
 from .drawing import Way, draw_mermaid
 from .edits import Edits
@@ -63,7 +63,8 @@ class Runtime:
 
     ``graphs`` are found by name whenever a run is advanced. Two versions of one graph may be registered side
     by side: each finishes the runs that began on it, and the last one given starts the new ones. ``owner``
-    names this process in leases and must differ between processes.
+    names this process in leases and must differ between processes. ``clock`` is the store's, unless a test
+    wants another.
     """
 
     def __init__(
@@ -72,14 +73,14 @@ class Runtime:
         graphs: Iterable[Compiled],
         *,
         companions: Sequence[Companion] = (),
-        clock: Clock = system_clock,
+        clock: Clock | None = None,
         new_id: NewId | None = None,
         owner: str | None = None,
         lease: int = LEASE,
         max_steps: int = MAX_STEPS,
     ) -> None:
         self.store = store
-        self.clock = clock
+        self.clock = clock = clock or store.clock
         self.new_id = new_id or TimeOrderedIds(clock)
         self.owner = owner or f"{os.uname().nodename}:{os.getpid()}:{self.new_id('w')}"
         plans: dict[str, Plan] = {}

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from . import records
-from .clock import SECOND, TimeOrderedIds, system_clock
+from .clock import SECOND, TimeOrderedIds
 from .errors import Conflict, ThreadBusy
 from .retention import drop_thread
 from .storage import Ask, Batch, Do, Params, Row, Store, keep_memory, open_store
@@ -150,10 +150,16 @@ class AsyncSqliteSaver:
             (known,) = await saver.store.read(Ask("get_thread", one))
             if not known:
                 return
+            clock = saver.store.clock
             deleted = records.put_event(
-                TimeOrderedIds(system_clock)("evt"), "thread.deleted", system_clock(), thread_id=thread_id
+                TimeOrderedIds(clock)("evt"), "thread.deleted", clock(), thread_id=thread_id
             )
-            writes = (Do("hold_thread", one, guard="thread idle"), *drop_thread(thread_id), deleted)
+            writes = (
+                Do("lock_thread", one),
+                Do("hold_thread", one, guard="thread idle"),
+                *drop_thread(thread_id),
+                deleted,
+            )
             try:
                 await saver.store.commit(Batch("delete", writes))
             except Conflict as conflict:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 from kit import MakeRuntime, SettableClock
+from postgres import Databases, NoPostgresError, any_server, migrate
 
 from graph_runtime import CompiledGraph, Runtime, Store, TimeOrderedIds, open_store
 
@@ -17,12 +22,44 @@ def clock() -> SettableClock:
     return SettableClock()
 
 
-@pytest.fixture(params=["sqlite"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The address of an empty database, once for each backend."""
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run what needs a database on those that its mark names."""
+    if "database" in metafunc.fixturenames:
+        mark = metafunc.definition.get_closest_marker("databases")
+        metafunc.parametrize("database", mark.args if mark else ["sqlite"], indirect=True)
+
+
+@pytest.fixture
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The address of an empty database of the test's own."""
     if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/signoff.db"
-    raise LookupError(f"there is no backend {request.param!r}")
+        yield f"sqlite:///{tmp_path}/signoff.db"
+        return
+    databases, template = request.getfixturevalue("databases"), request.getfixturevalue("template")
+    with databases.migrated(template) as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def databases() -> Iterator[Databases]:
+    """Makes databases on a real PostgreSQL; without one, the test is skipped and says what was tried."""
+    with contextlib.ExitStack() as stack:
+        try:
+            server = stack.enter_context(any_server())
+        except NoPostgresError as error:
+            if os.environ.get("SIGNOFF_TESTS_NEED_POSTGRES"):
+                pytest.fail(f"no PostgreSQL: {error}")
+            pytest.skip(f"no PostgreSQL: {error}")
+        yield Databases(server)
+
+
+@pytest.fixture(scope="session")
+def template(databases: Databases) -> Iterator[str]:
+    """The address of a database with the schema, from which others are copied."""
+    with databases.empty() as address, ThreadPoolExecutor(1) as aside:
+        # The thread has no loop of a test.
+        aside.submit(asyncio.run, migrate(address)).result()
+        yield address
 
 
 @pytest.fixture

@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Protocol, Self
 
+from graph_runtime.clock import Clock
+from graph_runtime.errors import StoreError
+
 from .sql import QueryName
 
 Param = str | int | None
@@ -65,6 +68,11 @@ class Store(Protocol):
     #: Names this database; a card drawn from another one, or from before a restore, carries another name.
     deployment: str
 
+    @property
+    def clock(self) -> Clock:
+        """Tells the time that all processes on this database share: leases and deadlines go by it."""
+        ...
+
     async def commit(self, batch: Batch) -> Sequence[Sequence[Row]]:
         """Write the batch and return, for each statement, the rows it returned (none without RETURNING).
 
@@ -74,7 +82,9 @@ class Store(Protocol):
 
         Raises :class:`~graph_runtime.errors.Conflict` when a guard failed,
         :class:`~graph_runtime.errors.StoreUnavailable` when the disk is full, read-only or locked for longer
-        than five seconds; nothing of the batch is in the database then, and the next try may succeed.
+        than five seconds, or the server is away; nothing of the batch is in the database then, and the next
+        try may succeed. Raises :class:`~graph_runtime.errors.CommitUnknown` when the server went away while
+        it committed and did not come back in time to be asked.
         """
         ...
 
@@ -94,20 +104,36 @@ class Store(Protocol):
 
 
 def open_store(url: str, *, migrate: bool = True) -> Store:
-    """Return the store at ``url``, to be entered with ``async with``: ``sqlite:///PATH``.
+    """Return the store at ``url``, to be entered with ``async with``.
 
-    Entering it, with ``migrate``, creates a missing database and brings an older schema up to date; without,
-    it raises :class:`~graph_runtime.errors.SchemaMismatch` instead, as it always does for a newer schema.
-    Raises :class:`~graph_runtime.errors.StoreUnavailable` for a file that cannot be made, read or written.
-    Raises ``ValueError`` for any other kind of address.
+    ``sqlite:///PATH`` is a file, ``postgresql://USER:PASSWORD@HOST:PORT/NAME`` a database of a server, with
+    whatever else libpq takes. Entering it, with ``migrate``, creates a missing file or schema and brings an
+    older schema up to date; without, it raises :class:`~graph_runtime.errors.SchemaMismatch` instead, as it
+    always does for a newer schema. Raises :class:`~graph_runtime.errors.StoreUnavailable` for a file that
+    cannot be made, read or written, or a server that does not answer.
+
+    Raises ``ValueError`` for any other kind of address, and :class:`~graph_runtime.errors.StoreError` when
+    the driver for it is not installed.
     """
-    from .sqlite import SqliteStore  # noqa: PLC0415 - a database driver is loaded only where it is used
+    # A database driver is loaded only where it is used.
+    scheme, _, path = url.partition("://")
+    if scheme == "sqlite" and len(path) > 1 and path.startswith("/"):
+        from .sqlite import SqliteStore  # noqa: PLC0415
 
-    scheme, _, path = url.partition(":///")
-    if scheme != "sqlite" or not path:
-        # The address is not repeated: one of another database may hold a password.
-        raise ValueError("no database was opened: sqlite:///PATH was expected")
-    return SqliteStore(path, migrate=migrate)
+        return SqliteStore(path[1:], migrate=migrate)
+    if scheme == "postgresql" and path:
+        try:
+            from .postgres import PostgresStore  # noqa: PLC0415
+        except ImportError as error:
+            raise StoreError(
+                f"no database was opened: PostgreSQL needs its driver ({error.name}); "
+                "run: pip install 'signoff[postgres]'"
+            ) from None
+        return PostgresStore(url, migrate=migrate)
+    # The address is not repeated: it may hold a password.
+    raise ValueError(
+        "no database was opened: sqlite:///PATH or postgresql://USER:PASSWORD@HOST:PORT/NAME was expected"
+    )
 
 
 def keep_memory() -> tuple[str, Callable[[], None]]:
@@ -115,7 +141,7 @@ def keep_memory() -> tuple[str, Callable[[], None]]:
 
     It can be opened by several stores of this process at once, and outlives them until then.
     """
-    from .sqlite import keep_memory_file  # noqa: PLC0415 - as above
+    from .sqlite import keep_memory_file  # noqa: PLC0415 - a database driver is loaded only where it is used
 
     name, let_go = keep_memory_file()
     return f"sqlite:///{name}", let_go

@@ -133,7 +133,7 @@ SELECT * FROM checkpoints WHERE checkpoint_id = :checkpoint_id;
 
 -- name: get_values
 SELECT v.checkpoint_id, v.channel, v.value
-FROM checkpoints c, json_each(c.versions) j, channel_values v
+FROM checkpoints c, json_each/* postgres: _text */(c.versions/* postgres: ::json */) j, channel_values v
 WHERE c.checkpoint_id = :checkpoint_id AND v.checkpoint_id = j.value AND v.channel = j.key;
 
 -- name: find_thread_checkpoints
@@ -167,7 +167,7 @@ VALUES (:checkpoint_id, :task_id, :run_id, :value, :now);
 -- values with it.
 -- name: drop_values
 DELETE FROM channel_values WHERE checkpoint_id = :checkpoint_id AND channel NOT IN (
-  SELECT j.key FROM checkpoints c, json_each(c.versions) j
+  SELECT j.key FROM checkpoints c, json_each/* postgres: _text */(c.versions/* postgres: ::json */) j
   WHERE c.checkpoint_id = :kept AND j.value = :checkpoint_id
 );
 
@@ -185,7 +185,7 @@ SELECT c.* FROM checkpoints c JOIN runs r ON r.head = c.checkpoint_id WHERE r.ru
 
 -- name: get_head_values
 SELECT v.checkpoint_id, v.channel, v.value
-FROM runs r, checkpoints c, json_each(c.versions) j, channel_values v
+FROM runs r, checkpoints c, json_each/* postgres: _text */(c.versions/* postgres: ::json */) j, channel_values v
 WHERE r.run_id = :run_id AND c.checkpoint_id = r.head AND v.checkpoint_id = j.value AND v.channel = j.key;
 
 -- name: get_head_writes
@@ -206,6 +206,10 @@ ORDER BY step DESC LIMIT :limit;
 SELECT checkpoint_id, parent_id, ns, step, source FROM checkpoints
 WHERE run_id = :run_id AND checkpoint_id > :after
 ORDER BY checkpoint_id LIMIT :limit;
+
+-- Whoever starts a run on it waits, and hold_thread, a statement of its own, sees what was started before.
+-- name: lock_thread
+UPDATE threads SET last_run = last_run WHERE thread_id = :thread_id;
 
 -- Whether a thread may be deleted: it has no run that is alive. A statement that changes nothing.
 -- name: hold_thread
@@ -315,7 +319,7 @@ WHERE f.thread_id = :thread_id AND f.ns = :ns;
 
 -- name: get_frame_values
 SELECT v.checkpoint_id, v.channel, v.value
-FROM frames f, checkpoints c, json_each(c.versions) j, channel_values v
+FROM frames f, checkpoints c, json_each/* postgres: _text */(c.versions/* postgres: ::json */) j, channel_values v
 WHERE f.thread_id = :thread_id AND f.ns = :ns AND c.checkpoint_id = f.head
   AND v.checkpoint_id = j.value AND v.channel = j.key;
 
@@ -575,6 +579,9 @@ DELETE FROM due WHERE request_id IN (
 -- name: put_event
 INSERT INTO events (event_id, at, kind, actor, thread_id, run_id, request_id, data)
 VALUES (:event_id, :now, :kind, :actor, :thread_id, :run_id, :request_id, :data);
+
+-- name: get_event
+SELECT event_id FROM events WHERE event_id = :event_id;
 
 -- name: put_events_of_withdrawn
 INSERT INTO events (event_id, at, kind, actor, thread_id, run_id, request_id, data)

@@ -53,6 +53,7 @@ QueryName = Literal[
     "find_errors_at",
     "find_checkpoints",
     "find_checkpoints_of_run",
+    "lock_thread",
     "hold_thread",
     "hold_finished_thread",
     "find_finished_threads",
@@ -128,26 +129,34 @@ QueryName = Literal[
     "find_events",
     "find_events_of_run",
     "find_events_of_request",
+    "get_event",
 ]
 
 _BLOCK = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 
 
+Dialect = Literal["sqlite", "postgres"]
+
+
 @cache
-def queries() -> Mapping[str, str]:
-    """Return every statement by its name, comments removed, with ``:name`` parameters."""
+def queries(dialect: Dialect = "sqlite") -> Mapping[str, str]:
+    """Return every statement by its name, with ``:name`` parameters.
+
+    Comments are removed, but for what ``/* postgres: ... */`` holds: PostgreSQL gets those words.
+    """
     text = (resources.files(__package__) / "queries.sql").read_text("utf-8")
     parts = _BLOCK.split(text)[1:]
-    found = {name: _bare(body) for name, body in zip(parts[::2], parts[1::2], strict=True)}
+    words = r"\1" if dialect == "postgres" else ""
+    found = {name: _bare(body, words) for name, body in zip(parts[::2], parts[1::2], strict=True)}
     missing = set(get_args(QueryName)) ^ set(found)
     if missing:
         raise LookupError(f"queries.sql and QueryName disagree about {', '.join(sorted(missing))}")
     return found
 
 
-def _bare(body: str) -> str:
+def _bare(body: str, words: str) -> str:
     lines = [line for line in body.splitlines() if not line.startswith("--")]
-    return re.sub(r"/\* postgres:.*?\*/", "", "\n".join(lines)).strip().rstrip(";")
+    return re.sub(r"/\* postgres: (.*?) \*/", words, "\n".join(lines)).strip().rstrip(";")
 
 
 @cache

@@ -26,6 +26,7 @@ from typing import Any, Self
 
 import aiosqlite
 
+from graph_runtime.clock import system_clock
 from graph_runtime.errors import Conflict, SchemaMismatch, StoreError, StoreUnavailable, ValueRefused
 from graph_runtime.faults import Faults
 
@@ -106,6 +107,8 @@ class SqliteStore:
     """The storage contract on one SQLite file, which several processes may share."""
 
     deployment: str
+    #: Whoever shares the file is on this machine.
+    clock = staticmethod(system_clock)
 
     def __init__(self, path: str, *, migrate: bool = True) -> None:
         self._path = path

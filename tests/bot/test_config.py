@@ -132,7 +132,8 @@ def test_without_a_file_the_message_says_so():
         ('"1d 2h"', '"2 weeks"', "policy 'default'.deadline"),
         ("[policies.default]", "[policies.other]", "[policies.default]"),
         ('[people]\nolga = "U0OLGA"', "people = 7", "people"),
-        ('"sqlite:////srv/signoff.db"', '"postgresql://u:hunter2@db/x"', "database"),
+        ('"sqlite:////srv/signoff.db"', '"mysql://u:hunter2@db/x"', "database"),
+        ('"sqlite:////srv/signoff.db"', '"postgresql://u:hunter2@db/x?bogus=1"', "database"),
         ('"sqlite:////srv/signoff.db"', '"sqlite:///"', "database"),
     ],
 )

@@ -6,11 +6,10 @@ import asyncio
 import dataclasses
 import enum
 import itertools
-import sqlite3
-from pathlib import Path
 from typing import Any, TypedDict
 
 import pytest
+from aside import holding, impatient
 from graphs import Log, answer_only, begin, events, one_after_another, side_by_side, values
 from kit import MakeRuntime, SettableClock
 from people import (
@@ -57,6 +56,8 @@ from graph_runtime import (
 )
 from graph_runtime.approvals import check_open, check_ticket, judge, may_decide
 from graph_runtime.storage import Ask
+
+pytestmark = pytest.mark.databases("sqlite", "postgres")
 
 NOW = 1_000_000
 
@@ -678,17 +679,11 @@ async def test_a_decision_and_a_cancel_at_once_leave_nothing_half_done(
 
 
 async def test_a_click_that_takes_too_long_is_not_recorded_when_it_is_told_so(
-    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    desk: Desk, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(graph_runtime.approvals, "DECIDE_SECONDS", 0.2)
-    holder = sqlite3.connect(tmp_path / "signoff.db", isolation_level=None)
-    holder.execute("BEGIN IMMEDIATE")
-    try:
-        with pytest.raises(Refused) as raised:
-            await desk.decide()
-    finally:
-        holder.execute("ROLLBACK")
-        holder.close()
+    with holding(database), pytest.raises(Refused) as raised:
+        await desk.decide()
     assert raised.value.code == "BUSY"
     await desk.runtime.cancel(desk.view.run.thread_id, desk.view.run.id)
     closed = await view_of(desk.approvals, desk.id)
@@ -696,17 +691,11 @@ async def test_a_click_that_takes_too_long_is_not_recorded_when_it_is_told_so(
 
 
 async def test_a_database_that_another_process_holds_too_long_is_an_honest_error(
-    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    desk: Desk, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(graph_runtime.storage.sqlite, "BUSY_MS", 100)
-    holder = sqlite3.connect(tmp_path / "signoff.db", isolation_level=None)
-    holder.execute("BEGIN IMMEDIATE")
-    try:
-        with pytest.raises(StoreUnavailable, match="not written"):
-            await desk.decide()
-    finally:
-        holder.execute("ROLLBACK")
-        holder.close()
+    impatient(monkeypatch)
+    with holding(database), pytest.raises(StoreUnavailable, match="not written"):
+        await desk.decide()
     assert (await desk.decide()).request.status == "approved", (
         "nothing was recorded, and the next try may succeed"
     )

@@ -29,6 +29,8 @@ from graph_runtime import (
     step,
 )
 
+pytestmark = pytest.mark.databases("sqlite", "postgres")
+
 T = {"configurable": {"thread_id": "t"}}
 
 

@@ -41,6 +41,8 @@ from graph_runtime import (
     step,
 )
 
+pytestmark = pytest.mark.databases("sqlite", "postgres")
+
 
 @pytest.fixture
 def count() -> Count:

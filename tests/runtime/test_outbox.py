@@ -13,6 +13,8 @@ from graph_runtime import Approvals, Conflict, Outbox, OutboxEntry, Runtime, Sto
 from graph_runtime.outbox import FIRST_WAIT, LEASE, LONGEST_WAIT, REDRAW_AFTER
 from graph_runtime.storage import Ask
 
+pytestmark = pytest.mark.databases("sqlite", "postgres")
+
 
 class House:
     """A waiting deployment and two couriers."""

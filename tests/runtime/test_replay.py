@@ -298,7 +298,7 @@ async def test_nothing_is_written(tmp_path: Path) -> None:
         """A store that takes no batch."""
 
         def __init__(self, store: Store) -> None:
-            self.read, self.deployment = store.read, store.deployment
+            self.read, self.deployment, self.clock = store.read, store.deployment, store.clock
 
         async def commit(self, batch: Batch) -> Any:
             raise AssertionError(f"a replay wrote {batch.name!r}")

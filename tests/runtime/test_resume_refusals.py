@@ -42,6 +42,8 @@ from graph_runtime import (
     interrupt,
 )
 
+pytestmark = pytest.mark.databases("sqlite", "postgres")
+
 APPROVE = {"decision": "approve"}
 
 

@@ -58,6 +58,8 @@ from graph_runtime import (
 from graph_runtime.faults import Fault
 from graph_runtime.storage import Do
 
+pytestmark = pytest.mark.databases("sqlite", "postgres")
+
 
 @pytest.fixture
 def count() -> Count:

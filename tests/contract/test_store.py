@@ -5,19 +5,19 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import re
-import sqlite3
-import stat
 import sys
+import time
+import traceback
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
-from graphs import answer_only, begin, one_after_another, review_then_publish
-from kit import MakeRuntime, SettableClock
+from aside import aside, holding, impatient
+from graphs import review_then_publish
+from kit import SettableClock
+from writes import event, event_ids, thread
 
-import graph_runtime
 from graph_runtime import (
     Conflict,
     LeaseLost,
@@ -28,13 +28,12 @@ from graph_runtime import (
     StoreUnavailable,
     ValueRefused,
     open_store,
-    types,
 )
 from graph_runtime.storage import Ask, Batch, Do
-from graph_runtime.storage.sql import QueryName, migrations, queries, statements
+from graph_runtime.storage.sql import migrations
 
+pytestmark = pytest.mark.databases("sqlite", "postgres")
 HERE = Path(__file__).parent
-PACKAGE = Path(graph_runtime.__file__).parent
 
 
 @pytest.fixture(params=["one handle", "two handles"])
@@ -45,27 +44,6 @@ async def second(request: pytest.FixtureRequest, store: Store, database: str) ->
         return
     async with open_store(database) as other:
         yield other
-
-
-def thread(name: str, guard: str | None = None) -> Do:
-    return Do("put_thread", {"thread_id": name, "now": 1}, guard=guard)
-
-
-def event(id_: str, *, guard: str | None = None, **changed: Any) -> Do:
-    said: dict[str, Any] = {
-        "kind": "test",
-        "now": 1,
-        "actor": None,
-        "thread_id": None,
-        "run_id": None,
-        "request_id": None,
-    }
-    return Do("put_event", {"event_id": id_, "data": "{}", **said, **changed}, guard=guard)
-
-
-async def event_ids(store: Store) -> list[str]:
-    (rows,) = await store.read(Ask("find_events", {"limit": 10_000}))
-    return [row["event_id"] for row in rows]
 
 
 # -- commit ---------------------------------------------------------------------------------------------------
@@ -170,15 +148,16 @@ async def test_of_a_hundred_commits_at_once_the_failing_ones_hurt_nobody(store: 
     assert await event_ids(store) == [*expected, "taken"]
 
 
-async def test_the_batch_of_a_cancelled_caller_still_lands(store: Store) -> None:
-    committing = [asyncio.create_task(store.commit(Batch("test", (event(f"e{n}"),)))) for n in range(5)]
-    await asyncio.sleep(0)
-    for task in committing[::2]:
-        task.cancel()
-    await asyncio.wait(committing)
-    assert [task.cancelled() for task in committing] == [True, False, True, False, True]
-    await store.commit(Batch("test", (event("e9"),)))
-    assert await event_ids(store) == ["e0", "e1", "e2", "e3", "e4", "e9"]
+async def test_the_batch_of_a_cancelled_caller_still_lands(database: str) -> None:
+    async with open_store(database) as store:
+        committing = [asyncio.create_task(store.commit(Batch("test", (event(f"e{n}"),)))) for n in range(5)]
+        await asyncio.sleep(0)
+        for task in committing[::2]:
+            task.cancel()
+        await asyncio.wait(committing)
+        assert [task.cancelled() for task in committing] == [True, False, True, False, True]
+    async with open_store(database) as store:
+        assert await event_ids(store) == ["e0", "e1", "e2", "e3", "e4"]
 
 
 async def test_a_cancelled_caller_s_conflict_is_nobody_s_trouble(store: Store) -> None:
@@ -289,7 +268,7 @@ async def test_many_claimers_get_each_run_at_most_once(store: Store, second: Sto
 
 async def _children(database: str, what: str, number: int) -> list[Any]:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("COV")}
-    environment["PYTHONPATH"] = os.pathsep.join([str(HERE), *sys.path])
+    environment["PYTHONPATH"] = os.pathsep.join(sys.path)
 
     async def child(n: int) -> Any:
         process = await asyncio.create_subprocess_exec(
@@ -329,145 +308,24 @@ async def test_processes_that_start_at_once_on_a_new_database_share_it(database:
         assert len(await Runtime(store, [review_then_publish()]).runs(limit=100)) == 20
 
 
-# -- SQLite's own -------------------------------------------------------------------------------------------------
+# -- somebody else has it ---------------------------------------------------------------------------------------
 
 
-async def test_the_file_is_the_owner_s_alone(store: Store, tmp_path: Path) -> None:
-    await store.commit(Batch("test", (event("e1"),)))
-    for file in tmp_path.glob("signoff.db*"):
-        assert stat.S_IMODE(file.stat().st_mode) == 0o600, file.name
-    assert len(list(tmp_path.glob("signoff.db*"))) == 3
-
-
-async def test_missing_folders_are_made(tmp_path: Path) -> None:
-    async with open_store(f"sqlite:///{tmp_path}/a/b/c.db") as store:
-        await store.commit(Batch("test", (event("e1"),)))
-    assert (tmp_path / "a/b/c.db").exists()
-
-
-async def test_durable_means_durable(store: Store) -> None:
-    said = await store.check()
-    assert said["durable"] == "yes (synchronous=FULL)"
-    assert said["journal"] == "wal"
-    assert said["intact"] == "ok"
-    assert said["schema"] == str(migrations()[-1][0])
-    assert ("note" in said) == (sqlite3.sqlite_version_info < (3, 51, 3))
-
-
-async def test_a_database_in_memory_keeps_the_contract() -> None:
-    async with open_store("sqlite:///:memory:") as store:
-        runtime = Runtime(store, [review_then_publish()])
-        run = await answer_only(runtime, await begin(runtime), {"decision": "approve"})
-        assert run.status == "completed"
-
-
-async def test_a_newer_schema_is_left_alone(database: str, tmp_path: Path) -> None:
-    async with open_store(database):
-        pass
-    with _raw(tmp_path) as raw:
-        raw.execute("PRAGMA user_version=999")
-    with pytest.raises(SchemaMismatch, match="999"):
-        async with open_store(database):
-            pass
-    with _raw(tmp_path) as raw:
-        assert raw.execute("PRAGMA user_version").fetchone() == (999,)
-
-
-async def test_an_older_schema_is_only_changed_when_asked(
-    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with open_store(database):
-        pass
-    newer = (*migrations(), (2, "0002_next.sql", "-- The next one\nCREATE TABLE next (x TEXT);\n"))
-    monkeypatch.setattr("graph_runtime.storage.sqlite.migrations", lambda: newer)
-    with pytest.raises(SchemaMismatch, match="signoff migrate"):
-        async with open_store(database, migrate=False):
-            pass
-    async with open_store(database) as store:
-        await store.commit(Batch("test", (event("e1"),)))
-    with _raw(tmp_path) as raw:
-        assert raw.execute("PRAGMA user_version").fetchone() == (2,)
-        assert raw.execute("SELECT count(*) FROM next").fetchone() == (0,)
-
-
-async def test_a_migration_that_fails_halfway_leaves_the_old_schema(
-    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with open_store(database) as store:
-        await store.commit(Batch("test", (event("e1"),)))
-    broken = (*migrations(), (2, "0002_next.sql", "CREATE TABLE next (x TEXT); CREATE TABLE runs (x TEXT);"))
-    with monkeypatch.context() as patch:
-        patch.setattr("graph_runtime.storage.sqlite.migrations", lambda: broken)
-        with pytest.raises(StoreError):
-            async with open_store(database):
-                pass
-    async with open_store(database) as store:
-        assert await event_ids(store) == ["e1"]
-
-
-class _raw:
-    """A connection of no store's, to look and to break."""
-
-    def __init__(self, folder: Path) -> None:
-        self._connection = sqlite3.connect(folder / "signoff.db", isolation_level=None)
-
-    def __enter__(self) -> sqlite3.Connection:
-        return self._connection
-
-    def __exit__(self, *_: object) -> None:
-        self._connection.close()
-
-
-async def test_a_full_disk_is_said_nothing_is_half_written_and_it_heals(store: Any, tmp_path: Path) -> None:
-    await store.commit(Batch("test", (event("e0"),)))
-    (pages,) = [row[0] for row in await store._writer.execute_fetchall("PRAGMA page_count")]
-    await store._writer.execute_fetchall(f"PRAGMA max_page_count={pages + 2}")
-    big = "x" * 200_000
-    said = await asyncio.gather(
-        store.commit(Batch("small", (event("e1"),))),
-        store.commit(Batch("big", (event("x1"), event("x2", data=big)))),
-        store.commit(Batch("small", (event("e2"),))),
-        return_exceptions=True,
-    )
-    assert [type(one) for one in said] == [list, StoreUnavailable, list], said
-    assert await event_ids(store) == ["e0", "e1", "e2"]
-    await store._writer.execute_fetchall("PRAGMA max_page_count=1000000")
-    await store.commit(Batch("big", (event("x1"), event("x2", data=big))))
-    assert await event_ids(store) == ["e0", "e1", "e2", "x1", "x2"]
-
-
-async def test_a_full_disk_in_the_middle_of_a_run_loses_nothing(
-    store: Any, make_runtime: MakeRuntime, clock: SettableClock
-) -> None:
-    big: list[str] = ["x" * 400_000]
-    runtime = make_runtime(one_after_another(a=lambda s: {"log": ["a"]}, b=lambda s: {"log": big}))
-    run = await runtime.start("graph", {"subject": "s"})
-    (pages,) = [row[0] for row in await store._writer.execute_fetchall("PRAGMA page_count")]
-    await store._writer.execute_fetchall(f"PRAGMA max_page_count={pages + 20}")
-    with pytest.raises(StoreUnavailable):
-        await runtime.advance(run.id)
-    assert (await runtime.get(run.id)).status == "running"
-    await store._writer.execute_fetchall("PRAGMA max_page_count=1000000")
-    clock.pass_seconds(31)
-    assert (await runtime.advance(run.id)).status == "completed"
-
-
-async def test_a_lock_held_elsewhere_is_waited_for(store: Store, tmp_path: Path) -> None:
-    with _raw(tmp_path) as raw:
-        raw.execute("BEGIN IMMEDIATE")
+async def test_a_lock_held_elsewhere_is_waited_for(store: Store, database: str) -> None:
+    with holding(database):
         committing = asyncio.create_task(store.commit(Batch("test", (event("e1"),))))
         assert await event_ids(store) == [], "readers do not wait"
         await asyncio.sleep(0.1)
         assert not committing.done()
-        raw.execute("ROLLBACK")
     await committing
     assert await event_ids(store) == ["e1"]
 
 
-async def test_a_lock_held_too_long_is_said_to_everybody_who_waits(store: Any, tmp_path: Path) -> None:
-    await store._writer.execute_fetchall("PRAGMA busy_timeout=50")
-    with _raw(tmp_path) as raw:
-        raw.execute("BEGIN IMMEDIATE")
+async def test_a_lock_held_too_long_is_said_to_everybody_who_waits(
+    store: Store, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    impatient(monkeypatch)
+    with holding(database):
         said = await asyncio.gather(
             *(store.commit(Batch("test", (event(f"e{n}"),))) for n in range(3)), return_exceptions=True
         )
@@ -476,75 +334,98 @@ async def test_a_lock_held_too_long_is_said_to_everybody_who_waits(store: Any, t
     assert await event_ids(store) == ["e9"]
 
 
-@pytest.mark.parametrize(
-    "content", [b"this is no database" * 100, b"SQLite format 3\x00 but not really" * 100]
-)
-async def test_a_file_that_is_no_database_is_refused(database: str, tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "signoff.db").write_bytes(content)
-    with pytest.raises(StoreError):
+async def test_a_batch_is_given_up_when_its_time_has_passed(store: Store, database: str) -> None:
+    with holding(database):
+        soon = time.monotonic() + 0.2
+        with pytest.raises(StoreUnavailable):
+            await store.commit(Batch("click", (event("e1"),), give_up_at=soon))
+        with pytest.raises(StoreUnavailable):
+            await store.commit(Batch("click", (event("e2"),), give_up_at=soon))
+    await store.commit(Batch("test", (event("e3"),)))
+    assert await event_ids(store) == ["e3"]
+
+
+# -- migrations -------------------------------------------------------------------------------------------------
+
+
+def set_schema(database: str, number: int) -> None:
+    with aside(database) as raw:
+        if database.startswith("sqlite"):
+            raw.execute(f"PRAGMA user_version={number}")
+        else:
+            raw.execute("UPDATE deployment SET value = %s WHERE key = 'schema'", [str(number)])
+
+
+def migrate_with(monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    """Let the program know one more migration."""
+    more = (*migrations(), (migrations()[-1][0] + 1, "9999_next.sql", script))
+    monkeypatch.setattr("graph_runtime.storage.sqlite.migrations", lambda: more)
+    monkeypatch.setattr("graph_runtime.storage.postgres.migrations", lambda: more)
+
+
+async def test_a_newer_schema_is_left_alone(database: str) -> None:
+    async with open_store(database) as store:
+        await store.commit(Batch("test", (event("e1"),)))
+    set_schema(database, 999)
+    for migrate in (True, False):
+        with pytest.raises(SchemaMismatch, match="999"):
+            async with open_store(database, migrate=migrate):
+                pass
+    set_schema(database, migrations()[-1][0])
+    async with open_store(database, migrate=False) as store:
+        assert await event_ids(store) == ["e1"]
+
+
+async def test_an_older_schema_is_only_changed_when_asked(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_store(database) as store:
+        await store.commit(Batch("test", (event("e1"),)))
+    with monkeypatch.context() as patch:
+        migrate_with(patch, "-- The next one\nCREATE TABLE next (x TEXT);\n")
+        with pytest.raises(SchemaMismatch, match="signoff migrate"):
+            async with open_store(database, migrate=False):
+                pass
+        async with open_store(database) as store:
+            await store.commit(Batch("test", (event("e2"),)))
+            assert await event_ids(store) == ["e1", "e2"]
+    with aside(database) as raw:
+        assert raw.execute("SELECT count(*) FROM next").fetchone() == (0,)
+    with pytest.raises(SchemaMismatch, match="newer program"):
         async with open_store(database):
             pass
-    assert (tmp_path / "signoff.db").read_bytes() == content
 
 
-@pytest.mark.parametrize("url", ["", "sqlite:///", "sqlite://x", "postgres://x/y", "file:///x", "/x.db"])
-def test_any_other_address_is_refused(url: str) -> None:
-    with pytest.raises(ValueError, match="no database was opened"):
-        open_store(url)
-
-
-# -- the words of the schema and the code ---------------------------------------------------------------------------
+async def test_a_migration_that_fails_halfway_leaves_the_old_schema(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_store(database) as store:
+        await store.commit(Batch("test", (event("e1"),)))
+    with monkeypatch.context() as patch:
+        migrate_with(patch, "CREATE TABLE next (x TEXT); CREATE TABLE runs (x TEXT);")
+        with pytest.raises(StoreError):
+            async with open_store(database):
+                pass
+    async with open_store(database) as store:
+        assert await event_ids(store) == ["e1"]
+    with aside(database) as raw:
+        raw.execute("CREATE TABLE next (x TEXT)")
 
 
 @pytest.mark.parametrize(
-    ("table", "column", "words"),
+    "url",
     [
-        ("runs", "status", types.RunStatus),
-        ("runs", "driver", types.Driver),
-        ("checkpoints", "source", types.CheckpointSource),
-        ("interrupts", "status", types.InterruptStatus),
-        ("requests", "status", types.RequestStatus),
-        ("decisions", "verdict", types.Verdict),
-        ("outbox", "status", types.EntryStatus),
-        ("outbox", "kind", types.EntryKind),
+        "",
+        "sqlite:///",
+        "sqlite://x",
+        "postgres://x/y",
+        "file:///x",
+        "/x.db",
+        "postgresql://",
+        "postgresql://u:hun%ter2@db/x",
     ],
 )
-def test_the_words_of_the_code_are_the_words_of_the_schema(table: str, column: str, words: Any) -> None:
-    script = "\n".join(text for _, _, text in migrations())
-    (body,) = re.findall(rf"CREATE TABLE {table} \((.*?)\n\);", script, re.DOTALL)
-    (listed,) = re.findall(rf"\b{column} TEXT NOT NULL CHECK \({column} IN\s*\((.*?)\)\)", body, re.DOTALL)
-    assert re.findall(r"'(\w+)'", listed) == list(get_args(words))
-
-
-def test_the_live_states_of_the_code_are_those_of_the_index() -> None:
-    script = "\n".join(text for _, _, text in migrations())
-    (listed,) = re.findall(r"runs_one_live_per_thread.*?status IN \((.*?)\)", script, re.DOTALL)
-    assert set(re.findall(r"'(\w+)'", listed)) == types.LIVE
-    assert set(get_args(types.RunStatus)) >= types.LIVE
-
-
-def test_the_names_of_the_code_are_the_blocks_of_the_file() -> None:
-    text = (PACKAGE / "storage" / "queries.sql").read_text("utf-8")
-    blocks = re.findall(r"^-- name: (\w+)$", text, re.MULTILINE)
-    assert sorted(blocks) == sorted(set(blocks))
-    assert set(get_args(QueryName)) == set(blocks) == set(queries())
-
-
-def test_every_statement_is_used() -> None:
-    code = "\n".join(path.read_text("utf-8") for path in PACKAGE.rglob("*.py") if path.name != "sql.py")
-    assert [name for name in get_args(QueryName) if f'"{name}"' not in code] == []
-
-
-def test_every_statement_names_each_parameter_and_has_no_gap(tmp_path: Path) -> None:
-    database = sqlite3.connect(":memory:")
-    try:
-        for _, _, script in migrations():
-            for statement in statements(script):
-                database.execute(statement)
-        for name, text in queries().items():
-            assert "?" not in text, name
-            assert text, name
-            parameters = dict.fromkeys(re.findall(r":(\w+)", text), 1)
-            database.execute(f"EXPLAIN {text}", parameters)
-    finally:
-        database.close()
+def test_any_other_address_is_refused_and_not_repeated(url: str) -> None:
+    with pytest.raises(ValueError, match="no database was opened") as raised:
+        open_store(url)
+    assert "ter2" not in "".join(traceback.format_exception(raised.value))
