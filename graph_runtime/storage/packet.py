@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import select
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,8 @@ from psycopg import AsyncConnection, pq
 from psycopg.abc import PQGen
 from psycopg.pq.abc import PGconn, PGresult
 from psycopg.waiting import Ready, Wait
+
+from . import Row
 
 #: PostgreSQL's types of whole numbers; everything else that our statements return is text.
 _NUMBERS = frozenset({20, 21, 23})
@@ -63,7 +65,7 @@ class Line(AsyncConnection[Any]):
         look.register(self.fileno(), select.POLLIN)
         return bool(look.poll(0))
 
-    async def send(self, *packet: Sent) -> list[list[Mapping[str, Any]]]:
+    async def send(self, *packet: Sent) -> list[list[Row]]:
         """Run the statements and return the rows of each. The packet ends the transaction that it begins.
 
         Raises :class:`RefusedError` when the server refuses one; none of them has happened then. Raises
@@ -133,7 +135,7 @@ def _exchange(pgconn: PGconn) -> PQGen[list[PGresult]]:
             results.append(result)
 
 
-def _rows(result: PGresult) -> list[Mapping[str, Any]]:
+def _rows(result: PGresult) -> list[Row]:
     columns = [
         (_text(result.fname(n)), int if result.ftype(n) in _NUMBERS else _text, n)
         for n in range(result.nfields)

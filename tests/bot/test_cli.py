@@ -604,7 +604,7 @@ BROKEN: dict[str, tuple[Broken, str]] = {
     ),
     "another database": (
         said("SIGNOFF_DATABASE", "mysql://root:hunter2@db/x"),
-        "database: sqlite:///PATH was expected",
+        "sqlite:///PATH or postgresql:",
     ),
     "a database that is not there": (said("SIGNOFF_DATABASE", "sqlite:////proc/nothing/x.db"), "database"),
     "no bot token": (unset("SLACK_BOT_TOKEN"), "SLACK_BOT_TOKEN"),
