@@ -144,17 +144,10 @@ class Edits:
             versions=frame.versions,
         )
         kept = [
-            Do(
-                "put_write",
-                {
-                    "checkpoint_id": written.checkpoint.id,
-                    "task_id": id_,
-                    "run_id": run.id,
-                    "value": records.write_result(plan.codec, result),
-                    "now": written.checkpoint.created_at,
-                },
+            records.put_write(
+                plan.codec, written.checkpoint.id, run.id, result, written.checkpoint.created_at
             )
-            for id_, result in frame.saved.items()
+            for result in frame.saved.values()
         ]
         return (self._moved(run, written, "interrupted"), *written.writes, *kept)
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from . import records
 from .errors import GraphChanged
 from .executor import Paused, TaskScope
-from .ground import Ground, read_versions
+from .ground import Ground
 from .plainjson import read_json
 from .plan import Plan, Result
 from .storage import Ask, Params, Row
+from .stored import Stored, growing, read_stored, read_versions
 from .types import Checkpoint, CheckpointId, Question, Run, Task, TaskId
 
 
@@ -30,6 +31,8 @@ class Frame:
     steps: int = 0
     #: It began in this walk, and so has not rested yet.
     new: bool = False
+    #: Its lists as they are stored, which the next checkpoint may go on from.
+    lists: Mapping[str, Stored] = field(default_factory=dict)
 
     #: What the call that began a subgraph gave it on top of its parent's; None is the run's own.
     config: Mapping[str, Any] | None = None
@@ -155,10 +158,12 @@ def asks_of_frame(thread_id: str, ns: str) -> tuple[Ask, ...]:
 
 def read_frame(plan: Plan, head: Row, values: Sequence[Row], writes: Iterable[Row], steps: int = 0) -> Frame:
     """Return the frame that these rows stand for."""
-    checkpoint = records.read_checkpoint(plan.codec, head, records.read_values(plan.codec, values))
+    checkpoint = records.read_checkpoint(plan.codec, head, values)
     saved = read_writes(plan, checkpoint, writes)
     fingerprints = dict(read_json(head["fingerprints"]))
-    return Frame(checkpoint.ns, plan, checkpoint, read_versions(head), fingerprints, saved, steps)
+    versions = read_versions(head)
+    lists = growing(versions, read_stored(values))
+    return Frame(checkpoint.ns, plan, checkpoint, versions, fingerprints, saved, steps, lists=lists)
 
 
 def read_writes(plan: Plan, checkpoint: Checkpoint, writes: Iterable[Row]) -> dict[TaskId, Result]:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from . import records
 from .clock import Bell, Clock, NewId
 from .companions import Companion
 from .errors import Conflict, LeaseLost, UnknownGraph
-from .plainjson import read_json
 from .plan import After, Plan, Result, after_step, start_task
 from .storage import Batch, Do, Params, Row, Store
+from .stored import Stored, growing, put_value, read_stored, read_versions, storing
 from .types import (
     START,
     Checkpoint,
@@ -31,6 +31,7 @@ class Written:
     checkpoint: Checkpoint
     writes: tuple[Do, ...]
     versions: Mapping[str, CheckpointId]
+    lists: Mapping[str, Stored] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,9 +144,15 @@ class Ground:
         after: After,
         values: Mapping[str, object],
         versions: Mapping[str, CheckpointId],
+        lists: Mapping[str, Stored] | None = None,
+        inputs: Mapping[str, object] | None = None,
         metadata: Mapping[str, object] | None = None,
     ) -> Written:
-        """Return a new checkpoint of ``values`` with what ``after`` changed; only changes are written."""
+        """Return a new checkpoint of ``values`` with what ``after`` changed; only changes are written.
+
+        ``lists`` are the stored texts of lists among the values that may be gone on from, ``inputs`` what the
+        parent has stored of its input.
+        """
         now, id_ = self.clock(), CheckpointId(self.new_id("chk"))
         checkpoint = Checkpoint(
             id=id_,
@@ -165,15 +172,28 @@ class Ground:
         )
         # What reducers start with is written once, as is a key that the graph has got since.
         changed = {n: v for n, v in values.items() if n not in versions} | dict(after.changed)
-        written = {**versions, **dict.fromkeys(changed, id_)}
+        # What an input brought has rows of its own; where it is the value as it stands, there is no other.
+        brought = dict(update for task in after.due if task.node == START for update in task.arg)
+        puts = [
+            put_value(id_, START + name if name in changed else name, plan.codec.encode(value))
+            for name, value in brought.items()
+        ]
+        written, kept = dict(versions), dict(lists or {})
+        for name, value in changed.items():
+            base, before = versions.get(name), kept.pop(name, None)
+            as_it_came = inputs is not None and inputs.get(name, self) is value and base != parent
+            if as_it_came and parent is not None:
+                written[name] = parent
+                continue
+            put, stored = storing(plan.codec, id_, name, value, base, before)
+            puts.append(put)
+            written[name] = id_
+            if stored is not None:
+                kept[name] = stored
         nodes = dict.fromkeys(task.node for task in after.due)
         prints = {node: plan.fingerprint(node) for node in nodes if node in plan.nodes}
-        puts = [
-            Do("put_value", {"checkpoint_id": id_, "channel": name, "value": plan.codec.encode(value)})
-            for name, value in changed.items()
-        ]
         put = records.put_checkpoint(plan.codec, checkpoint, prints, written)
-        return Written(checkpoint, (put, *puts), written)
+        return Written(checkpoint, (put, *puts), written, kept)
 
     def routed(self, run: Run, after: After, step: int, now: int) -> Iterable[Do]:
         """Yield what the journal says of the ways that a step took."""
@@ -209,10 +229,11 @@ class Ground:
         """
         values: Mapping[str, object] = plan.state.start_values()
         versions: Mapping[str, CheckpointId] = {}
+        lists: Mapping[str, Stored] = {}
         parent, step = None, -1
         if stands is not None:
             values = {**values, **stands.checkpoint.values}
-            versions, parent = stands.versions, stands.checkpoint.id
+            versions, lists, parent = stands.versions, stands.lists, stands.checkpoint.id
             step = stands.checkpoint.step + 1
         task = start_task(run_id, ns, step + 1, updates)
         first = self.checkpoint(
@@ -226,6 +247,7 @@ class Ground:
             after=After({}, (task,), {}, (), ()),
             values=values,
             versions=versions,
+            lists=lists,
             metadata=metadata,
         )
         if plan.branches.get(START):
@@ -251,6 +273,8 @@ class Ground:
             after=after,
             values=values,
             versions=first.versions,
+            lists=first.lists,
+            inputs=dict(updates),
             metadata=metadata,
         )
         return first, second
@@ -262,10 +286,5 @@ def _no_lane() -> Lane | None:
 
 def read_written(plan: Plan, head: Row, values: Sequence[Row]) -> Written:
     """Return a checkpoint that is on disk, from its row and its channel values."""
-    checkpoint = records.read_checkpoint(plan.codec, head, records.read_values(plan.codec, values))
-    return Written(checkpoint, (), read_versions(head))
-
-
-def read_versions(row: Row) -> dict[str, CheckpointId]:
-    """Return, for each channel of a checkpoint's row, the checkpoint that last wrote it."""
-    return {name: CheckpointId(id_) for name, id_ in read_json(row["versions"]).items()}
+    checkpoint, versions = records.read_checkpoint(plan.codec, head, values), read_versions(head)
+    return Written(checkpoint, (), versions, growing(versions, read_stored(values)))

@@ -8,8 +8,11 @@ from typing import Any
 from .drawing import Passed
 from .plainjson import read_json, write_json
 from .plan import Chosen, Result, Target
-from .storage import Do, Param, Row
+from .storage import Do, Param, Params, Row
+from .stored import Place as StoredPlace
+from .stored import read_stored, read_versions
 from .types import (
+    START,
     Action,
     ApprovalRequest,
     Checkpoint,
@@ -22,6 +25,7 @@ from .types import (
     Question,
     Route,
     Run,
+    RunId,
     Send,
     Task,
     TaskId,
@@ -65,16 +69,41 @@ def read_run(row: Row) -> Run:
 
 
 def write_tasks(codec: Codec, tasks: Iterable[Task]) -> str:
-    """Return tasks as one JSON text; what a Send passed is encoded strictly."""
-    return codec.encode([[t.id, t.node, t.push, t.arg, *_write_timeout(t.timeout)] for t in tasks])
+    """Return tasks as one JSON text; what a Send passed is encoded strictly.
+
+    Of the input that START carries there are only the names: its values are rows of their own.
+    """
+    return codec.encode(
+        [
+            [t.id, t.node, t.push, _names(t) if t.node == START else t.arg, *_write_timeout(t.timeout)]
+            for t in tasks
+        ]
+    )
 
 
-def read_tasks(codec: Codec, text: str) -> tuple[Task, ...]:
-    """Return the tasks that ``write_tasks`` was given."""
+def _names(task: Task) -> list[str]:
+    return [name for name, _ in task.arg]
+
+
+def read_tasks(codec: Codec, text: str, brought: Mapping[str, Any] | None = None) -> tuple[Task, ...]:
+    """Return the tasks that ``write_tasks`` was given.
+
+    ``brought`` is what an input brought, by channel; without it, START is shown to carry nothing.
+    """
     return tuple(
-        Task(TaskId(id_), node, push, arg, _read_timeout(timeout))
+        Task(
+            TaskId(id_),
+            node,
+            push,
+            _carried(arg, brought) if node == START else arg,
+            _read_timeout(timeout),
+        )
         for id_, node, push, arg, *timeout in codec.decode(text)
     )
+
+
+def _carried(names: Sequence[str], brought: Mapping[str, Any] | None) -> tuple[tuple[str, Any], ...]:
+    return () if brought is None else tuple((name, brought[name]) for name in names)
 
 
 def write_result(codec: Codec, result: Result) -> str:
@@ -101,6 +130,18 @@ def read_result(codec: Codec, task: Task, text: str) -> Result:
     )
 
 
+def put_write(codec: Codec, checkpoint_id: CheckpointId, run_id: RunId, result: Result, now: int) -> Do:
+    """Return the statement that stores what a finished task of a checkpoint came to, in which run."""
+    put: Params = {
+        "checkpoint_id": checkpoint_id,
+        "task_id": result.task.id,
+        "run_id": run_id,
+        "value": write_result(codec, result),
+        "now": now,
+    }
+    return Do("put_write", put)
+
+
 def _write_targets(targets: Iterable[Target]) -> list[Any]:
     return [[t.node, t.arg, *_write_timeout(t.timeout)] if isinstance(t, Send) else t for t in targets]
 
@@ -117,8 +158,21 @@ def _read_timeout(parts: Sequence[Any]) -> TimeoutPolicy | None:
     return TimeoutPolicy(*parts) if parts else None
 
 
-def read_checkpoint(codec: Codec, row: Row, values: Mapping[str, Any]) -> Checkpoint:
-    """Return the checkpoint that a row of ``checkpoints`` and its channel values stand for."""
+def read_checkpoint(
+    codec: Codec, row: Row, rows: Iterable[Row], decoded: dict[StoredPlace, Any] | None = None
+) -> Checkpoint:
+    """Return the checkpoint that a row of ``checkpoints`` and those of ``get_values`` stand for.
+
+    A value that is in ``decoded`` is not read again, and what is read is put there.
+    """
+    known = {} if decoded is None else decoded
+    stored = read_stored(rows)
+    for place, one in stored.items():
+        if place not in known:
+            known[place] = codec.decode(one.text)
+    values = {name: known[id_, name] for name, id_ in read_versions(row).items() if (id_, name) in stored}
+    own = {name: known[id_, name] for id_, name in stored if id_ == row["checkpoint_id"]}
+    brought = own | {name.removeprefix(START): own[name] for name in own if name.startswith(START)}
     return Checkpoint(
         id=row["checkpoint_id"],
         thread_id=row["thread_id"],
@@ -128,7 +182,7 @@ def read_checkpoint(codec: Codec, row: Row, values: Mapping[str, Any]) -> Checkp
         source=row["source"],
         ns=row["ns"],
         values=values,
-        due=read_tasks(codec, row["due"]),
+        due=read_tasks(codec, row["due"], brought),
         joins={key: tuple(sources) for key, sources in read_json(row["joins"]).items()},
         held=tuple(read_json(row["held"])),
         routes=_read_routes(row["routes"]),
@@ -181,11 +235,6 @@ def put_checkpoint(
         },
         guard="the step is new",
     )
-
-
-def read_values(codec: Codec, rows: Iterable[Row]) -> dict[str, Any]:
-    """Return the channel values that rows of ``channel_values`` hold."""
-    return {row["channel"]: codec.decode(row["value"]) for row in rows}
 
 
 def read_question(codec: Codec, row: Row) -> Question:

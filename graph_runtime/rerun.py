@@ -25,9 +25,10 @@ from .executor import (
     run_task,
 )
 from .frames import Frame, called, read_writes
-from .ground import Ground, read_versions
+from .ground import Ground
 from .plan import Chosen, Plan, Result, start_updates
 from .storage import Ask, Params, Row
+from .stored import read_versions
 from .types import Run, Task, TaskId
 
 #: Sorts after every checkpoint id.
@@ -69,7 +70,7 @@ class Record:
         if not rows:
             return None
         try:
-            checkpoint = records.read_checkpoint(plan.codec, rows[0], records.read_values(plan.codec, values))
+            checkpoint = records.read_checkpoint(plan.codec, rows[0], values)
             results = read_writes(plan, checkpoint, writes)
             runs = {TaskId(row["task_id"]): str(row["run_id"]) for row in writes}
             kept = Kept(checkpoint, read_versions(rows[0]), results, runs)

@@ -171,7 +171,7 @@ class AsyncSqliteSaver:
             Ask("get_run", {"run_id": row["run_id"]}), Ask("get_values", one), Ask("get_writes", one)
         )
         codec = self._codec(runs[0]["graph"])
-        checkpoint = records.read_checkpoint(codec, row, records.read_values(codec, values))
+        checkpoint = records.read_checkpoint(codec, row, values)
         tasks = {task.id: task for task in checkpoint.due}
         results = [
             records.read_result(codec, tasks[write["task_id"]], write["value"])

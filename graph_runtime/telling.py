@@ -22,7 +22,12 @@ class Teller:
         """An input brought the frame where it stands, by way of ``before`` if that was another checkpoint."""
         if before is not None:
             self.stream.checkpoint(frame.plan, before, {}, {})
-            changed = [name for name, by in frame.versions.items() if by == frame.checkpoint.id]
+            brought = {name for task in before.due if task.node == START for name, _ in task.arg}
+            changed = [
+                name
+                for name, by in frame.versions.items()
+                if by == frame.checkpoint.id or (by == before.id and name in brought)
+            ]
             self.stream.values(frame.ns, frame.plan, frame.checkpoint.values, changed)
         self.stream.checkpoint(frame.plan, frame.checkpoint, {}, {})
 

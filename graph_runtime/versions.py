@@ -247,16 +247,10 @@ class Versions:
             metadata=old.metadata,
         )
         kept = [
-            Do(
-                "put_write",
-                {
-                    "checkpoint_id": written.checkpoint.id,
-                    "task_id": id_,
-                    "value": records.write_result(plan.codec, result),
-                    "now": written.checkpoint.created_at,
-                },
+            records.put_write(
+                plan.codec, written.checkpoint.id, run.id, result, written.checkpoint.created_at
             )
-            for id_, result in frame.saved.items()
+            for result in frame.saved.values()
         ]
         stands: Params = {
             "thread_id": run.thread_id,

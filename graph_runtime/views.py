@@ -20,7 +20,7 @@ from .frames import (
     read_frame,
     read_writes,
 )
-from .ground import Ground, read_versions
+from .ground import Ground
 from .plainjson import read_json
 from .plan import Plan, Result, live_values
 from .storage import Ask, Params, Row
@@ -153,12 +153,7 @@ class Views:
         decoded: dict[tuple[str, str], Any] = {}
         snapshots = []
         for row, mine, wrote in zip(rows, values, writes, strict=True):
-            for value in mine:
-                key = (value["checkpoint_id"], value["channel"])
-                if key not in decoded:
-                    decoded[key] = plan.codec.decode(value["value"])
-            shown = {name: decoded[id_, name] for name, id_ in read_versions(row).items()}
-            checkpoint = records.read_checkpoint(plan.codec, row, shown)
+            checkpoint = records.read_checkpoint(plan.codec, row, mine, decoded)
             snapshots.append(past(plan, checkpoint, asked, read_writes(plan, checkpoint, wrote), shown_of))
         return snapshots
 

@@ -263,7 +263,9 @@ class Walk:
         first, last = begun.opened[0], begun.opened[-1]
         ids = [one.checkpoint.id for one in begun.opened]
         self.ledger.stands("", first.checkpoint.parent_id, ids)
-        frame = Frame("", self.ground.plan_of(self.run), last.checkpoint, last.versions, {}, {})
+        frame = Frame(
+            "", self.ground.plan_of(self.run), last.checkpoint, last.versions, {}, {}, lists=last.lists
+        )
         self.tell.opened(frame, first.checkpoint if first is not last else None)
         return frame
 
@@ -281,7 +283,7 @@ class Walk:
                 Ask("get_checkpoint", of_first), Ask("get_values", of_first)
             )
             codec = frame.plan.codec
-            first = records.read_checkpoint(codec, row, records.read_values(codec, values))
+            first = records.read_checkpoint(codec, row, values)
         self.ledger.stands("", first.parent_id, [first.id, head.id] if first is not head else [head.id])
         self.tell.opened(frame, first if first is not head else None)
 
@@ -326,7 +328,7 @@ class Walk:
         if not self.ledger.knows(ns):
             self.ledger.stands(ns, opened[0].checkpoint.parent_id)
         await self.ledger.commit("subgraph", [self._hold(), *writes_, Do("put_frame", put)])
-        frame = Frame(ns, plan, last.checkpoint, last.versions, {}, {}, new=True)
+        frame = Frame(ns, plan, last.checkpoint, last.versions, {}, {}, new=True, lists=last.lists)
         self.tell.opened(frame, opened[0].checkpoint if len(opened) > 1 else None)
         return frame
 
@@ -346,14 +348,8 @@ class Walk:
         frame.saved[result.task.id] = result
 
     def _put_write(self, frame: Frame, result: Result) -> Do:
-        put: Params = {
-            "checkpoint_id": frame.checkpoint.id,
-            "task_id": result.task.id,
-            "run_id": self.run.id,
-            "value": records.write_result(frame.plan.codec, result),
-            "now": self.ground.clock(),
-        }
-        return Do("put_write", put)
+        now = self.ground.clock()
+        return records.put_write(frame.plan.codec, frame.checkpoint.id, self.run.id, result, now)
 
     async def _merge(self, frame: Frame, results: Sequence[Result]) -> None:
         before, run = frame.checkpoint, self.run
@@ -379,6 +375,8 @@ class Walk:
             after=after,
             values=before.values,
             versions=frame.versions,
+            # A call with durability "exit" keeps only the last: it must stand on nothing that goes.
+            lists={} if self.call.durability == "exit" else frame.lists,
             metadata=self.call.metadata,
         )
         now = written.checkpoint.created_at
@@ -436,7 +434,8 @@ class Walk:
             steps_taken=run.steps_taken + (counted if root else 0),
         )
         frame.steps += counted
-        frame.checkpoint, frame.versions, frame.saved = written.checkpoint, written.versions, {}
+        frame.checkpoint, frame.versions, frame.lists = written.checkpoint, written.versions, written.lists
+        frame.saved = {}
         frame.fingerprints = {}
         self.tell.moved(frame, after.changed)
         if root and ended:

@@ -34,7 +34,7 @@ LEVELS = [
     {"calls", "policy", "storage", "values"},
     {"state"},
     {"plan"},
-    {"companions", "drawing", "executor", "records", "streaming"},
+    {"companions", "drawing", "executor", "records", "stored", "streaming"},
     {"divergence", "ground", "inside", "meter", "retention", "saver"},
     {"beginnings", "endings", "frames", "ledger", "requests"},
     {"callers", "edits", "questions", "telling", "tools", "versions", "views"},

@@ -131,10 +131,23 @@ VALUES (:checkpoint_id, :thread_id, :run_id, :parent_id, :ns, :step, :source, :d
 -- name: get_checkpoint
 SELECT * FROM checkpoints WHERE checkpoint_id = :checkpoint_id;
 
+-- The values at a checkpoint: for each channel what its version holds, with what that goes on from, and what an
+-- input brought.
 -- name: get_values
-SELECT v.checkpoint_id, v.channel, v.value
-FROM checkpoints c, json_each/* postgres: _text */(c.versions/* postgres: ::json */) j, channel_values v
-WHERE c.checkpoint_id = :checkpoint_id AND v.checkpoint_id = j.value AND v.channel = j.key;
+WITH RECURSIVE held (checkpoint_id, channel, base) AS (
+  SELECT v.checkpoint_id, v.channel, v.base
+  FROM checkpoints c, json_each/* postgres: _text */(c.versions/* postgres: ::json */) j, channel_values v
+  WHERE c.checkpoint_id = :checkpoint_id AND v.checkpoint_id = j.value AND v.channel = j.key
+  UNION
+  SELECT v.checkpoint_id, v.channel, v.base
+  FROM checkpoints c, channel_values v
+  WHERE c.checkpoint_id = :checkpoint_id AND c.source IN ('input', 'fork') AND v.checkpoint_id = c.checkpoint_id
+  UNION
+  SELECT v.checkpoint_id, v.channel, v.base
+  FROM held h JOIN channel_values v ON v.checkpoint_id = h.base AND v.channel = h.channel
+)
+SELECT v.checkpoint_id, v.channel, v.base, v.value
+FROM held h JOIN channel_values v ON v.checkpoint_id = h.checkpoint_id AND v.channel = h.channel;
 
 -- name: find_thread_checkpoints
 SELECT * FROM checkpoints
@@ -157,7 +170,7 @@ WHERE run_id = :run_id AND head = :before
   AND status IN ('interrupted', 'queued');
 
 -- name: put_value
-INSERT INTO channel_values (checkpoint_id, channel, value) VALUES (:checkpoint_id, :channel, :value);
+INSERT INTO channel_values (checkpoint_id, channel, base, value) VALUES (:checkpoint_id, :channel, :base, :value);
 
 -- name: put_write
 INSERT INTO writes (checkpoint_id, task_id, run_id, value, created_at)
@@ -184,9 +197,20 @@ UPDATE checkpoints SET parent_id = :parent_id WHERE checkpoint_id = :checkpoint_
 SELECT c.* FROM checkpoints c JOIN runs r ON r.head = c.checkpoint_id WHERE r.run_id = :run_id;
 
 -- name: get_head_values
-SELECT v.checkpoint_id, v.channel, v.value
-FROM runs r, checkpoints c, json_each/* postgres: _text */(c.versions/* postgres: ::json */) j, channel_values v
-WHERE r.run_id = :run_id AND c.checkpoint_id = r.head AND v.checkpoint_id = j.value AND v.channel = j.key;
+WITH RECURSIVE held (checkpoint_id, channel, base) AS (
+  SELECT v.checkpoint_id, v.channel, v.base
+  FROM runs r, checkpoints c, json_each/* postgres: _text */(c.versions/* postgres: ::json */) j, channel_values v
+  WHERE r.run_id = :run_id AND c.checkpoint_id = r.head AND v.checkpoint_id = j.value AND v.channel = j.key
+  UNION
+  SELECT v.checkpoint_id, v.channel, v.base
+  FROM runs r, checkpoints c, channel_values v
+  WHERE r.run_id = :run_id AND c.checkpoint_id = r.head AND c.source IN ('input', 'fork') AND v.checkpoint_id = c.checkpoint_id
+  UNION
+  SELECT v.checkpoint_id, v.channel, v.base
+  FROM held h JOIN channel_values v ON v.checkpoint_id = h.base AND v.channel = h.channel
+)
+SELECT v.checkpoint_id, v.channel, v.base, v.value
+FROM held h JOIN channel_values v ON v.checkpoint_id = h.checkpoint_id AND v.channel = h.channel;
 
 -- name: get_head_writes
 SELECT w.task_id, w.value FROM runs r JOIN writes w ON w.checkpoint_id = r.head WHERE r.run_id = :run_id;
@@ -279,9 +303,11 @@ DELETE FROM interrupts WHERE run_id IN (SELECT run_id FROM runs WHERE thread_id 
 -- name: drop_effects_of_thread
 DELETE FROM effects WHERE run_id IN (SELECT run_id FROM runs WHERE thread_id = :thread_id);
 
+-- Also those of checkpoints that a call with durability "exit" has overtaken.
 -- name: drop_values_of_thread
 DELETE FROM channel_values WHERE checkpoint_id IN (
   SELECT checkpoint_id FROM checkpoints WHERE thread_id = :thread_id
+  UNION SELECT j.value FROM checkpoints c, json_each/* postgres: _text */(c.versions/* postgres: ::json */) j WHERE c.thread_id = :thread_id
 );
 
 -- name: drop_writes_of_thread
@@ -318,10 +344,20 @@ SELECT c.* FROM frames f JOIN checkpoints c ON c.checkpoint_id = f.head
 WHERE f.thread_id = :thread_id AND f.ns = :ns;
 
 -- name: get_frame_values
-SELECT v.checkpoint_id, v.channel, v.value
-FROM frames f, checkpoints c, json_each/* postgres: _text */(c.versions/* postgres: ::json */) j, channel_values v
-WHERE f.thread_id = :thread_id AND f.ns = :ns AND c.checkpoint_id = f.head
-  AND v.checkpoint_id = j.value AND v.channel = j.key;
+WITH RECURSIVE held (checkpoint_id, channel, base) AS (
+  SELECT v.checkpoint_id, v.channel, v.base
+  FROM frames f, checkpoints c, json_each/* postgres: _text */(c.versions/* postgres: ::json */) j, channel_values v
+  WHERE f.thread_id = :thread_id AND f.ns = :ns AND c.checkpoint_id = f.head AND v.checkpoint_id = j.value AND v.channel = j.key
+  UNION
+  SELECT v.checkpoint_id, v.channel, v.base
+  FROM frames f, checkpoints c, channel_values v
+  WHERE f.thread_id = :thread_id AND f.ns = :ns AND c.checkpoint_id = f.head AND c.source IN ('input', 'fork') AND v.checkpoint_id = c.checkpoint_id
+  UNION
+  SELECT v.checkpoint_id, v.channel, v.base
+  FROM held h JOIN channel_values v ON v.checkpoint_id = h.base AND v.channel = h.channel
+)
+SELECT v.checkpoint_id, v.channel, v.base, v.value
+FROM held h JOIN channel_values v ON v.checkpoint_id = h.checkpoint_id AND v.channel = h.channel;
 
 -- name: get_frame_writes
 SELECT w.task_id, w.value FROM frames f JOIN writes w ON w.checkpoint_id = f.head

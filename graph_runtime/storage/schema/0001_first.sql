@@ -105,6 +105,8 @@ CREATE INDEX effects_of_run ON effects (run_id);
 CREATE TABLE channel_values (
   checkpoint_id TEXT NOT NULL,
   channel TEXT NOT NULL,
+  -- The checkpoint whose value of the channel, a list, this one goes on from; NULL for a whole value.
+  base TEXT,
   value TEXT NOT NULL,
   PRIMARY KEY (checkpoint_id, channel)
 );
