@@ -125,8 +125,8 @@ class TellingRuntime(Runtime):
         super().__init__(*given, **more)
         self._resting: dict[str, asyncio.Future[Run]] = {}
 
-    async def drive(self, run: Run, call: Any = None) -> Run:
-        rested = await super().drive(run, call)
+    async def drive(self, run: Run, call: Any = None, begun: Any = None) -> Run:
+        rested = await super().drive(run, call, begun)
         self._told(run.id).set_result(rested)
         return rested
 
