@@ -2,7 +2,7 @@
 
     make bench
     make bench ARGS="--only W1,W3 --peers ours,langgraph --quick"
-    make bench ARGS="--only W1 --peers ours --profile"
+    make bench ARGS="--profile W1"
 
 Each peer runs in its own process and environment; within a round all peers take the same measure one after
 the other, so that a machine that drifts drifts for all of them.
@@ -33,10 +33,11 @@ _BEGIN, _END = "<!-- measured -->", "<!-- end of measured -->"
 def main() -> None:
     """Measure what the arguments say and print the tables."""
     said = _arguments()
+    only = said.profile or said.only
     wanted = [
         m
         for m in MEASURES
-        if (not said.only or m.workload in said.only)
+        if (not only or m.workload in only)
         and (m.ask["kind"] != "paused" or m.ask["count"] <= said.most_paused)
     ]
     peers = [p for p in PEERS if not said.peers or p.name in said.peers]
@@ -55,15 +56,13 @@ def main() -> None:
     ).rstrip()
     print(text)
     if said.write is not None:
-        write_into(said.write, text)
+        _write_into(said.write, text)
 
 
-def write_into(page: Path, text: str) -> None:
+def _write_into(page: Path, text: str) -> None:
     """Replace what stands between the marks of a page of the docs."""
     before, _, rest = page.read_text(encoding="utf-8").partition(_BEGIN)
-    _, mark, after = rest.partition(_END)
-    if not mark:
-        raise SystemExit(f"nothing was written: {page} lacks {_BEGIN} or {_END}")
+    _, _, after = rest.partition(_END)
     page.write_text(f"{before}{_BEGIN}\n{text}\n{_END}{after}", encoding="utf-8")
 
 
@@ -116,14 +115,17 @@ def _count_apart(
 
 
 def _profile(measures: Sequence[Measure], folder: str, *, quick: bool) -> None:
-    """Print where the loop's thread of our own peer spends its time."""
-    ours = next(peer for peer in PEERS if peer.name == "ours")
-    with contextlib.closing(Process(ours, shim=shim())) as process:
+    """Print where the loop's thread of the runtime, and of the bot, spends its time."""
+    with contextlib.ExitStack() as stack:
+        ours = [peer for peer in PEERS if peer.name in {"ours", "bot"}]
+        processes = list(_started(stack, ours, Results(), shim(), traced=False))
         for measure in measures:
-            for variant in ours.variants:
+            for process, variant in _contestants(processes, measure):
+                if measure.ask["kind"] == "paused":
+                    continue
                 question = _question(measure, variant, folder, quick=quick, slow=0)
-                print(f"### {measure.key}: ours:{variant}\n")
                 answer = process.ask({**question, "profile": True})
+                print(f"### {measure.key}: {process.peer.name}:{variant}\n")
                 print(answer.get("profile") or answer["error"])
 
 
@@ -184,10 +186,20 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--slow", type=_microseconds, default=0, help="make each fsync slower, such as 2ms")
     parser.add_argument("--most-paused", type=int, default=100_000, help="W5 with at most so many threads")
     parser.add_argument("--quick", action="store_true", help="fewer of everything, to see that it works")
-    parser.add_argument("--profile", action="store_true", help="where our own time goes, instead of tables")
-    parser.add_argument("--write", type=Path, default=None, help="a page whose marked part is replaced")
+    parser.add_argument(
+        "--profile", type=_split, help="workloads: where our own time goes, instead of tables"
+    )
+    parser.add_argument("--write", type=_page, help="a page whose marked part is replaced")
     parser.add_argument("--folder", default=None, help="where the databases are made; the default is /tmp")
     return parser.parse_args()
+
+
+def _page(text: str) -> Path:
+    """Return the page; refuse one without marks before an hour is spent, not after."""
+    words = Path(text).read_text(encoding="utf-8")
+    if _BEGIN not in words or _END not in words:
+        raise argparse.ArgumentTypeError(f"{text} lacks {_BEGIN} or {_END}")
+    return Path(text)
 
 
 def _split(text: str) -> tuple[str, ...]:

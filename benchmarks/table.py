@@ -15,7 +15,7 @@ def heading(rounds: int, load: tuple[float, float]) -> str:
     """Return what was measured where; ``load`` is the machine's at the beginning and at the end."""
     return (
         f"{os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}, "
-        f"SQLite {sqlite3.sqlite_version}; medians of {rounds} rounds; "
+        f"SQLite {sqlite3.sqlite_version}; medians of {rounds} rounds unless told otherwise; "
         f"load of the machine {load[0]:.1f} at the beginning, {load[1]:.1f} at the end."
     )
 
@@ -34,7 +34,9 @@ def _table(results: Results, measure: Measure) -> Iterator[str]:
     # A column that nobody could count says nothing.
     shown = [c for c in others if any(results.all(measure, who, c) for who in results.who(measure))]
     heads = [first.head, "min-max", f"x {measure.base}", *(column.head for column in shown)]
-    yield f"### {measure.workload}: {measure.title}"
+    rounds = max(len(results.all(measure, who, first)) for who in results.who(measure))
+    fewer = f" ({rounds} round{'s' if rounds > 1 else ''})" if rounds == measure.rounds else ""
+    yield f"### {measure.workload}: {measure.title}{fewer}"
     yield ""
     yield "| | " + " | ".join(heads) + " |"
     yield "|---|" + "---:|" * len(heads)

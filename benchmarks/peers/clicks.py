@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import cProfile
 import json
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from benchmarks.peers.counting import CountingLoop, Figures, Fsyncs
+from benchmarks.peers.counting import CountingLoop, Figures, Fsyncs, in_words
 
 _WARM_UPS = 5
 #: How much slower each fsync is made to learn for how many of them an acknowledgement waits.
@@ -77,14 +78,10 @@ async def clicks(open_door: OpenDoor, ask: Figures, fsyncs: Fsyncs) -> Figures:
 async def _taken(slack: Slack, ask: Figures, fsyncs: Fsyncs) -> Figures:
     loop = asyncio.get_running_loop()
     assert isinstance(loop, CountingLoop)
+    profile = cProfile.Profile() if ask.get("profile") else None
     before, hops, cpu = fsyncs.count(), loop.hops, time.process_time()
-    match ask["how"]:
-        case "paced":
-            said = await slack.ask("paced", count=ask["count"], pause=ask["pause"])
-        case "burst":
-            said = await slack.ask("burst", count=ask["count"], at_once=ask["at_once"], pause=ask["pause"])
-        case _:
-            said = await slack.ask("lanes", count=ask["count"] * ask["at_once"], at_once=ask["at_once"])
+    with profile or nullcontext():
+        said = await _clicked(slack, ask)
     took = sorted(said["took"])
     figures: Figures = {
         "units": len(took),
@@ -95,12 +92,24 @@ async def _taken(slack: Slack, ask: Figures, fsyncs: Fsyncs) -> Figures:
     }
     if fsyncs.counted:
         figures["fsyncs"] = (fsyncs.count() - before) / len(took)
+    if profile is not None:
+        figures["profile"] = in_words(profile)
     if "walls" in said:
         figures["acks_per_second"] = len(took) / len(said["walls"]) / statistics.median(said["walls"])
     else:
         figures["auth_tests"] = said["auth_tests"] / len(took)
         figures |= await _waited_for(slack, fsyncs, min(took))
     return figures
+
+
+async def _clicked(slack: Slack, ask: Figures) -> Any:
+    match ask["how"]:
+        case "paced":
+            return await slack.ask("paced", count=ask["count"], pause=ask["pause"])
+        case "burst":
+            return await slack.ask("burst", count=ask["count"], at_once=ask["at_once"], pause=ask["pause"])
+        case _:
+            return await slack.ask("lanes", count=ask["count"] * ask["at_once"], at_once=ask["at_once"])
 
 
 async def _waited_for(slack: Slack, fsyncs: Fsyncs, usual: float) -> Figures:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import cProfile
 import ctypes
+import io
 import os
+import pstats
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -47,6 +50,13 @@ class Fsyncs:
             self._here.bench_slow(ctypes.c_long(microseconds))
         elif microseconds:
             raise RuntimeError("no fsync was made slower: there is no shim (it needs cc)")
+
+
+def in_words(profile: cProfile.Profile) -> str:
+    """Return where the time went, as a table of the first forty functions."""
+    text = io.StringIO()
+    pstats.Stats(profile, stream=text).sort_stats("tottime").print_stats(40)
+    return text.getvalue()
 
 
 def bytes_of(folder: Path) -> int:

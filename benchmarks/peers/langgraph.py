@@ -44,7 +44,7 @@ async def work(state: Many) -> Many:
     return {"found": [state["number"]]}
 
 
-def cycle_graph(schema: type, entries: tuple[str, ...]) -> StateGraph:
+def cycle_graph(schema: type, entries: tuple[str, ...]) -> Any:
     """Return prepare -> review -> publish; each node appends the entries to the state's log."""
     log = {"log": list(entries)} if entries else {}
 
@@ -58,7 +58,7 @@ def cycle_graph(schema: type, entries: tuple[str, ...]) -> StateGraph:
     async def publish(state: State) -> dict[str, Any]:
         return {"done": True, **log}
 
-    graph = StateGraph(schema)
+    graph: Any = StateGraph(schema)
     graph.add_node(prepare)
     graph.add_node(review, destinations=("publish", END))
     graph.add_node(publish)
@@ -67,8 +67,8 @@ def cycle_graph(schema: type, entries: tuple[str, ...]) -> StateGraph:
     return graph
 
 
-def chain_graph() -> StateGraph:
-    graph = StateGraph(State)
+def chain_graph() -> Any:
+    graph: Any = StateGraph(State)
     names = [f"n{number}" for number in range(CHAIN)]
     for before, name in zip([START, *names], names, strict=False):
         graph.add_node(name, count)
@@ -76,8 +76,8 @@ def chain_graph() -> StateGraph:
     return graph
 
 
-def fan_graph() -> StateGraph:
-    graph = StateGraph(Many)
+def fan_graph() -> Any:
+    graph: Any = StateGraph(Many)
     graph.add_node(plan)
     graph.add_node(work)
     graph.add_edge(START, "plan")

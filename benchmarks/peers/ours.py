@@ -126,7 +126,11 @@ class TellingRuntime(Runtime):
         self._resting: dict[str, asyncio.Future[Run]] = {}
 
     async def drive(self, run: Run, call: Any = None, begun: Any = None) -> Run:
-        rested = await super().drive(run, call, begun)
+        try:
+            rested = await super().drive(run, call, begun)
+        except Exception as error:
+            self._told(run.id).set_exception(error)
+            raise
         self._told(run.id).set_result(rested)
         return rested
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import cProfile
-import io
 import itertools
-import pstats
 import statistics
 import tempfile
 import time
@@ -16,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from benchmarks.peers.counting import CountingLoop, Figures, Fsyncs, bytes_of
+from benchmarks.peers.counting import CountingLoop, Figures, Fsyncs, bytes_of, in_words
 
 #: Nodes of W2, tasks of W3.
 CHAIN, FAN = 100, 100
@@ -167,7 +165,5 @@ async def _counted(session: Session, ask: Figures, counter: Fsyncs) -> Figures:
         figures["fsyncs"] = (counter.count() - fsyncs) / units
     counter.slow(0)
     if profile is not None:
-        text = io.StringIO()
-        pstats.Stats(profile, stream=text).sort_stats("tottime").print_stats(40)
-        figures["profile"] = text.getvalue()
+        figures["profile"] = in_words(profile)
     return figures
