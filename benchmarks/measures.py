@@ -61,7 +61,7 @@ _ONE = (
     figure("start → paused", "start_ms", 2),
     figure("answer → finished", "finish_ms", 2),
 )
-_MANY = (figure("cycles/s", "per_second", 0), FSYNCS, HOPS, CPU)
+_MANY = (figure("cycles/s", "per_second", 0), _ONE[0], _ONE[1], FSYNCS, HOPS, CPU)
 
 
 def _sized(title: str, size: int, count: int) -> Measure:

@@ -13,7 +13,7 @@ from benchmarks.measures import MEASURES
 from benchmarks.process import Process
 
 #: fsyncs and thread hops of one approval cycle. They go down; they never go up.
-AT_MOST = {"sync": (6.3, 7.2), "async": (3.2, 4.2)}
+AT_MOST = {"sync": (6.3, 6.5), "async": (3.3, 3.3)}
 
 
 def cycles(peer: str, variant: str, folder: Path) -> dict[str, Any]:
