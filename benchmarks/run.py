@@ -52,7 +52,12 @@ def main() -> None:
         )
     load_of_run = (load, os.getloadavg()[0])
     text = "\n".join(
-        [heading(said.rounds, load_of_run), "", *goal_table(results), *tables(results, wanted)]
+        [
+            heading(said.rounds, load_of_run, quick=said.quick),
+            "",
+            *goal_table(results),
+            *tables(results, wanted),
+        ]
     ).rstrip()
     print(text)
     if said.write is not None:

@@ -11,12 +11,13 @@ from .measures import Column, Measure
 from .results import Results
 
 
-def heading(rounds: int, load: tuple[float, float]) -> str:
+def heading(rounds: int, load: tuple[float, float], *, quick: bool) -> str:
     """Return what was measured where; ``load`` is the machine's at the beginning and at the end."""
+    fewer = " **A quick look: fewer of everything, and a fiftieth of the paused threads.**" if quick else ""
     return (
         f"{os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}, "
         f"SQLite {sqlite3.sqlite_version}; medians of {rounds} rounds unless told otherwise; "
-        f"load of the machine {load[0]:.1f} at the beginning, {load[1]:.1f} at the end."
+        f"load of the machine {load[0]:.1f} at the beginning, {load[1]:.1f} at the end.{fewer}"
     )
 
 
