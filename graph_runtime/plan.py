@@ -92,6 +92,8 @@ class Plan:
     context: Any = None
     #: Where nodes say they go with a Command: for drawing only.
     says: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    #: Fingerprints that were asked for; every checkpoint has those of its nodes.
+    _prints: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def result(self, values: Mapping[str, Any], keys: str | Sequence[str] | None = None) -> Any:
         """Return what the graph gives its caller: the values of ``keys``, else of its output schema.
@@ -112,6 +114,9 @@ class Plan:
         of the state, or a new node further on, changes nothing. It can be read, so that whoever meets another
         one can say what has changed.
         """
+        known = self._prints.get(node)
+        if known is not None:
+            return known
         spec = self.nodes[node]
         parts: dict[str, Any] = {
             "version": spec.version,
@@ -120,7 +125,8 @@ class Plan:
             "branches": [[b.name, sorted((b.ends or {}).values())] for b in self.branches.get(node, ())],
         }
         own = {"keys": sorted(spec.sees.channels)} if spec.own_input else {}
-        return write_json({**{name: part for name, part in parts.items() if part}, **own})
+        said = write_json({**{name: part for name, part in parts.items() if part}, **own})
+        return self._prints.setdefault(node, said)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,6 @@ again. What they asked is asked anew: an answer to one version of a node never r
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,12 +14,12 @@ from typing import Any
 from . import records
 from .companions import PauseFacts
 from .errors import Conflict, MigrationRefused, ThreadBusy, UnknownGraph, ValueRefused
-from .frames import Frame, asks_of_frame, asks_of_root, inside, read_frame
+from .frames import Frame, asks_of_frame, asks_of_root, inside, memory, read_frame, within
 from .ground import Ground, Written
-from .plainjson import write_json
+from .plainjson import read_json, write_json
 from .plan import After, Plan
 from .storage import Ask, Batch, Do, Params, Row
-from .types import END, ROOT, START, InterruptId, Run, RunStatus, Send, Task
+from .types import END, ROOT, START, InterruptId, Run, RunStatus, Send
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,11 +132,14 @@ class Versions:
                 undelivered=[one.id for one in migration.undelivered],
             ),
         )
+        batch = Batch("migrate", writes)
         try:
-            await ground.store.commit(Batch("migrate", writes))
+            if migration.status == "queued":
+                await ground.commit_waking(batch, run)
+            else:
+                await ground.store.commit(batch)
         except Conflict:
             return None
-        ground.runs_bell.ring()
         ground.outbox_bell.ring()
         return migration
 
@@ -218,13 +220,14 @@ class Versions:
             for task in frame.left():
                 plan = frame.plan.subgraphs.get(task.node)
                 for ns in live:
-                    own = ns in {inside(frame.ns, task), _memory(frame.ns, task)}
+                    ways = (inside(frame.ns, task), memory(frame.ns, task))
+                    own = ns in ways
                     if own and plan is not None:
                         known, head, values, writes = await self._ground.store.read(
                             *asks_of_frame(run.thread_id, ns)
                         )
                         frames.append(read_frame(plan, head[0], values, writes, known[0]["steps"]))
-                    elif own or (plan is None and _is_inside(ns, frame.ns, task)):
+                    elif own or (plan is None and any(within(way, ns) for way in ways)):
                         unchecked.append(ns)
         return tuple(frames), tuple(dict.fromkeys(unchecked))
 
@@ -273,16 +276,6 @@ def _refused(run: Run, plan: Plan, wrong: Iterable[str], gone: Iterable[str] = (
     )
 
 
-def _memory(ns: str, task: Task) -> str:
-    """Return the namespace of a subgraph that keeps its memory over its parent's calls."""
-    return f"{ns}|{task.node}" if ns else task.node
-
-
-def _is_inside(ns: str, above: str, task: Task) -> bool:
-    ways = (inside(above, task), _memory(above, task))
-    return any(ns == way or ns.startswith(f"{way}|") for way in ways)
-
-
 def _gone(frame: Frame) -> Iterator[str]:
     """Yield the nodes that the run needs and the other version does not have."""
     needed = [task.node for task in frame.checkpoint.due if task.node != START]
@@ -299,7 +292,7 @@ def _misfits(frame: Frame) -> Iterator[str]:
     waits = {join.key for join in plan.joins}
     for key in checkpoint.joins:
         if key not in waits:
-            sources, target = json.loads(key)
+            sources, target = read_json(key)
             yield f"it has no list edge from {', '.join(sources)} to {target}, which has begun to wait"
     written = [name for result in frame.saved.values() for name, _ in result.updates]
     written += [name for task in checkpoint.due if task.node == START for name, _ in task.arg]
@@ -331,7 +324,7 @@ def _changes(frame: Frame) -> Iterator[NodeChange]:
     for node, text in frame.fingerprints.items():
         if node not in frame.plan.nodes:
             continue
-        then, now = json.loads(text), json.loads(frame.plan.fingerprint(node))
+        then, now = read_json(text), read_json(frame.plan.fingerprint(node))
         for part in dict.fromkeys([*then, *now]):
             if then.get(part) != now.get(part):
                 yield NodeChange(node, part, _worded(part, then.get(part)), _worded(part, now.get(part)))
@@ -342,7 +335,7 @@ def _worded(part: str, said: Any) -> tuple[str, ...]:
         return ()
     match part:
         case "list edges":
-            found = [json.loads(key) for key in said]
+            found = [read_json(key) for key in said]
             return tuple(f"{' + '.join(sources)} → {target}" for sources, target in found)
         case "branches":
             return tuple(f"{name} → {' | '.join(ends) or 'any'}" for name, ends in said)
@@ -358,7 +351,7 @@ def _is_stale(row: Row, frames: Sequence[Frame], unchecked: Sequence[str]) -> bo
     for frame in frames:
         if row["ns"] == frame.ns:
             return any(row["task_id"] == task.id for task in frame.left())
-    return any(row["ns"] == ns or row["ns"].startswith(f"{ns}|") for ns in unchecked)
+    return any(within(ns, row["ns"]) for ns in unchecked)
 
 
 def _asked(rows: Iterable[Row], status: str, *, delivered: bool | None = None) -> tuple[Asked, ...]:

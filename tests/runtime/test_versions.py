@@ -43,6 +43,8 @@ from graph_runtime import (
 )
 from graph_runtime.storage import Batch
 
+pytestmark = pytest.mark.databases("sqlite", "postgres")
+
 
 def ask(state: Log) -> Any:
     return {"answer": interrupt("pay?")}
