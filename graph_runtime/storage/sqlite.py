@@ -11,6 +11,7 @@ another thread and back takes hundreds. What turns out not to be small goes to t
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import math
 import os
@@ -31,6 +32,7 @@ from graph_runtime.errors import Conflict, SchemaMismatch, StoreError, StoreUnav
 from graph_runtime.faults import Faults
 
 from . import Ask, Batch, Row
+from .checkpointer import PAGES, Checkpointer
 from .sql import migrations, queries, statements
 
 #: How long a writer of another process is waited for.
@@ -55,6 +57,14 @@ _UNBINDABLE = (
     OverflowError,
     UnicodeEncodeError,
 )
+_CAUSES = {
+    sqlite3.SQLITE_FULL: "the disk is full",
+    sqlite3.SQLITE_READONLY: "the file or its disk is read-only",
+    sqlite3.SQLITE_IOERR: "the disk failed, or is full",
+    sqlite3.SQLITE_CANTOPEN: "the file cannot be opened",
+    sqlite3.SQLITE_CORRUPT: "the file is damaged: restore a backup",
+    sqlite3.SQLITE_NOTADB: "the file is no database",
+}
 _UNIQUE = frozenset({sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY})
 
 #: What became of a batch; None when it must be tried again.
@@ -75,6 +85,10 @@ class _Done:
 class _Connection(sqlite3.Connection):
     """A connection that can be given a whole function to run on its own thread, through a public call."""
 
+    #: Of the writer of a file; whoever has no part in checkpoints, as one in memory, has none.
+    checkpointer: Checkpointer | None = None
+    _moves_wal = False
+
     def execute(self, sql: str, parameters: Any = (), /) -> Any:
         if sql == _RUN:
             return _Done(parameters(self))
@@ -91,6 +105,38 @@ class _Connection(sqlite3.Connection):
         """Return the rows, or None when there are too many of them."""
         found = super().execute(queries()[query], params).fetchmany(SMALL_ROWS + 1)
         return found if len(found) <= SMALL_ROWS else None
+
+    def commit_all(self) -> None:
+        """Commit; when the log has grown and no other process is at it, it is moved into the file as well."""
+        turn = self.checkpointer
+        if turn is None:
+            super().execute("COMMIT")
+            return
+        mine = turn.take()
+        try:
+            if mine is not self._moves_wal:
+                super().execute(f"PRAGMA wal_autocheckpoint={PAGES if mine else 0}")
+                self._moves_wal = mine
+            super().execute("COMMIT")
+            if mine and turn.is_large():
+                self._empty_wal()
+        finally:
+            if mine:
+                turn.release()
+
+    def close(self) -> None:
+        """Close, and let go of the lock if there is one."""
+        super().close()
+        if self.checkpointer is not None:
+            self.checkpointer.close()
+            self.checkpointer = None
+
+    def _empty_wal(self) -> None:
+        """Empty the log if nobody reads from it at this moment; if somebody does, the next commit tries."""
+        super().execute("PRAGMA busy_timeout=0")
+        with contextlib.suppress(sqlite3.Error):  # what was committed is committed
+            super().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        super().execute(f"PRAGMA busy_timeout={_SLICE_MS}")
 
 
 @dataclass(slots=True)
@@ -138,9 +184,9 @@ class SqliteStore:
             if not _in_memory(self._path):
                 self._reader = await self._connect(query_only=True)
                 self._here = self._connect_here()
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             await self._writer.close()
-            raise StoreUnavailable(f"no database was opened at {self._path!r}: {error}") from error
+            raise StoreUnavailable(f"no database was opened at {self._path!r}: {why(error)}") from error
         except BaseException:
             await self._writer.close()
             raise
@@ -184,7 +230,7 @@ class SqliteStore:
         except _UNBINDABLE as error:
             raise ValueRefused(f"nothing was read: a parameter cannot be sent: {error}") from error
         except sqlite3.Error as error:
-            raise StoreUnavailable(f"nothing was read: {error}") from error
+            raise StoreUnavailable(f"nothing was read: {why(error)}") from error
 
     def _read_here(self, asks: Sequence[Ask]) -> list[list[Row]] | None:
         """Return the rows, read on this thread without leaving it; None when that would take long."""
@@ -261,12 +307,18 @@ class SqliteStore:
             )
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+            # One that is there is left to SQLite: to close it here would end the locks that it holds on it.
+            with contextlib.suppress(FileExistsError):
+                os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
         except OSError as error:
             raise StoreUnavailable(f"no database was opened at {self._path!r}: {error.strerror}") from error
 
     def _prepare(self, connection: _Connection) -> list[Any]:
+        if not _in_memory(self._path):
+            # First of all, because it says plainly what the matter is with a disk that cannot be written to.
+            connection.checkpointer = Checkpointer(self._path)
         connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA wal_autocheckpoint=0")
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA foreign_keys=ON")
         if connection.execute("PRAGMA synchronous").fetchone()[0] != 2:
@@ -379,7 +431,7 @@ def _write_all(group: Sequence[_Waiting], connection: _Connection) -> list[Outco
             if begun is not None:
                 return begun
             outcomes = [_write_apart(connection, batch) for batch in batches]
-        connection.execute("COMMIT")
+        connection.commit_all()
     except sqlite3.Error as error:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
@@ -445,7 +497,14 @@ def _write(connection: _Connection, batch: Batch) -> Sequence[Sequence[Row]]:
     return returned
 
 
+def why(error: Exception) -> str:
+    """Return what is the matter, in words for whoever can mend it, and SQLite's own words."""
+    code = getattr(error, "sqlite_errorcode", None)
+    cause = None if code is None else _CAUSES.get(code & 0xFF)
+    return str(error) if cause is None else f"{cause} ({error}, {getattr(error, 'sqlite_errorname', code)})"
+
+
 def _unavailable(batch: Batch, error: Exception) -> StoreUnavailable:
-    failed = StoreUnavailable(f"batch {batch.name!r} was not written: {error}")
+    failed = StoreUnavailable(f"batch {batch.name!r} was not written: {why(error)}")
     failed.__cause__ = error
     return failed

@@ -1,7 +1,10 @@
-"""What operators and reviewers meet when something is no longer kept."""
+"""What operators and reviewers meet when something is no longer kept, or cannot be."""
 
 from __future__ import annotations
 
+import resource
+
+import pytest
 from bot_bench import (
     ALICE,
     BOB,
@@ -68,3 +71,28 @@ async def test_a_bot_in_its_own_process_takes_the_bound_from_its_environment(ben
     bot = await spawn(settings_file(bench.slack, bench.folder), SIGNOFF_KEEP_THREADS="1")
     assert (await bot.says("threads.pruned"))["threads"] == 1
     assert [left.id for left in await bench.runtime.runs()] == [run.id]
+
+
+@pytest.mark.processes
+async def test_a_click_that_the_disk_does_not_take_is_told_so_and_taken_once_it_does(
+    bench: Bench, spawn: Spawn
+):
+    bot = await spawn(settings_file(bench.slack, bench.folder))
+    run = await bench.start()
+    card = await bench.card(run)
+    await bench.quiet()
+    _, most = resource.prlimit(bot.process.pid, resource.RLIMIT_FSIZE)
+    # As a disk over its quota: the file and its log cannot grow, nor can the bot's own log.
+    resource.prlimit(bot.process.pid, resource.RLIMIT_FSIZE, (32 * 1024, most))
+    assert (await bench.click(card)).outcome == "acked"
+    assert "Nothing was recorded; click again." in await bench.private(ALICE)
+    answer = await bench.slash(f"cancel {run.id}")
+    assert "was not written: the disk failed, or is full" in answer
+    assert (await bench.runtime.get(run.id)).status == "interrupted"
+    assert bench.dump()["decisions"] == []
+    resource.prlimit(bot.process.pid, resource.RLIMIT_FSIZE, (most, most))
+    assert (await bench.click(card)).outcome == "acked"
+    await bench.rests(run, "completed")
+    await bench.drawn(card, f"*Approved* by <@{ALICE}>")
+    assert bot.process.returncode is None, "it was not started anew"
+    assert len(bench.published()) == 1
