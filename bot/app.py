@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from typing import Any
 
 import structlog
@@ -27,10 +27,11 @@ from slack_sdk.web.async_client import AsyncWebClient
 from graph_runtime import (
     StoreError,
     Worker,
+    open_queue,
 )
 
 from .commands import Commands
-from .config import ConfigError, Settings
+from .config import ConfigError, Role, Settings
 from .courier import Courier
 from .replies import error_code, seconds_to_wait
 from .slack import Whispers, Window
@@ -46,22 +47,22 @@ _WATCH_SECONDS = 5.0
 _LAST_WORDS = 5.0
 
 
-async def serve(settings: Settings, stop: asyncio.Event, *, started: asyncio.Event | None = None) -> None:
+async def serve(
+    settings: Settings, stop: asyncio.Event, *, role: Role = "all", started: asyncio.Event | None = None
+) -> None:
     """Take clicks and commands, advance runs and tell what happened, until ``stop`` is set.
 
-    ``started`` is set once clicks are taken. Raises :class:`ConfigError` before anything was started.
+    In the role "web" it does only the first, in the role "worker" only the rest; any number of each may
+    share a database. ``started`` is set once it is at work. Raises :class:`ConfigError` before anything was
+    started.
     """
-    async with open_house(settings) as house:
+    takes, works = role != "worker", role != "web"
+    async with (
+        open_house(settings, takes=takes) as house,
+        open_queue(settings.database, house.store) as queue,
+    ):
         whispers = Whispers(house.session, api_url=settings.slack.api_url)
-        window = Window(
-            house.approvals,
-            Commands(house.runtime, house.approvals, settings.operators),
-            house.directory,
-            whispers,
-            house.identity,
-        )
-        app = bolt_app(settings, house.client)
-        window.listen(app)
+        app = _listening_app(settings, house, whispers) if takes else None
         courier = Courier(
             house.outbox,
             house.approvals,
@@ -69,28 +70,53 @@ async def serve(settings: Settings, stop: asyncio.Event, *, started: asyncio.Eve
             house.identity,
             deployment=house.store.deployment,
             channel=settings.slack.channel,
-            clock=house.runtime.clock,
         )
+        worker = Worker(house.runtime, house.approvals, retention=settings.retention)
+        runs_bell, outbox_bell = house.runtime.runs_bell, house.runtime.outbox_bell
         inner, last = asyncio.Event(), asyncio.Event()
         async with asyncio.TaskGroup() as group:
-            worker = Worker(house.runtime, house.approvals, retention=settings.retention)
-            working = group.create_task(worker.work(inner), name="worker")
-            telling = group.create_task(courier.work(house.runtime.outbox_bell, last), name="courier")
+            working: list[asyncio.Task[None]] = []
+            telling: list[asyncio.Task[None]] = []
+            if works:
+                working.append(group.create_task(worker.work(inner), name="worker"))
+                working.append(group.create_task(queue.listen((runs_bell, outbox_bell), inner), name="queue"))
+                telling.append(group.create_task(courier.work(outbox_bell, last), name="courier"))
             group.create_task(whispers.work(last), name="whispers")
             async with slack_connection(app, settings, house) as door:
-                _log.info("ready", mode=settings.slack.mode, address=door, team=house.identity.workspace)
+                _log.info(
+                    "ready",
+                    role=role,
+                    mode=settings.slack.mode,
+                    address=door,
+                    team=house.identity.workspace,
+                )
                 if started is not None:
                     started.set()
                 await stop.wait()
             _log.info("stopping")
             inner.set()
-            house.runtime.runs_bell.ring()
-            await asyncio.wait({working})
+            runs_bell.ring()
+            await _end_of(working)
             last.set()
-            house.runtime.outbox_bell.ring()
-            await asyncio.wait({telling})
-            await courier.drain(_LAST_WORDS)
+            outbox_bell.ring()
+            await _end_of(telling)
+            if works:
+                await courier.drain(_LAST_WORDS)
     _log.info("stopped")
+
+
+async def _end_of(tasks: Collection[asyncio.Task[None]]) -> None:
+    """Return when all have ended, however; their group hears of what went wrong."""
+    if tasks:
+        await asyncio.wait(tasks)
+
+
+def _listening_app(settings: Settings, house: House, whispers: Whispers) -> AsyncApp:
+    """Return the Bolt app with all our listeners."""
+    app = bolt_app(settings, house.client)
+    commands = Commands(house.runtime, house.approvals, settings.operators)
+    Window(house.approvals, commands, house.directory, whispers, house.identity).listen(app)
+    return app
 
 
 def bolt_app(settings: Settings, client: AsyncWebClient) -> AsyncApp:
@@ -111,8 +137,11 @@ def _no_token_warning(record: logging.LogRecord) -> bool:
 
 
 @contextlib.asynccontextmanager
-async def slack_connection(app: AsyncApp, settings: Settings, house: House) -> AsyncIterator[str]:
-    """Take Slack's deliveries while open, and answer health checks; yields the address listened on."""
+async def slack_connection(app: AsyncApp | None, settings: Settings, house: House) -> AsyncIterator[str]:
+    """Take Slack's deliveries for the app, if there is one, and answer health checks, while open.
+
+    Yields the address listened on.
+    """
     sockets: list[AsyncSocketModeHandler] = []
     pages = _web_app(app, settings, house, sockets)
     runner = web.AppRunner(pages, access_log=None)
@@ -127,7 +156,7 @@ async def slack_connection(app: AsyncApp, settings: Settings, house: House) -> A
                 f"{error.strerror}; choose another with SIGNOFF_HTTP__PORT (0 takes a free one)"
             ) from None
         address = f"http://{settings.http.host}:{runner.addresses[0][1]}"
-        if settings.slack.mode == "http":
+        if app is None or settings.slack.mode == "http":
             yield address
             return
         async with asyncio.TaskGroup() as group:
@@ -183,34 +212,20 @@ async def _keep_connected(
 
 
 def _web_app(
-    app: AsyncApp, settings: Settings, house: House, sockets: list[AsyncSocketModeHandler]
+    app: AsyncApp | None, settings: Settings, house: House, sockets: list[AsyncSocketModeHandler]
 ) -> web.Application:
     pages = web.Application(client_max_size=MAX_BODY)
     registry = CollectorRegistry()
     unsigned = Gauge("signoff_unsigned_requests", "Requests refused for their signature", registry=registry)
     waiting = Gauge("signoff_outbox", "Outbox entries that are not delivered", ["status"], registry=registry)
     runs = Gauge("signoff_runs", "Runs by status", ["status"], registry=registry)
-    verifier = SignatureVerifier(settings.signing_secret.get_secret_value())
-
-    async def events(request: web.Request) -> web.StreamResponse:
-        body = await request.read()
-        if not _signed(verifier, body, request.headers):
-            # No row, no body and no header in the log: whoever sent this is nobody yet.
-            unsigned.inc()
-            _log.warning("unsigned", remote=request.remote)
-            return web.json_response({"error": "the signature is missing or wrong"}, status=401)
-        try:
-            answer = await app.async_dispatch(await to_bolt_request(request))
-        except Exception as error:  # noqa: BLE001 - Bolt reads fields as it likes, and has no error for that
-            _log.warning("unreadable", error=type(error).__name__)
-            return web.json_response({"error": "the body could not be read"}, status=400)
-        return await to_aiohttp_response(answer)
 
     async def alive(_: web.Request) -> web.StreamResponse:
         return web.json_response({"alive": True})
 
     async def ready(_: web.Request) -> web.StreamResponse:
-        connected = settings.slack.mode == "http" or any([await s.client.is_connected() for s in sockets])
+        needs_sockets = app is not None and settings.slack.mode == "socket"
+        connected = not needs_sockets or any([await s.client.is_connected() for s in sockets])
         try:
             await house.runtime.runs(limit=1)
         except StoreError:
@@ -230,9 +245,32 @@ def _web_app(
     pages.router.add_get("/healthz", alive)
     pages.router.add_get("/readyz", ready)
     pages.router.add_get("/metrics", metrics)
-    if settings.slack.mode == "http":
-        pages.router.add_post("/slack/events", events)
+    if app is not None and settings.slack.mode == "http":
+        pages.router.add_post("/slack/events", _events(app, settings, unsigned))
     return pages
+
+
+def _events(
+    app: AsyncApp, settings: Settings, unsigned: Gauge
+) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    """Return what takes Slack's signed requests; it counts those that are not."""
+    verifier = SignatureVerifier(settings.signing_secret.get_secret_value())
+
+    async def events(request: web.Request) -> web.StreamResponse:
+        body = await request.read()
+        if not _signed(verifier, body, request.headers):
+            # No row, no body and no header in the log: whoever sent this is nobody yet.
+            unsigned.inc()
+            _log.warning("unsigned", remote=request.remote)
+            return web.json_response({"error": "the signature is missing or wrong"}, status=401)
+        try:
+            answer = await app.async_dispatch(await to_bolt_request(request))
+        except Exception as error:  # noqa: BLE001 - Bolt reads fields as it likes, and has no error for that
+            _log.warning("unreadable", error=type(error).__name__)
+            return web.json_response({"error": "the body could not be read"}, status=400)
+        return await to_aiohttp_response(answer)
+
+    return events
 
 
 def _signed(verifier: SignatureVerifier, body: bytes, headers: Mapping[str, Any]) -> bool:

@@ -68,7 +68,7 @@ async def _look(settings: Settings) -> AsyncIterator[Finding]:
     except (StoreError, OSError, ValueError) as error:
         yield Finding("database", good=False, said=str(error))
     try:
-        settings.need_slack()
+        settings.need_slack(takes=True)
     except ConfigError as error:
         yield Finding("slack settings", good=False, said=str(error))
         return

@@ -12,7 +12,7 @@ import pwd
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, cast, get_args
 
 import typer
 from pydantic import TypeAdapter, ValidationError
@@ -35,7 +35,7 @@ from . import tables
 from .cards import ticket_of
 from .check import check_all
 from .commands import MistypedError, read_input
-from .config import Age, ConfigError, Settings, load_settings
+from .config import Age, ConfigError, Role, Settings, load_settings
 from .logs import redact, set_up_logs
 
 app = typer.Typer(
@@ -76,14 +76,22 @@ def demo(
 
 
 @app.command()
-def serve(config: Config = None) -> None:
+def serve(
+    role: Annotated[
+        str,
+        typer.Option(help="all, or web (takes clicks and commands) or worker (advances runs, tells Slack)"),
+    ] = "all",
+    config: Config = None,
+) -> None:
     """Take clicks and commands from Slack, and advance runs, until stopped."""
+    if role not in get_args(Role):
+        raise typer.BadParameter("all, web or worker was expected; nothing was started", param_hint="--role")
     from .app import serve as serve_slack  # noqa: PLC0415 - the other commands need no Slack connection
 
     settings = _settings(config)
     set_up_logs(settings.log)
     try:
-        _until_stopped(lambda stop: serve_slack(settings, stop))
+        _until_stopped(lambda stop: serve_slack(settings, stop, role=cast("Role", role)))
     except* ConfigError as failed:
         _fail(_first(failed), code=3)
     except* (SignoffError, OSError) as failed:

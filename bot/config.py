@@ -47,6 +47,8 @@ from graph_runtime import (
 
 from .logs import redact
 
+#: What a process of `signoff serve` does: take what Slack delivers, advance runs and tell Slack, or both.
+Role = Literal["all", "web", "worker"]
 DEFAULT_FILE = "signoff.toml"
 _SLACK_API = "https://slack.com/api/"
 
@@ -194,14 +196,17 @@ class Settings(BaseSettings):
         """Which finished threads are let go."""
         return Retention(self.keep_finished, self.keep_threads)
 
-    def need_slack(self) -> None:
-        """Raise :class:`ConfigError` that names every setting missing for talking to Slack in this mode."""
+    def need_slack(self, *, takes: bool) -> None:
+        """Raise :class:`ConfigError` that names every setting missing for calling Slack.
+
+        Who ``takes`` what Slack delivers, in this mode, needs more.
+        """
         missing = []
         if not self.bot_token.get_secret_value():
             missing.append("SLACK_BOT_TOKEN (xoxb-..., from the app's OAuth page)")
-        if self.slack.mode == "socket" and not self.app_token.get_secret_value():
+        if takes and self.slack.mode == "socket" and not self.app_token.get_secret_value():
             missing.append("SLACK_APP_TOKEN (xapp-..., with connections:write)")
-        if self.slack.mode == "http" and not self.signing_secret.get_secret_value():
+        if takes and self.slack.mode == "http" and not self.signing_secret.get_secret_value():
             missing.append("SLACK_SIGNING_SECRET (from the app's Basic Information page)")
         if not self.slack.channel and any(p.channel is None for p in self.policies.values()):
             missing.append("slack.channel, or a channel in every policy")

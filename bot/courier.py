@@ -19,7 +19,6 @@ from graph_runtime import (
     SECOND,
     Approvals,
     Bell,
-    Clock,
     Conflict,
     Outbox,
     OutboxEntry,
@@ -82,7 +81,6 @@ class Courier:
         *,
         deployment: str,
         channel: str,
-        clock: Clock,
     ) -> None:
         self._outbox = outbox
         self._approvals = approvals
@@ -90,8 +88,6 @@ class Courier:
         self._identity = identity
         self._deployment = deployment
         self._channel = channel
-        self._clock = clock
-        self._free_at: dict[str, int] = {}
 
     async def work(self, bell: Bell, stop: asyncio.Event) -> None:
         """Deliver until ``stop`` is set."""
@@ -220,9 +216,8 @@ class Courier:
 
     async def _paced(self, entry: OutboxEntry, channel: str) -> bool:
         """Say whether the channel takes a message now; if not, the entry waits for its turn."""
-        now, free_at = self._clock(), self._free_at.get(channel, 0)
-        if now >= free_at:
-            self._free_at[channel] = now + CHANNEL_PACE
+        free_at = await self._outbox.take_turn(channel, CHANNEL_PACE)
+        if free_at is None:
             return True
         await self._outbox.defer(entry, free_at)
         return False

@@ -69,9 +69,12 @@ async def learn_identity(client: AsyncWebClient) -> Identity:
 
 
 @contextlib.asynccontextmanager
-async def open_house(settings: Settings) -> AsyncIterator[House]:
-    """Open the store, Slack's client and what stands on them; close them in the opposite order."""
-    settings.need_slack()
+async def open_house(settings: Settings, *, takes: bool = False) -> AsyncIterator[House]:
+    """Open the store, Slack's client and what stands on them; close them in the opposite order.
+
+    Who ``takes`` what Slack delivers needs more secrets. Raises :class:`ConfigError` for one that is missing.
+    """
+    settings.need_slack(takes=takes)
     async with contextlib.AsyncExitStack() as stack:
         store = await stack.enter_async_context(open_store(settings.database))
         runtime = open_runtime(settings, store)

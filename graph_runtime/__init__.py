@@ -114,7 +114,7 @@ from .types import (
     Vote,
 )
 from .versions import Migration, NodeChange
-from .worker import Worker, keep_doing
+from .worker import Worker, keep_doing, open_queue
 
 _UNSUPPORTED = {
     "entrypoint": "the functional API",
@@ -268,6 +268,7 @@ __all__ = [
     "interrupt",
     "keep_doing",
     "load_tool_policy",
+    "open_queue",
     "open_store",
     "read_duration",
     "read_policies",

@@ -124,9 +124,8 @@ class Answers:
             self._ground.new_id("evt"), "run.gone_on", now, actor=actor, thread_id=thread_id, run_id=run_id
         )
         try:
-            await self._ground.store.commit(
-                Batch("go on", (Do("go_on_run", gone_on, guard="run rests"), event))
-            )
+            gone = Do("go_on_run", gone_on, guard="run rests")
+            await self._ground.store.commit(Batch("go on", (Do("lock_run", {"run_id": run_id}), gone, event)))
         except Conflict as conflict:
             raise NotPaused(
                 f"nothing was done: run {run_id!r} does not rest at a breakpoint; what it asks must be "

@@ -106,6 +106,19 @@ class Outbox:
         parked = Do("park_entry", {**self._held(entry, now), "error": error}, guard="lease")
         await self._store.commit(Batch("park entry", (parked, event)))
 
+    async def take_turn(self, channel: str, pace: int) -> int | None:
+        """Take the channel's turn to be told something new, or return when the next turn may be had.
+
+        Whatever process asks, a channel has one turn in ``pace`` microseconds.
+        """
+        now = self._runtime.clock()
+        turn: Params = {"channel": channel, "now": now, "free_at": now + pace}
+        (taken,) = await self._store.commit(Batch("turn", (Do("take_turn", turn),)))
+        if taken:
+            return None
+        (rows,) = await self._store.read(Ask("get_turn", {"channel": channel}))
+        return int(rows[0]["free_at"])
+
     async def count(self) -> Mapping[str, int]:
         """Return how many entries wait (``pending``) or were given up (``parked``)."""
         (rows,) = await self._store.read(Ask("count_outbox"))

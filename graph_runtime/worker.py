@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from importlib.util import find_spec
+from typing import Protocol
 
 import structlog
 
@@ -14,6 +16,7 @@ from .errors import LeaseLost, SignoffError, StoreError
 from .ground import Begun
 from .retention import Retention
 from .runtime import Runtime
+from .storage import Store
 from .types import Run
 
 _log = structlog.get_logger("signoff.worker")
@@ -39,6 +42,43 @@ async def keep_doing(
         except StoreError as error:
             _log.warning("database.refused", error=str(error))
         await bell.wait(idle)
+
+
+class Queue(Protocol):
+    """How processes that share a database tell each other that there is work.
+
+    A word that is lost costs latency, never correctness: every worker also looks by itself.
+    """
+
+    async def listen(self, bells: Sequence[Bell], stop: asyncio.Event) -> None:
+        """Ring the bells at each word from any process, until ``stop`` is set."""
+        ...
+
+
+class Polling:
+    """The queue of one process: its own bells, and a look every :data:`POLL_SECONDS` for the others."""
+
+    async def listen(self, bells: Sequence[Bell], stop: asyncio.Event) -> None:
+        """Return when ``stop`` is set; whoever commits rings the bells."""
+        await stop.wait()
+
+
+@contextlib.asynccontextmanager
+async def open_queue(database: str, store: Store) -> AsyncIterator[Queue]:
+    """Yield the queue for an open store: Procrastinate's on PostgreSQL, where that is installed.
+
+    Raises :class:`StoreError` when its tables cannot be made.
+    """
+    if not database.startswith("postgresql://") or find_spec("procrastinate") is None:
+        yield Polling()
+        return
+    # Loaded only where they are used.
+    from .procrastinate import ProcrastinateQueue  # noqa: PLC0415
+    from .storage.postgres import PostgresStore  # noqa: PLC0415
+
+    assert isinstance(store, PostgresStore)
+    async with ProcrastinateQueue(store) as queue:
+        yield queue
 
 
 class Worker:

@@ -20,8 +20,13 @@ DOORS = {
     "aiosqlite": {"graph_runtime/storage/sqlite.py"},
     "sqlite3": {"graph_runtime/storage/sqlite.py"},
     "orjson": {"graph_runtime/plainjson.py"},
-    "psycopg": {"graph_runtime/storage/packet.py", "graph_runtime/storage/postgres.py"},
-    "psycopg_pool": {"graph_runtime/storage/postgres.py"},
+    "procrastinate": {"graph_runtime/procrastinate.py"},
+    "psycopg": {
+        "graph_runtime/procrastinate.py",
+        "graph_runtime/storage/packet.py",
+        "graph_runtime/storage/postgres.py",
+    },
+    "psycopg_pool": {"graph_runtime/procrastinate.py", "graph_runtime/storage/postgres.py"},
     "rfc8785": {"graph_runtime/values.py"},
     "slack_bolt": {"bot/app.py", "bot/slack.py"},
     "pydantic_settings": {"bot/config.py"},
@@ -43,7 +48,7 @@ LEVELS = [
     {"advance"},
     {"runtime"},
     {"approvals", "compiled", "outbox"},
-    {"graph", "worker"},
+    {"graph", "procrastinate", "worker"},
 ]
 LONGEST_ROOM = 540
 

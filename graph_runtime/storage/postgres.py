@@ -12,7 +12,7 @@ import contextlib
 import re
 import time
 import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -132,7 +132,7 @@ class PostgresStore:
             raise ValueError(
                 "no database was opened: postgresql://USER:PASSWORD@HOST:PORT/NAME was expected"
             ) from None
-        self._address = make_conninfo(
+        self.address = make_conninfo(
             url, **{key: value for key, value in _CONNECTING.items() if key not in given}
         )
         self._shown = "postgresql://" + "".join(
@@ -145,12 +145,14 @@ class PostgresStore:
         self._closing = False
         self._under_way: set[asyncio.Task[Sequence[Sequence[Row]]]] = set()
         self.clock = DatabaseClock()
+        #: What else goes into the write of a batch. When the server refuses that, the batch goes alone.
+        self.beside: Callable[[Batch], Sequence[Sent]] = nothing
         self._lines: AsyncConnectionPool[Line]
 
     async def __aenter__(self) -> Self:
         """Make or bring up to date the schema, which one process at a time may do, and open connections."""
         try:
-            async with await Line.connect(self._address, autocommit=True) as line:
+            async with await Line.connect(self.address, autocommit=True) as line:
                 await self._prepare(line)
         except psycopg.Error as error:
             raise StoreUnavailable(f"no database was opened at {self._shown}: {_said(error)}") from None
@@ -158,7 +160,7 @@ class PostgresStore:
             raise StoreError(f"no database was opened at {self._shown}: {error}") from None
         self._closing = False
         self._lines = AsyncConnectionPool(
-            self._address,
+            self.address,
             connection_class=Line,
             kwargs={"autocommit": True},
             configure=_configure,
@@ -258,19 +260,23 @@ class PostgresStore:
         said = f"batch {batch.name!r} was not written"
         kinds = [_statement(do.query, guarded=do.guard is not None) for do in batch.writes]
         writes = [kind.bound(do.params, said) for kind, do in zip(kinds, batch.writes, strict=True)]
+        beside = self.beside(batch)
         tries, name = 0, b""
         while True:
             tries += 1
             try:
                 async with self._line(_left(batch, said), said) as line:
                     name = (line.info.parameter_status("application_name") or "").encode()
-                    rows = await self._write(line, batch, writes, said)
-                return [one if kind.returns else [] for kind, one in zip(kinds, rows, strict=True)]
+                    rows = await self._write(line, batch, [*writes, *beside], said)
+                return [one if kind.returns else [] for kind, one in zip(kinds, rows, strict=False)]
             except RefusedError as error:
-                if error.state not in _LOST_A_RACE or tries == _TRIES:
+                if beside and len(writes) <= error.index < len(writes) + len(beside):
+                    beside = ()
+                elif error.state not in _LOST_A_RACE or tries == _TRIES:
                     raise _refusal(error, said, batch) from None
             except psycopg.Error as error:
                 if await self._landed(batch, name):
+                    # What it claimed, if anything, waits for the end of its lease.
                     return [[] for _ in writes]
                 if tries == _TRIES:
                     raise StoreUnavailable(f"{said}: {_said(error)}") from None
@@ -410,6 +416,11 @@ def _as_text(value: Param) -> bytes | None:
     if not -(2**63) <= value < 2**63:
         raise ValueError("the number is larger than 64 bits")
     return b"%d" % value
+
+
+def nothing(batch: Batch) -> Sequence[Sent]:
+    """Return what is written beside a batch when nobody wants anything."""
+    return ()
 
 
 def _refusal(error: RefusedError, said: str, batch: Batch | None = None) -> SignoffError:

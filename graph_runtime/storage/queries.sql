@@ -68,6 +68,10 @@ UPDATE runs SET status = 'running', lease_owner = :owner, lease_until = :until, 
 WHERE run_id = :run_id AND status = 'interrupted'
 RETURNING *;
 
+-- Whoever writes to the run waits; go_on_run, a statement of its own, sees what was asked before.
+-- name: lock_run
+UPDATE runs SET updated_at = updated_at WHERE run_id = :run_id;
+
 -- name: go_on_run
 UPDATE runs SET passes = head, updated_at = :now,
   status = CASE WHEN driver = 'worker' THEN 'queued' ELSE status END
@@ -571,6 +575,15 @@ WHERE entry_id = :entry_id AND lease_owner = :owner AND lease_until = :lease AND
 -- name: park_entry
 UPDATE outbox SET status = 'parked', error = :error, lease_owner = NULL, lease_until = NULL, updated_at = :now
 WHERE entry_id = :entry_id AND lease_owner = :owner AND lease_until = :lease AND attempts = :attempts;
+
+-- A turn that is further away than a pace is that of a clock which has been set back since.
+-- name: take_turn
+INSERT INTO turns (channel, free_at) VALUES (:channel, :free_at)
+ON CONFLICT (channel) DO UPDATE SET free_at = :free_at WHERE turns.free_at <= :now OR turns.free_at > :free_at
+RETURNING free_at;
+
+-- name: get_turn
+SELECT free_at FROM turns WHERE channel = :channel;
 
 -- name: put_receipt
 INSERT INTO receipts (entry_id, request_id, kind, surface, app, workspace, channel, message, landed_at)

@@ -26,7 +26,7 @@ import pytest
 
 from bot import cards
 from bot.app import serve
-from bot.config import Settings, load_settings
+from bot.config import Role, Settings, load_settings
 from bot.sandbox import Delivery, Message, Sandbox
 from graph_runtime import (
     SECOND,
@@ -293,14 +293,14 @@ def settings_for(slack: Sandbox, folder: Path, mode: Mode = "socket", **more: An
 
 
 @asynccontextmanager
-async def bot_here(settings: Settings) -> AsyncIterator[None]:
+async def bot_here(settings: Settings, role: Role = "all") -> AsyncIterator[None]:
     """Run the real bot in this process until the block ends, and end it as a second Ctrl-C does.
 
     An ordered stop takes up to a second; the tests of processes stop theirs so.
     """
     started = asyncio.Event()
     async with asyncio.timeout(60), asyncio.TaskGroup() as group:
-        task = group.create_task(serve(settings, asyncio.Event(), started=started), name="bot")
+        task = group.create_task(serve(settings, asyncio.Event(), role=role, started=started), name=role)
         waiting = group.create_task(started.wait())
         await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
         waiting.cancel()

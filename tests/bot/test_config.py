@@ -222,7 +222,7 @@ def test_what_talking_to_slack_needs_is_named_for_each_mode(mode: str, channel: 
     write()
     found = load_settings(slack={"mode": mode, "channel": channel})
     with pytest.raises(ConfigError) as error:
-        found.need_slack()
+        found.need_slack(takes=True)
     said = str(error.value)
     for name in ("SLACK_BOT_TOKEN", "SLACK_APP_TOKEN", "SLACK_SIGNING_SECRET", "slack.channel"):
         assert (name in said) == (name in missing)
@@ -231,7 +231,7 @@ def test_what_talking_to_slack_needs_is_named_for_each_mode(mode: str, channel: 
 def test_a_channel_in_every_policy_is_enough():
     write(GOOD.replace('deadline = "1d 2h"', 'channel = "C0OPS"'))
     tokens = {"SLACK_BOT_TOKEN": "xoxb-1", "SLACK_APP_TOKEN": "xapp-1"}
-    load_settings(slack={"channel": ""}, **tokens).need_slack()
+    load_settings(slack={"channel": ""}, **tokens).need_slack(takes=True)
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,6 @@ class Post:
             self.identity,
             deployment=self.bench.store.deployment,
             channel=CHANNEL,
-            clock=self.clock,
         )
 
     async def ask(self, **given: Any) -> Run:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 
 import pytest
@@ -9,7 +10,7 @@ from graphs import begin, events
 from kit import MakeRuntime, SettableClock
 from people import CARD, CLI, approvals_of, boss, deploy, open_view, requests, ticket_of
 
-from graph_runtime import Approvals, Conflict, Outbox, OutboxEntry, Runtime, Store
+from graph_runtime import SECOND, Approvals, Conflict, Outbox, OutboxEntry, Runtime, Store
 from graph_runtime.outbox import FIRST_WAIT, LEASE, LONGEST_WAIT, REDRAW_AFTER
 from graph_runtime.storage import Ask
 
@@ -258,3 +259,19 @@ async def test_a_second_message_does_not_move_the_card(house: House) -> None:
     view = await house.approvals.view(request)
     assert view is not None
     assert view.card == CARD
+
+
+async def test_a_channel_has_one_turn_at_a_time_whoever_asks(
+    make_runtime: MakeRuntime, clock: SettableClock
+) -> None:
+    one, other = (Outbox(make_runtime()) for _ in range(2))
+    said = await asyncio.gather(*(each.take_turn("C1", SECOND) for each in (one, other) * 10))
+    assert said.count(None) == 1
+    assert {at for at in said if at is not None} == {clock.now + SECOND}
+    assert await other.take_turn("C2", SECOND) is None, "each channel has its own"
+    clock.pass_seconds(0.9)
+    assert await other.take_turn("C1", SECOND) == clock.now + SECOND // 10
+    clock.pass_seconds(0.1)
+    assert await other.take_turn("C1", SECOND) is None
+    clock.pass_seconds(-3600)
+    assert await one.take_turn("C1", SECOND) is None, "a clock that was set back silences nobody"

@@ -222,6 +222,12 @@ CREATE TABLE receipts (
 CREATE UNIQUE INDEX receipts_by_place ON receipts (surface, workspace, channel, message);
 CREATE INDEX receipts_of_request ON receipts (request_id);
 
+-- When a channel may be told something new; whoever tells it takes the turn first.
+CREATE TABLE turns (
+  channel TEXT PRIMARY KEY,
+  free_at BIGINT NOT NULL
+);
+
 -- Deadlines are rows, never sleeping tasks.
 CREATE TABLE due (
   kind TEXT NOT NULL,
