@@ -68,8 +68,8 @@ class ProcrastinateQueue:
 
     async def __aenter__(self) -> Self:
         """Make or migrate Procrastinate's tables beside ours. Raises :class:`StoreError` when that fails."""
-        # Each job is several lines of log otherwise.
-        logging.getLogger("procrastinate").setLevel(logging.WARNING)
+        # Each job is several lines of log otherwise, and each outage pages of them; we say it in one.
+        logging.getLogger("procrastinate").setLevel(logging.CRITICAL)
         await self._pool.open()
         await self._app.open_async(self._pool)
         try:
