@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from .calls import ExecutionInfo, Given, NodeRuntime, RunControl
+from .calls import ExecutionInfo, Given, Made, NodeRuntime, RunControl
 from .clock import SECOND
 from .config import of_task
 from .errors import NoCheckpointer
@@ -60,6 +60,10 @@ class Call:
 
 def given_to(call: Call, run: Run, frame: Frame, task: Task, now: int) -> Given:
     """Return what the node of a task finds in its config and its runtime: the call's, and where it runs."""
+    return Given(partial(_made, call, run, frame, task, now))
+
+
+def _made(call: Call, run: Run, frame: Frame, task: Task, now: int) -> Made:
     step, ns = frame.checkpoint.step + 1, frame.inside(task)
     place = {
         "thread_id": run.thread_id,
@@ -82,7 +86,7 @@ def given_to(call: Call, run: Run, frame: Frame, task: Task, now: int) -> Given:
     context = call.context if frame.context is None else frame.context
     at = now / SECOND
     info = ExecutionInfo(frame.checkpoint.id, ns, task.id, run.thread_id, run.id, node_first_attempt_time=at)
-    return Given(config, NodeRuntime(context, partial(call.stream.custom, frame.ns), execution_info=info))
+    return config, NodeRuntime(context, partial(call.stream.custom, frame.ns), execution_info=info)
 
 
 def _names_one(stops: Iterable[str], plan: Plan, nodes: Iterable[str]) -> bool:

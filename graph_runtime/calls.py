@@ -122,36 +122,43 @@ class Care:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Given:
-    """What a function may ask for by parameter name."""
+Made = tuple[Mapping[str, Any], NodeRuntime]
 
-    config: Mapping[str, Any] = field(default_factory=dict)
-    runtime: NodeRuntime = field(default_factory=NodeRuntime)
+
+def _make_nothing() -> Made:
+    return {}, NodeRuntime()
+
+
+@dataclass(slots=True)
+class Given:
+    """What a function may ask for by parameter name; it is made when somebody does, as few do."""
+
+    make: Callable[[], Made] = _make_nothing
     error: NodeError | None = None
+    attempt: int = 1
+    beat: Beat | None = None
+    #: Writing to the stream is a sign of life.
+    writes_beat: bool = False
+    _made: Made | None = field(default=None, init=False)
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """The config of the task."""
+        return self._all()[0]
+
+    @property
+    def runtime(self) -> NodeRuntime:
+        """The runtime of the task."""
+        return self._all()[1]
 
     def at_attempt(self, number: int, beat: Beat, *, writes_beat: bool) -> Given:
         """Return the same for that attempt, with its heartbeat."""
-        runtime = self.runtime
-        info = runtime.execution_info
-        write = runtime.stream_writer
-
-        def write_and_beat(value: Any) -> None:
-            write(value)
-            beat()
-
-        return replace(
-            self,
-            runtime=replace(
-                runtime,
-                execution_info=None if info is None else replace(info, node_attempt=number),
-                stream_writer=write_and_beat if writes_beat else write,
-                heartbeat=beat,
-            ),
-        )
+        return Given(self.make, self.error, number, beat, writes_beat)
 
     def named(self, names: frozenset[str]) -> dict[str, Any]:
         """Return the arguments for those parameter names."""
+        if not names:
+            return {}
         everything = {
             "config": self.config,
             "runtime": self.runtime,
@@ -161,6 +168,26 @@ class Given:
             "error": self.error,
         }
         return {name: everything[name] for name in names}
+
+    def _all(self) -> Made:
+        if self._made is None:
+            config, runtime = self.make()
+            self._made = config, runtime if self.beat is None else self._beating(runtime, self.beat)
+        return self._made
+
+    def _beating(self, runtime: NodeRuntime, beat: Beat) -> NodeRuntime:
+        info, write = runtime.execution_info, runtime.stream_writer
+
+        def write_and_beat(value: Any) -> None:
+            write(value)
+            beat()
+
+        return replace(
+            runtime,
+            execution_info=None if info is None else replace(info, node_attempt=self.attempt),
+            stream_writer=write_and_beat if self.writes_beat else write,
+            heartbeat=beat,
+        )
 
 
 INJECTED = frozenset({"config", "runtime", "writer", "store", "previous", "error"})

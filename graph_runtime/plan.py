@@ -92,6 +92,8 @@ class Plan:
     context: Any = None
     #: Where nodes say they go with a Command: for drawing only.
     says: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    #: Fingerprints that have been worked out.
+    prints: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
     #: Fingerprints that were asked for; every checkpoint has those of its nodes.
     _prints: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
 
@@ -117,6 +119,12 @@ class Plan:
         known = self._prints.get(node)
         if known is not None:
             return known
+        known = self.prints.get(node)
+        if known is None:
+            known = self.prints[node] = self._fingerprint(node)
+        return known
+
+    def _fingerprint(self, node: str) -> str:
         spec = self.nodes[node]
         parts: dict[str, Any] = {
             "version": spec.version,

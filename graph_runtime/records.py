@@ -68,17 +68,17 @@ def read_run(row: Row) -> Run:
     )
 
 
-def write_tasks(codec: Codec, tasks: Iterable[Task]) -> str:
+def write_tasks(codec: Codec, tasks: Sequence[Task]) -> str:
     """Return tasks as one JSON text; what a Send passed is encoded strictly.
 
     Of the input that START carries there are only the names: its values are rows of their own.
     """
-    return codec.encode(
-        [
-            [t.id, t.node, t.push, _names(t) if t.node == START else t.arg, *_write_timeout(t.timeout)]
-            for t in tasks
-        ]
-    )
+    rows = [
+        [t.id, t.node, t.push, _names(t) if t.node == START else t.arg, *_write_timeout(t.timeout)]
+        for t in tasks
+    ]
+    passes = any(t.push is not None for t in tasks)
+    return codec.encode(rows) if passes else write_json(rows)
 
 
 def _names(task: Task) -> list[str]:

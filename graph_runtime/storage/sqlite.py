@@ -240,7 +240,8 @@ class SqliteStore:
         found = []
         self._here_until = time.monotonic() + SMALL_SECONDS
         try:
-            here.execute("BEGIN")
+            if len(asks) > 1:  # one statement is a snapshot by itself
+                here.execute("BEGIN")
             for ask in asks:
                 rows = here.small_rows(ask.query, ask.params)
                 if rows is None:
