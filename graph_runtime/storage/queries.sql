@@ -145,7 +145,7 @@ WITH RECURSIVE held (checkpoint_id, channel, base) AS (
   UNION
   SELECT v.checkpoint_id, v.channel, v.base
   FROM checkpoints c, channel_values v
-  WHERE c.checkpoint_id = :checkpoint_id AND c.source IN ('input', 'fork') AND v.checkpoint_id = c.checkpoint_id
+  WHERE c.checkpoint_id = :checkpoint_id AND c.source <> 'loop' AND v.checkpoint_id = c.checkpoint_id
   UNION
   SELECT v.checkpoint_id, v.channel, v.base
   FROM held h JOIN channel_values v ON v.checkpoint_id = h.base AND v.channel = h.channel
@@ -208,7 +208,7 @@ WITH RECURSIVE held (checkpoint_id, channel, base) AS (
   UNION
   SELECT v.checkpoint_id, v.channel, v.base
   FROM runs r, checkpoints c, channel_values v
-  WHERE r.run_id = :run_id AND c.checkpoint_id = r.head AND c.source IN ('input', 'fork') AND v.checkpoint_id = c.checkpoint_id
+  WHERE r.run_id = :run_id AND c.checkpoint_id = r.head AND c.source <> 'loop' AND v.checkpoint_id = c.checkpoint_id
   UNION
   SELECT v.checkpoint_id, v.channel, v.base
   FROM held h JOIN channel_values v ON v.checkpoint_id = h.base AND v.channel = h.channel
@@ -355,7 +355,7 @@ WITH RECURSIVE held (checkpoint_id, channel, base) AS (
   UNION
   SELECT v.checkpoint_id, v.channel, v.base
   FROM frames f, checkpoints c, channel_values v
-  WHERE f.thread_id = :thread_id AND f.ns = :ns AND c.checkpoint_id = f.head AND c.source IN ('input', 'fork') AND v.checkpoint_id = c.checkpoint_id
+  WHERE f.thread_id = :thread_id AND f.ns = :ns AND c.checkpoint_id = f.head AND c.source <> 'loop' AND v.checkpoint_id = c.checkpoint_id
   UNION
   SELECT v.checkpoint_id, v.channel, v.base
   FROM held h JOIN channel_values v ON v.checkpoint_id = h.base AND v.channel = h.channel

@@ -284,6 +284,38 @@ async def test_other_runs_stay_where_they_are(make_runtime: MakeRuntime) -> None
     assert (await values(both, second))["log"] == ["done yes"]
 
 
+async def test_a_run_that_has_not_begun_takes_its_input_along(make_runtime: MakeRuntime) -> None:
+    def graph(version: str) -> CompiledGraph:
+        builder = StateGraph(Log).add_node(audit).add_node("other", audit)
+        builder.add_conditional_edges(START, lambda state: state["subject"], ["audit", "other"])
+        return builder.compile(name="pay", version=version)
+
+    run = await make_runtime(graph("1")).start("pay", {"subject": "audit", "log": ["given"]})
+    newer = make_runtime(graph("2"))
+    did = await newer.migrate(run.thread_id, run.id)
+    assert (did.changes, did.status) == ((), "queued")
+    run = await newer.advance(run.id)
+    assert (run.status, run.version) == ("completed", "2"), run.error
+    assert await values(newer, run) == {"subject": "audit", "log": ["given", "audited"]}
+
+
+async def test_a_list_that_had_grown_grows_on(make_runtime: MakeRuntime) -> None:
+    def graph(version: str) -> CompiledGraph:
+        def turn(state: Log) -> Any:
+            asked = len(state["log"])
+            said = interrupt("on?") if asked == 40 else None
+            return Command(update={"log": [said or asked]}, goto=END if asked == 45 else "turn")
+
+        builder = StateGraph(Log).add_node("turn", turn, version=version).add_edge(START, "turn")
+        return builder.compile(name="pay", version=version)
+
+    run = await begin(make_runtime(graph("1")))
+    newer = make_runtime(graph("2"))
+    await newer.migrate(run.thread_id, run.id)
+    run = await answer_only(newer, await newer.advance(run.id), "on")
+    assert (await values(newer, run))["log"] == [*range(40), "on", *range(41, 46)]
+
+
 async def test_a_run_that_rests_at_a_breakpoint_rests_there_still(make_runtime: MakeRuntime) -> None:
     def graph(version: str) -> CompiledGraph:
         builder = StateGraph(Log).add_node(done).add_node("audit", audit, version=version)
