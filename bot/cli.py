@@ -12,6 +12,7 @@ import pwd
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Annotated, Any, NoReturn, cast, get_args
 
 import typer
@@ -31,7 +32,7 @@ from graph_runtime import (
 )
 from graph_runtime.types import PersonId, Verdict
 
-from . import tables
+from . import tables, upkeep
 from .cards import ticket_of
 from .check import check_all
 from .commands import MistypedError, read_input
@@ -329,14 +330,52 @@ def prune(
         else:
             bounds = Retention(_age(older_than), keep)
         async with _desk(settings) as desk:
-            went = await desk.runtime.prune(
-                older_than=bounds.older_than, keep=bounds.keep, actor=f"cli:{_os_user()}", dry_run=dry_run
-            )
-        threads = "1 finished thread" if went == 1 else f"{went} finished threads"
-        said = f"{threads} would go." if dry_run else f"{threads} went; the journal keeps what happened."
-        _out.print(said, highlight=False)
+            actor = f"cli:{_os_user()}"
+            _print(await upkeep.prune(desk.runtime, bounds, actor=actor, dry_run=dry_run))
 
     _run(work())
+
+
+@database.command("check")
+def check_database(config: Config = None) -> None:
+    """Look at every page of the database, and at what its rows promise of each other; others go on."""
+    _tell(upkeep.check(_settings(config).database))
+
+
+@database.command("size")
+def size_of_database(as_json: AsJson = False, config: Config = None) -> None:
+    """Say how large the database is, and what takes the room."""
+    url = _settings(config).database
+    _tell(upkeep.size_json(url) if as_json else upkeep.size(url))
+
+
+@database.command()
+def vacuum(config: Config = None) -> None:
+    """Write the file anew without what is free in it; nobody else may use the database meanwhile."""
+    _tell(upkeep.vacuum(_settings(config).database))
+
+
+@database.command()
+def backup(
+    file: Annotated[Path, typer.Argument(help="where the copy goes; readable by you alone")],
+    replace: Annotated[
+        bool, typer.Option("--replace", help="put it in the place of an earlier copy")
+    ] = False,
+    config: Config = None,
+) -> None:
+    """Write a verified copy of this moment, while everybody goes on."""
+    _tell(upkeep.back_up(_settings(config).database, file, replace=replace))
+
+
+@database.command()
+def restore(
+    file: Annotated[Path, typer.Argument(help="a copy that `signoff db backup` made")],
+    yes: Annotated[bool, typer.Option("--yes", help="do it: the copy replaces the database")] = False,
+    config: Config = None,
+) -> None:
+    """Put a copy in the place of the database; nobody may use it meanwhile."""
+    url = _settings(config).database
+    _tell(upkeep.restore(url, file, actor=f"cli:{_os_user()}", sure=yes))
 
 
 @app.command()
@@ -416,6 +455,15 @@ def _run(work: Coroutine[Any, Any, None]) -> None:
         _fail(str(error))
     except ConfigError as error:
         _fail(str(error), code=3)
+
+
+def _tell(work: Coroutine[Any, Any, Any]) -> None:
+    """Run the work and print what it returns."""
+
+    async def tell() -> None:
+        _print(await work)
+
+    _run(tell())
 
 
 def _until_stopped(work: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:

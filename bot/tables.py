@@ -14,6 +14,7 @@ from rich.text import Text
 from graph_runtime import (
     SECOND,
     ApprovalRequest,
+    DatabaseSize,
     Event,
     Migration,
     Refused,
@@ -226,6 +227,29 @@ def migration(seen: Migration) -> Iterator[RenderableType]:
         for one, becomes in asked:
             table.add_row(one.id, plain(one.node, 60), one.answered_by or "", becomes)
         yield table
+
+
+def volume(size: int) -> str:
+    """Return a number of bytes as people say it."""
+    amount, units = float(size), iter(("bytes", "KiB", "MiB", "GiB"))
+    unit = next(units)
+    while amount >= 1024 and (larger := next(units, None)):
+        amount, unit = amount / 1024, larger
+    return f"{amount:.0f} {unit}" if unit == "bytes" else f"{amount:.1f} {unit}"
+
+
+def size(found: DatabaseSize) -> RenderableType:
+    """Return how large a database is."""
+    table = _table("WHAT", "SIZE")
+    rows = {"file": found.file, "of it free": found.free, "log": found.log, **found.tables}
+    for name, taken in rows.items():
+        table.add_row(name, volume(taken))
+    return table
+
+
+def size_json(found: DatabaseSize) -> dict[str, Any]:
+    """Return how large a database is in bytes, for --json."""
+    return {"file": found.file, "free": found.free, "log": found.log, "tables": dict(found.tables)}
 
 
 def checks(found: Sequence[Finding]) -> RenderableType:

@@ -82,11 +82,13 @@ from .outbox import Outbox
 from .policy import Duration, Policy, read_duration, read_policies
 from .replay import Replay, SkippedStep
 from .requests import Requests, approve
+from .restoring import Restored
 from .retention import Retention
 from .runtime import Runtime
 from .saver import AsyncSqliteSaver, InMemorySaver
 from .state import IsLastStep, RemainingSteps
 from .storage import Store, open_store
+from .storage.files import DatabaseSize
 from .tools import ToolPolicy, ToolRule, ToolVerdict, load_tool_policy, read_tool_policy
 from .types import (
     END,
@@ -113,6 +115,7 @@ from .types import (
     TimeoutPolicy,
     Vote,
 )
+from .upkeep import Upkeep
 from .versions import Migration, NodeChange
 from .worker import Worker, keep_doing, open_queue
 
@@ -157,6 +160,7 @@ __all__ = [
     "CommitUnknown",
     "CompiledGraph",
     "Conflict",
+    "DatabaseSize",
     "Decision",
     "DecisionNeeded",
     "Directory",
@@ -212,6 +216,7 @@ __all__ = [
     "Replay",
     "RequestView",
     "Requests",
+    "Restored",
     "ResumeRefused",
     "Retention",
     "RetryPolicy",
@@ -254,6 +259,7 @@ __all__ = [
     "UnknownThread",
     "UnknownWay",
     "Unsupported",
+    "Upkeep",
     "ValueRefused",
     "Vote",
     "Way",

@@ -104,7 +104,7 @@ class Versions:
             "head": head.id,
             "step": head.step,
             "status": migration.status,
-            "used": write_json(_refunded(run, len(stale))),
+            "used": write_json(refunded(run, len(stale))),
             "before": run.head,
             "epoch": run.epoch,
             "was": run.status,
@@ -361,7 +361,7 @@ def _asked(rows: Iterable[Row], status: str, *, delivered: bool | None = None) -
     return tuple(Asked(InterruptId(r["interrupt_id"]), r["node"], r["answered_by"]) for r in found)
 
 
-def _refunded(run: Run, asked_anew: int) -> dict[str, float]:
+def refunded(run: Run, asked_anew: int) -> dict[str, float]:
     """Return what the run has used, without the questions that it is made to ask once more."""
     left = {"questions": max(0, run.used["questions"] - asked_anew)} if "questions" in run.used else {}
     return {**run.used, **left}

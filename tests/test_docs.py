@@ -126,7 +126,7 @@ def test_every_command_is_documented() -> None:
         command.callback.__name__.replace("_", "-") for command in app.registered_commands if command.callback
     ]
     names += [
-        f"{group.name} {command.callback.__name__}"
+        f"{group.name} {command.name or command.callback.__name__}"
         for group in app.registered_groups
         if group.typer_instance
         for command in group.typer_instance.registered_commands

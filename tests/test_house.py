@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent
 #: The only files that may import each third-party library.
 DOORS = {
     "aiosqlite": {"graph_runtime/storage/sqlite.py"},
-    "sqlite3": {"graph_runtime/storage/sqlite.py"},
+    "sqlite3": {"graph_runtime/storage/files.py", "graph_runtime/storage/sqlite.py"},
     "orjson": {"graph_runtime/plainjson.py"},
     "procrastinate": {"graph_runtime/procrastinate.py"},
     "psycopg": {
@@ -42,8 +42,8 @@ LEVELS = [
     {"companions", "drawing", "executor", "records", "stored", "streaming"},
     {"divergence", "ground", "inside", "meter", "retention", "saver"},
     {"beginnings", "endings", "frames", "ledger", "requests"},
-    {"callers", "edits", "questions", "telling", "tools", "versions", "views"},
-    {"answers", "rerun", "walk"},
+    {"callers", "edits", "questions", "restoring", "telling", "tools", "versions", "views"},
+    {"answers", "rerun", "upkeep", "walk"},
     {"replay"},
     {"advance"},
     {"runtime"},

@@ -5,6 +5,9 @@
 -- name: get_deployment
 SELECT value FROM deployment WHERE key = 'deployment_id';
 
+-- name: set_deployment
+UPDATE deployment SET value = :value WHERE key = 'deployment_id';
+
 -- name: put_deployment
 INSERT INTO deployment (key, value) VALUES ('deployment_id', :value) ON CONFLICT (key) DO NOTHING;
 
@@ -116,6 +119,23 @@ UPDATE runs SET version = :version, head = :head, step = :step, status = :status
   error = NULL, lease_owner = NULL, lease_until = NULL, updated_at = :now
 WHERE run_id = :run_id AND thread_id = :thread_id AND head = :before AND epoch = :epoch AND status = :was
   AND (status IN ('queued', 'interrupted', 'needs_attention') OR (status = 'running' AND lease_until < :now));
+
+-- What became of the run after a backup was made is not known: only an operator can say how it goes on.
+-- name: attend_run
+UPDATE runs SET status = 'needs_attention', error = :error, epoch = epoch + 1, lease_owner = NULL,
+  lease_until = NULL, updated_at = :now
+WHERE run_id = :run_id;
+
+-- A run that rests is to ask anew what it asks: a worker's goes on by itself, a caller's when it is told to.
+-- name: ask_anew
+UPDATE runs SET status = CASE WHEN driver = 'worker' THEN 'queued' ELSE status END, used = :used,
+  updated_at = :now
+WHERE run_id = :run_id AND status = 'interrupted';
+
+-- name: find_live_runs
+SELECT * FROM runs
+WHERE status IN ('queued', 'running', 'interrupted', 'needs_attention') AND run_id > :after
+ORDER BY run_id LIMIT :limit;
 
 -- name: cancel_run
 UPDATE runs SET status = 'cancelled', epoch = epoch + 1, lease_owner = NULL, lease_until = NULL,
@@ -597,6 +617,10 @@ SELECT * FROM receipts WHERE request_id = :request_id AND kind = 'card';
 SELECT * FROM receipts
 WHERE surface = :surface AND workspace = :workspace AND channel = :channel AND message = :message;
 
+-- What a restored database has still to tell may have been told since the backup was made.
+-- name: doubt_outbox
+UPDATE outbox SET overtaken = 1, lease_owner = NULL, lease_until = NULL WHERE status = 'pending';
+
 -- name: count_outbox
 SELECT status, count(*) AS count, min(available_at) AS oldest FROM outbox WHERE status <> 'delivered'
 GROUP BY status ORDER BY status;
@@ -649,3 +673,43 @@ SELECT * FROM (
 SELECT * FROM (
   SELECT * FROM events WHERE request_id = :request_id ORDER BY event_id DESC LIMIT :limit
 ) newest ORDER BY event_id;
+
+
+-- Looking for damage -------------------------------------------------------------------------------
+
+-- Rows that break a promise that every commit keeps, each with the promise.
+-- name: find_broken
+SELECT 'a question is open, and its run is over' AS promise, i.interrupt_id AS id
+FROM interrupts i JOIN runs r ON r.run_id = i.run_id
+WHERE i.status = 'open' AND r.status IN ('completed', 'failed', 'cancelled')
+UNION ALL
+SELECT 'an answer waits, and its run was not woken', i.interrupt_id
+FROM interrupts i JOIN runs r ON r.run_id = i.run_id
+WHERE i.status = 'answered' AND i.delivered_at IS NULL AND i.past = 0 AND r.status = 'interrupted'
+UNION ALL
+SELECT 'a request is open, and its question is not', q.request_id
+FROM requests q JOIN interrupts i ON i.interrupt_id = q.interrupt_id
+WHERE q.status = 'open' AND i.status <> 'open'
+UNION ALL
+SELECT 'a request is open, and nobody was to be shown it', q.request_id FROM requests q
+WHERE q.status = 'open'
+  AND NOT EXISTS (SELECT 1 FROM outbox o WHERE o.request_id = q.request_id AND o.kind = 'card')
+UNION ALL
+SELECT 'a request was decided, and nobody did', q.request_id FROM requests q
+WHERE q.status IN ('approved', 'rejected')
+  AND NOT EXISTS (SELECT 1 FROM decisions d WHERE d.request_id = q.request_id AND d.digest = q.digest)
+UNION ALL
+SELECT 'a run is alive, and its thread has gone on', r.run_id
+FROM runs r JOIN threads t ON t.thread_id = r.thread_id
+WHERE r.status IN ('queued', 'running', 'interrupted', 'needs_attention') AND t.last_run <> r.run_id
+UNION ALL
+SELECT 'a run stands where there is no checkpoint', r.run_id
+FROM runs r LEFT JOIN checkpoints c ON c.checkpoint_id = r.head WHERE c.checkpoint_id IS NULL
+UNION ALL
+SELECT 'a checkpoint follows none that is there', c.checkpoint_id
+FROM checkpoints c LEFT JOIN checkpoints p ON p.checkpoint_id = c.parent_id
+WHERE c.parent_id IS NOT NULL AND p.checkpoint_id IS NULL
+UNION ALL
+SELECT 'a run is driven by nobody', r.run_id FROM runs r
+WHERE r.status = 'running' AND r.lease_owner IS NULL
+LIMIT :limit;

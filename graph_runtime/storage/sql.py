@@ -11,6 +11,7 @@ from typing import Literal, get_args
 #: A glued-together statement cannot be run: the store takes only these names.
 QueryName = Literal[
     "get_deployment",
+    "set_deployment",
     "put_deployment",
     "put_thread",
     "get_thread",
@@ -33,6 +34,9 @@ QueryName = Literal[
     "give_back_run",
     "wake_run",
     "migrate_run",
+    "attend_run",
+    "ask_anew",
+    "find_live_runs",
     "cancel_run",
     "put_checkpoint",
     "get_checkpoint",
@@ -122,6 +126,7 @@ QueryName = Literal[
     "put_receipt",
     "get_card",
     "get_receipt_at",
+    "doubt_outbox",
     "count_outbox",
     "put_due",
     "find_due",
@@ -133,6 +138,7 @@ QueryName = Literal[
     "find_events_of_run",
     "find_events_of_request",
     "get_event",
+    "find_broken",
 ]
 
 _BLOCK = re.compile(r"^-- name: (\w+)$", re.MULTILINE)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import pwd
 import re
 import signal
+import sqlite3
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -424,6 +426,45 @@ async def test_a_migrated_run_is_asked_anew_on_a_new_card_and_the_old_one_says_s
     await bot.click(new, user=ALICE)
     await bot.rests(run, "completed")
     assert len(bot.published()) == 1
+
+
+async def test_the_database_is_checked_measured_copied_put_back_and_made_small(bench: Bench, cli: Cli):
+    run = await paused(bench)
+    copy = str(bench.folder / "copy.db")
+    assert (await cli("db", "check")).out.startswith("The database is sound")
+    assert "runs" in (await cli("db", "size")).out
+    assert (await cli("db", "size", "--json")).json["file"] > 0
+    made = await cli("db", "backup", copy)
+    assert (made.code, made.err) == (0, "")
+    assert "holds a verified copy of" in made.out
+    again = await cli("db", "backup", copy)
+    assert (again.code, again.out) == (1, "")
+    assert (await cli("db", "backup", copy, "--replace")).code == 0
+    for words, why in {
+        ("db", "restore", copy): "nothing was restored yet",
+        ("db", "restore", copy, "--yes"): "another process has it open",
+        ("db", "restore", copy + "x", "--yes"): "another process has it open",
+        ("db", "vacuum"): "another process has it open",
+    }.items():
+        refused = await cli(*words)
+        assert (refused.code, refused.out) == (1, ""), words
+        assert why in refused.err
+    await bench.store.__aexit__(None, None, None)
+    assert "there is no file" in (await cli("db", "restore", copy + "x", "--yes")).err
+    put = await cli("db", "restore", copy, "--yes")
+    assert (put.code, put.err) == (0, "")
+    assert "1 question will be asked anew" in put.out
+    assert "The file had" in (await cli("db", "vacuum")).out
+    await bench.store.__aenter__()
+    assert (await bench.runtime.get(run.id)).status == "queued"
+    (event,) = await bench.events("database.restored")
+    assert event.actor == f"cli:{USER}"
+    with contextlib.closing(sqlite3.connect(bench.database)) as db, db:
+        db.execute("UPDATE threads SET last_run = NULL")
+        db.execute("UPDATE runs SET head = 'chk-9'")
+    broken = await cli("db", "check")
+    assert (broken.code, broken.out) == (1, "")
+    assert f"a run stands where there is no checkpoint: {run.id}" in broken.err
 
 
 async def test_migrate_creates_the_database_and_says_where_it_is(bench: Bench, cli: Cli, monkeypatch):

@@ -8,9 +8,11 @@ import pytest
 from bot_bench import (
     ALICE,
     BOB,
+    CHANNEL,
     Bench,
     Spawn,
     bot_here,
+    buttons,
     eventually,
     in_both_modes,
     settings_file,
@@ -19,6 +21,7 @@ from bot_bench import (
 )
 
 from bot import cards
+from graph_runtime import Upkeep
 
 #: Longer than nothing: what has ended is past it.
 AT_ONCE = 0.001
@@ -96,3 +99,40 @@ async def test_a_click_that_the_disk_does_not_take_is_told_so_and_taken_once_it_
     await bench.drawn(card, f"*Approved* by <@{ALICE}>")
     assert bot.process.returncode is None, "it was not started anew"
     assert len(bench.published()) == 1
+
+
+async def test_a_database_that_was_put_back_asks_anew_and_old_buttons_do_nothing(bench: Bench, spawn: Spawn):
+    config = settings_file(bench.slack, bench.folder)
+    upkeep, copy = Upkeep(f"sqlite:///{bench.database}"), bench.folder / "copy.db"
+    first = await spawn(config)
+    decided, waits = await bench.start(service="decided"), await bench.start(service="waits")
+    card, other = await bench.card(decided), await bench.card(waits)
+    await bench.quiet()
+    early = bench.payload(card, user=BOB)
+    await upkeep.back_up(copy)
+    assert (await bench.click(card)).outcome == "acked"
+    await bench.rests(decided, "completed")
+    await bench.quiet()
+    assert await first.stop() == 0
+    await bench.store.__aexit__(None, None, None)
+    done = await upkeep.restore(copy, actor="cli:root")
+    await bench.store.__aenter__()
+    assert (done.attention, done.asked_anew) == ((decided.id,), 1)
+
+    await spawn(config)
+    # What was decided since is never asked again; an operator is.
+    shown = await bench.drawn(card, "needs an operator")
+    assert buttons(shown) == []
+    assert (await bench.deliver(early)).outcome == "acked"
+    assert "a database that was restored since" in await bench.private(BOB)
+    # What waited is asked anew, on a card of its own.
+    assert buttons(await bench.drawn(other, "*Superseded*")) == []
+    new = await bench.card(waits, 1)
+    assert new.ts != other.ts
+    assert (await bench.click(new)).outcome == "acked"
+    await bench.rests(waits, "completed")
+    assert [line.split()[0] for line in bench.published()] == ["decided", "waits"], "each of them once"
+    assert (await bench.runtime.get(decided.id)).status == "needs_attention"
+    assert await bench.refusals() == ["WRONG_DEPLOYMENT"]
+    assert len(bench.slack.messages(CHANNEL)) == 3
+    assert await upkeep.check() == []

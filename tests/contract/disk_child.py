@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import resource
 import subprocess
 import sys
@@ -17,7 +16,7 @@ from pathlib import Path
 from graphs import review_then_publish
 from writes import event, event_ids
 
-from graph_runtime import Runtime, Store, StoreUnavailable, open_store
+from graph_runtime import Runtime, Store, StoreUnavailable, Upkeep, open_store
 from graph_runtime.storage import Batch
 
 #: Larger than what is left in the pages that the file has already.
@@ -42,12 +41,19 @@ async def give_out(folder: Path, full: Callable[[], None], free: Callable[[], No
         said = [await refused(store), await refused(store)]
         seen = await event_ids(store)
         asked = (await runtime.look(paused.id)).open
+        upkeep, copy = Upkeep(f"sqlite:///{folder}/signoff.db"), folder / "copy.db"
+        try:
+            await upkeep.back_up(copy)
+        except StoreUnavailable as error:
+            said_of_copy = f"{error}; left: {[file.name for file in folder.glob('copy*')]}"
         free()
+        await upkeep.back_up(copy)
         await store.commit(Batch("large", (event("after"), event("large", data=LARGE))))
         await runtime.resume(paused.thread_id, paused.id, asked[0].interrupt.id, {"decision": "approve"})
         ended = await runtime.advance(paused.id)
         return {
             "said": said,
+            "copy": said_of_copy,
             "seen": "refused" in seen,
             "after": "after" in await event_ids(store),
             "status": ended.status,
@@ -60,7 +66,7 @@ async def limit(folder: Path) -> dict[str, object]:
     _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
 
     def full() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (os.stat(folder / "signoff.db-wal").st_size, most))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (16 * 1024, most))
 
     return await give_out(folder, full, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (most, most)))
 

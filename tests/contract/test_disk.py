@@ -29,6 +29,8 @@ async def child(*words: str) -> tuple[int, str, str]:
 
 def check(said: dict[str, Any], cause: str) -> None:
     assert all(f"batch 'large' was not written: {cause}" in one for one in said["said"]), said
+    assert cause in said["copy"]
+    assert said["copy"].endswith("left: []"), said
     assert (said["seen"], said["after"], said["status"], said["intact"]) == (False, True, "completed", "ok")
 
 

@@ -32,6 +32,7 @@ from graph_runtime import (
 from graph_runtime.worker import PRUNE_AGAIN, PRUNED_AT_ONCE
 
 DAY = 86_400
+on_both = pytest.mark.databases("sqlite", "postgres")
 
 
 def short() -> Any:
@@ -74,6 +75,7 @@ async def told(runtime: Runtime) -> None:
         await outbox.landed(entry, Place("slack", "A1", "T1", "C1", entry.id))
 
 
+@on_both
 async def test_what_ended_longer_ago_goes_and_the_journal_says_so(
     make_runtime: MakeRuntime, clock: SettableClock, store: Store
 ) -> None:
@@ -218,6 +220,7 @@ async def test_what_is_alive_stays_however_old(make_runtime: MakeRuntime, clock:
     assert await threads(runtime) == ["attention", "interrupted", "queued", "running", "twice"]
 
 
+@on_both
 async def test_what_is_still_to_be_told_stays_until_it_is_told(
     make_runtime: MakeRuntime, clock: SettableClock
 ) -> None:
@@ -248,6 +251,7 @@ async def test_what_was_given_up_on_holds_no_thread_back(
     assert await runtime.prune(older_than=1) == 1
 
 
+@on_both
 async def test_a_thread_that_goes_on_at_that_moment_stays(
     make_runtime: MakeRuntime, clock: SettableClock
 ) -> None:
@@ -270,6 +274,7 @@ async def test_a_thread_that_goes_on_at_that_moment_stays(
     assert sorted(map(len, logs)) == [1] * went + [2] * (40 - went)
 
 
+@on_both
 async def test_two_that_prune_at_once_let_the_same_threads_go_and_no_others(
     store: Store, database: str, make_runtime: MakeRuntime, clock: SettableClock
 ) -> None:
@@ -310,6 +315,7 @@ async def test_a_pruned_run_is_unknown_and_its_key_starts_a_new_one(
     assert await runtime.events(run_id=run.id), "the journal is kept"
 
 
+@on_both
 async def test_a_click_on_a_pruned_request_is_told_so_and_a_forged_one_is_not(
     make_runtime: MakeRuntime, clock: SettableClock, store: Store
 ) -> None:
