@@ -30,6 +30,7 @@ from graph_runtime import (
     UnknownRun,
     open_store,
 )
+from graph_runtime import copy_database as copy_everything
 from graph_runtime.types import PersonId, Verdict
 
 from . import tables, upkeep
@@ -108,6 +109,25 @@ def migrate(config: Config = None) -> None:
         async with open_store(settings.database, migrate=True) as store:
             facts = await store.check()
             _out.print(f"The database is at schema {facts['schema']}: {facts['path']}", highlight=False)
+
+    _run(work())
+
+
+@app.command("copy-database")
+def copy_database(
+    source: Annotated[str, typer.Argument(metavar="FROM", help="sqlite:///PATH or postgresql://...")],
+    target: Annotated[str, typer.Argument(metavar="TO", help="an empty database: the same kinds of address")],
+) -> None:
+    """Move everything to another database, compare it row by row, and close the original."""
+
+    async def work() -> None:
+        try:
+            counts = await copy_everything(source, target)
+        except ValueError as error:
+            raise MistypedError(str(error)) from error
+        for table, rows in counts.items():
+            _out.print(f"{rows:>10,}  {table}", highlight=False)
+        _out.print("Every row is there, the journal included. The original is closed.", highlight=False)
 
     _run(work())
 

@@ -88,6 +88,7 @@ from .runtime import Runtime
 from .saver import AsyncSqliteSaver, InMemorySaver
 from .state import IsLastStep, RemainingSteps
 from .storage import Store, open_store
+from .storage.copying import copy_database
 from .storage.files import DatabaseSize
 from .tools import ToolPolicy, ToolRule, ToolVerdict, load_tool_policy, read_tool_policy
 from .types import (
@@ -267,6 +268,7 @@ __all__ = [
     "WrongThread",
     "add_messages",
     "approve",
+    "copy_database",
     "current_task",
     "get_config",
     "get_runtime",

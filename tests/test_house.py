@@ -18,11 +18,16 @@ ROOT = Path(__file__).parent.parent
 #: The only files that may import each third-party library.
 DOORS = {
     "aiosqlite": {"graph_runtime/storage/sqlite.py"},
-    "sqlite3": {"graph_runtime/storage/files.py", "graph_runtime/storage/sqlite.py"},
+    "sqlite3": {
+        "graph_runtime/storage/copying.py",
+        "graph_runtime/storage/files.py",
+        "graph_runtime/storage/sqlite.py",
+    },
     "orjson": {"graph_runtime/plainjson.py"},
     "procrastinate": {"graph_runtime/procrastinate.py"},
     "psycopg": {
         "graph_runtime/procrastinate.py",
+        "graph_runtime/storage/copying.py",
         "graph_runtime/storage/packet.py",
         "graph_runtime/storage/postgres.py",
     },

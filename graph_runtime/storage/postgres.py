@@ -36,7 +36,7 @@ from graph_runtime.faults import Faults
 
 from . import Ask, Batch, Param, Params, Row
 from .packet import STALE_PLAN, Line, RefusedError, Sent
-from .sql import QueryName, migrations, queries, statements
+from .sql import LOCK_SCHEMA, QueryName, migrations, queries, statements
 
 #: The oldest one that the tests run on.
 OLDEST = 15
@@ -92,7 +92,7 @@ _WAIT_FOR_LOCKS = b"SELECT set_config('lock_timeout', $1, true)"
 _LOOK = Sent(
     b"SELECT current_setting('synchronous_commit') AS commits, current_setting('server_encoding') AS encoding"
 )
-_LOCK_SCHEMA = Sent(b"SELECT pg_advisory_lock(%d)" % int.from_bytes(b"signoff"))
+_LOCK_SCHEMA = Sent(LOCK_SCHEMA.encode())
 _IS_MADE = Sent(b"SELECT to_regclass('deployment')::text AS name")
 _GET_SCHEMA = Sent(b"SELECT value FROM deployment WHERE key = 'schema'")
 _PUT_SCHEMA = b"""INSERT INTO deployment (key, value) VALUES ('schema', $1)
@@ -335,7 +335,10 @@ class PostgresStore:
         await line.send(_LOCK_SCHEMA)
         await self._bring_up_to_date(line)
         asked_at = _monotonic()
-        deployment, now = await line.send(_statement("get_deployment").bound({}, ""), _NOW)
+        asked = [_statement(name).bound({}, "") for name in ("get_deployment", "get_closed")]
+        deployment, closed, now = await line.send(*asked, _NOW)
+        if closed:
+            raise StoreError(f"the database was left alone: {closed[0]['value']}; use that one")
         self.deployment = deployment[0]["value"]
         self.clock.set(now[0]["now"], asked_at=asked_at)
 

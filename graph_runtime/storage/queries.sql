@@ -11,6 +11,10 @@ UPDATE deployment SET value = :value WHERE key = 'deployment_id';
 -- name: put_deployment
 INSERT INTO deployment (key, value) VALUES ('deployment_id', :value) ON CONFLICT (key) DO NOTHING;
 
+-- Why no store opens this database any more, if so.
+-- name: get_closed
+SELECT value FROM deployment WHERE key = 'closed';
+
 
 -- Threads and runs ---------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ QueryName = Literal[
     "get_deployment",
     "set_deployment",
     "put_deployment",
+    "get_closed",
     "put_thread",
     "get_thread",
     "put_run",
@@ -140,6 +141,9 @@ QueryName = Literal[
     "get_event",
     "find_broken",
 ]
+
+#: Whoever makes or changes a PostgreSQL schema holds this advisory lock, as does whoever opens a store.
+LOCK_SCHEMA = f"SELECT pg_advisory_lock({int.from_bytes(b'signoff')})"
 
 _BLOCK = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 

@@ -354,6 +354,9 @@ class SqliteStore:
                 for statement in statements(script):
                     connection.execute(statement)
                 connection.execute(f"PRAGMA user_version={number}")
+        closed, _ = connection.rows("get_closed", {})
+        if closed:
+            raise StoreError(f"the database was left alone: {closed[0]['value']}; use that one")
 
     async def _flush(self) -> None:
         while True:
