@@ -35,8 +35,9 @@ from bot_bench import (
 from typer.testing import CliRunner
 
 from bot.cards import ticket_of
-from bot.cli import _out, app
+from bot.cli import app
 from bot.sandbox import Fault
+from bot.terminal import out
 from graph_runtime import (
     START,
     Actor,
@@ -76,7 +77,7 @@ def cli(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Cli:
     """Type a command on this machine, with the bench's settings."""
     config = settings_file(bench.slack, bench.folder)
     monkeypatch.chdir(bench.folder)
-    monkeypatch.setattr(_out, "_width", 200)
+    monkeypatch.setattr(out, "_width", 200)
     monkeypatch.setenv("LOGNAME", "somebody-else")  # who runs a process is no matter of its environment
     monkeypatch.setenv("SLACK_BOT_TOKEN", bench.slack.bot_token)
     monkeypatch.setenv("SLACK_APP_TOKEN", bench.slack.app_token)
@@ -255,7 +256,7 @@ async def test_show_of_a_failed_run_gives_the_error(bench: Bench, cli: Cli):
 
 
 async def test_a_narrow_terminal_cuts_no_id(bench: Bench, cli: Cli, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(_out, "_width", 60)
+    monkeypatch.setattr(out, "_width", 60)
     run = await paused(bench)
     assert run.id in (await cli("runs")).out
     shown = (await cli("show", run.id)).out
