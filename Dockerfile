@@ -5,7 +5,7 @@ COPY pyproject.toml README.md LICENSE ./
 COPY graph_runtime graph_runtime
 COPY bot bot
 COPY examples examples
-RUN pip install --no-cache-dir --prefix=/install .
+RUN pip install --no-cache-dir --prefix=/install '.[procrastinate]'
 
 FROM python:3.12-slim
 RUN useradd --system --uid 10001 --create-home --home-dir /var/lib/signoff signoff

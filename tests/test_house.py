@@ -8,11 +8,13 @@ import inspect
 import re
 import tomllib
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
 
 import graph_runtime
+from bot.config import Role
 
 ROOT = Path(__file__).parent.parent
 #: The only files that may import each third-party library.
@@ -193,6 +195,18 @@ def test_the_container_is_not_root_and_has_a_health_check() -> None:
     assert re.search(r"^USER signoff$", text, re.MULTILINE)
     assert "HEALTHCHECK" in text
     assert 'CMD ["serve"]' in text
+
+
+def test_compose_starts_what_there_is_and_only_behind_a_migrated_database() -> None:
+    services = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
+    roles = {name: one["command"] for name, one in services.items() if one.get("command", [""])[0] == "serve"}
+    assert {command[-1] for command in roles.values()} == set(get_args(Role)) - {"all"}
+    for name in roles:
+        assert services[name]["depends_on"]["migrate"] == {"condition": "service_completed_successfully"}
+    assert services["migrate"]["command"] == ["migrate"]
+    address = services["web"]["environment"]["SIGNOFF_DATABASE"]
+    assert "password" not in address.lower(), "it is in the environment of the container, not in the address"
+    assert ".[procrastinate]" in (ROOT / "Dockerfile").read_text()
 
 
 def test_the_manifest_and_the_readme_name_the_same_command() -> None:

@@ -489,6 +489,39 @@ async def test_a_database_that_cannot_be_opened_is_said_in_one_line(bench: Bench
         assert failed.err.count("\n") == 1
 
 
+async def test_copy_database_counts_what_it_moved_and_closes_the_original(
+    bench: Bench, cli: Cli, monkeypatch: pytest.MonkeyPatch
+):
+    old, new = (f"sqlite:///{bench.folder / name}.db" for name in ("old", "new"))
+    monkeypatch.setenv("SIGNOFF_DATABASE", old)
+    given = json.dumps({"service": "payments", "effects": str(bench.effects)})
+    assert (await cli("start", "deploy", given, "--requester", ALICE)).code == 0
+    moved = await cli("copy-database", old, new)
+    assert moved.code == 0
+    assert re.search(r"^ +1  runs$", moved.out, re.MULTILINE)
+    assert "The original is closed." in moved.out
+    refused = await cli("runs")
+    assert refused.code == 1
+    assert "it was copied to" in refused.err
+    monkeypatch.setenv("SIGNOFF_DATABASE", new)
+    assert len(json.loads((await cli("runs", "--json")).out)) == 1
+    again = await cli("copy-database", new, new)
+    assert again.code == 1
+
+
+async def test_copy_database_wants_two_addresses_that_it_knows(bench: Bench, cli: Cli):
+    assert (await cli("copy-database", "mysql://root:hunter2@db/x", "sqlite:///new.db")).code == 2
+    missing = await cli("copy-database", "sqlite:///nothing.db", "sqlite:///new.db")
+    assert missing.code == 1
+    assert "there is no database" in missing.err
+
+
+async def test_serve_knows_three_roles(bench: Bench, cli: Cli):
+    refused = await cli("serve", "--role", "boss")
+    assert refused.code == 2
+    assert "nothing was started" in refused.err
+
+
 # -- decide
 
 

@@ -6,11 +6,13 @@ Usage: worker_child.py DATABASE NOTES NAME LEASE_SECONDS. Each execution of a no
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 import sys
 from pathlib import Path
 from typing import Any
 
+import structlog
 from graphs import Log, one_after_another
 from people import approvals_of, requests
 
@@ -83,5 +85,7 @@ async def main(database: str, notes: Path, name: str, lease: int, seconds: float
 
 
 if __name__ == "__main__":
+    # Nobody reads what it logs, and a pipe that is full would stop it.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     given: Any = sys.argv
     asyncio.run(main(given[1], Path(given[2]), given[3], int(given[4]), float(given[5])))
