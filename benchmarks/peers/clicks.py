@@ -18,8 +18,8 @@ from benchmarks.peers.counting import CountingLoop, Figures, Fsyncs, in_words
 
 _WARM_UPS = 5
 #: How much slower each fsync is made to learn for how many of them an acknowledgement waits.
-_SLOWER_MS = 40
-_SLOW_CLICKS, _SLOW_PAUSE = 12, 0.6
+_SLOWER_MS = 100
+_SLOW_CLICKS, _SLOW_PAUSE = 6, 1.0
 
 Card = Sequence[str]
 #: Opens a server for Slack's clicks: given where Slack is and how many cards there shall be, it yields its
