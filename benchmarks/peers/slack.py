@@ -26,15 +26,19 @@ Card = tuple[str, str]
 
 
 def look_alike(number: int) -> list[dict[str, Any]]:
-    """Return a card of about the size of the bot's."""
-    lines = [
-        {"type": "mrkdwn", "text": f"*line {n}* with some words that are about so long"} for n in range(4)
-    ]
+    """Return a card whose click is as large as that of the bot's: much of the work is to read it."""
+    words = "with some words that are about so long, :mag: `and` <some> *marks*"
+    lines = [{"type": "mrkdwn", "text": f"*line {n}*\n{words}"} for n in range(17)]
     button = {"type": "button", "text": {"type": "plain_text", "text": "Approve"}, "action_id": APPROVE}
     return [
         {"type": "section", "block_id": "title", "text": {"type": "mrkdwn", "text": f"*Deploy {number}*"}},
-        {"type": "section", "block_id": "facts", "fields": lines},
-        {"type": "actions", "block_id": "buttons", "elements": [{**button, "value": "x" * 200}]},
+        {"type": "section", "block_id": "facts", "fields": lines[:9]},
+        {"type": "section", "block_id": "more", "fields": lines[9:]},
+        {
+            "type": "actions",
+            "block_id": "buttons",
+            "elements": [{**button, "value": json.dumps({f"id {n}": "x" * 24 for n in range(5)})}],
+        },
     ]
 
 
