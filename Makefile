@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo setup test check format coverage bench clean
+.PHONY: help demo setup test nightly check format coverage bench clean
 
 help: ## list the chores
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,6 +17,9 @@ setup: $(VENV)/dev ## make the virtual environment with everything for working o
 
 test: $(VENV)/dev ## run all tests (about 3 minutes)
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+
+nightly: $(VENV)/dev ## the tests of random graphs with 2,000 new examples each (SIGNOFF_NIGHTLY=1, also for .ci/run)
+	SIGNOFF_NIGHTLY=1 $(BIN)/python -m pytest tests/properties $(ARGS)
 
 check: $(VENV)/dev ## ruff and mypy --strict
 	$(BIN)/ruff check .
