@@ -316,6 +316,7 @@ class Edits:
                 "step": written.checkpoint.step,
                 "status": status,
                 "before": run.head,
+                "epoch": run.epoch,
                 "now": self._ground.clock(),
             },
             guard="thread unchanged",

@@ -192,9 +192,10 @@ SELECT * FROM interrupts WHERE thread_id = :thread_id AND ns = :ns
 UNION ALL
 SELECT * FROM interrupts WHERE thread_id = :thread_id AND ns > :ns || '|' AND ns < :ns || '}';
 
+-- The head alone does not say that nothing moved: a drive may rest where it began, with another question open.
 -- name: edit_run
 UPDATE runs SET head = :head, step = :step, status = :status, updated_at = :now
-WHERE run_id = :run_id AND head = :before
+WHERE run_id = :run_id AND head = :before AND epoch = :epoch
   AND status IN ('interrupted', 'queued');
 
 -- name: put_value

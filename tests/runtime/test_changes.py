@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from graph_runtime import (
     CompiledGraph,
     InvalidUpdateError,
     NotPaused,
+    Runtime,
     StateGraph,
     StateUpdate,
     Store,
@@ -28,6 +30,7 @@ from graph_runtime import (
     interrupt,
     step,
 )
+from graph_runtime.storage import Batch
 
 pytestmark = pytest.mark.databases("sqlite", "postgres")
 
@@ -196,6 +199,51 @@ async def test_an_edit_in_the_name_of_the_end_ends_the_run_and_closes_its_questi
     assert (view.run.status, view.state.next) == ("completed", ())
     assert [q.status for q in view.questions] == ["superseded"]
     assert [e.kind for e in await events(store, run_id=run.id)][-2:] == ["run.edited", "run.completed"]
+
+
+class Slow:
+    """A store whose commit of an edit waits for the test."""
+
+    def __init__(self, store: Store) -> None:
+        self._store, self.deployment, self.read = store, store.deployment, store.read
+        self.reached, self.opened = asyncio.Event(), asyncio.Event()
+
+    async def commit(self, batch: Batch) -> Any:
+        if batch.name == "edit":
+            self.reached.set()
+            await self.opened.wait()
+        return await self._store.commit(batch)
+
+
+@pytest.mark.parametrize("how", [(None, END), ({"subject": "new"}, "after")], ids=["to the end", "as a node"])
+async def test_an_edit_does_not_land_on_a_run_that_was_driven_meanwhile_though_it_rests_where_it_did(
+    make_runtime: MakeRuntime, store: Store, how: tuple[Any, str]
+) -> None:
+    async def gate(_: Log) -> dict[str, Any]:
+        return {"log": [interrupt("first?"), interrupt("second?")]}
+
+    async def after(_: Log) -> None:
+        return None
+
+    graph, slow = one_after_another(gate=gate, after=after), Slow(store)
+    runtime = make_runtime(graph)
+    run = await begin(runtime)
+    edit = asyncio.create_task(
+        Runtime(slow, [graph], owner="slow").edit(run.thread_id, how[0], as_node=how[1])  # type: ignore[arg-type]
+    )
+    await slow.reached.wait()
+    run = await answer_only(runtime, run, "yes")
+    slow.opened.set()
+
+    with pytest.raises(ThreadBusy, match="went on meanwhile"):
+        await edit
+    view = await runtime.look(run.id)
+    assert [(q.interrupt.value, q.status) for q in view.questions] == [
+        ("first?", "answered"),
+        ("second?", "open"),
+    ]
+    assert (await answer_only(runtime, run, "no")).status == "completed"
+    assert (await runtime.look(run.id)).state.values["log"] == ["yes", "no"]
 
 
 async def test_a_finished_thread_that_was_edited_takes_new_input(
