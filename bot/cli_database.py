@@ -1,4 +1,4 @@
-"""``signoff db prune | check | size | vacuum | backup | restore``: what looks after the database."""
+"""``signoff db prune | check | size | vacuum | backup | restore | renew``: what looks after the database."""
 
 from __future__ import annotations
 
@@ -83,6 +83,15 @@ def restore(
     """Put a copy in the place of the database; nobody may use it meanwhile."""
     url = settings_of(config).database
     tell(upkeep.restore(url, file, actor=f"cli:{os_user()}", sure=yes))
+
+
+@database.command()
+def renew(
+    yes: Annotated[bool, typer.Option("--yes", help="do it: all that waits is asked anew")] = False,
+    config: Config = None,
+) -> None:
+    """Say, before it is served, that the database was put back by other means: a snapshot, pg_restore."""
+    tell(upkeep.renew(settings_of(config).database, actor=f"cli:{os_user()}", sure=yes))
 
 
 def _age(text: str | None) -> float | None:

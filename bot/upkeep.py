@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.console import RenderableType
 
-from graph_runtime import Refused, Retention, Runtime, StoreError, Upkeep
+from graph_runtime import Refused, Restored, Retention, Runtime, StoreError, Upkeep
 
 from . import tables
 
@@ -45,13 +45,14 @@ async def restore(url: str, file: Path, *, actor: str, sure: bool) -> str:
     """Put a copy back. Raises :class:`Refused` unless that is wanted for sure."""
     if not sure:
         raise Refused("NOT_ALLOWED", f"nothing was restored yet: {file} replaces the database with --yes")
-    done = await Upkeep(url).restore(file, actor=actor)
-    waiting = ", ".join(done.attention)
-    return (
-        f"Restored from {file}. Cards from before are refused; {_many(done.asked_anew, 'question')} will be "
-        f"asked anew by 'signoff serve'; {_many(len(done.attention), 'run')} "
-        + (f"must be looked at: {waiting}." if waiting else "must be looked at.")
-    )
+    return f"Restored from {file}. " + _changed(await Upkeep(url).restore(file, actor=actor))
+
+
+async def renew(url: str, *, actor: str, sure: bool) -> str:
+    """Make a database that was put back by other means another one. Raises :class:`Refused` unless sure."""
+    if not sure:
+        raise Refused("NOT_ALLOWED", "nothing was changed yet: all that waits is asked anew with --yes")
+    return "The database has another name. " + _changed(await Upkeep(url).renew(actor=actor))
 
 
 async def prune(runtime: Runtime, bounds: Retention, *, actor: str, dry_run: bool) -> str:
@@ -59,6 +60,14 @@ async def prune(runtime: Runtime, bounds: Retention, *, actor: str, dry_run: boo
     went = await runtime.prune(older_than=bounds.older_than, keep=bounds.keep, actor=actor, dry_run=dry_run)
     threads = _many(went, "finished thread")
     return f"{threads} would go." if dry_run else f"{threads} went; the journal keeps what happened."
+
+
+def _changed(done: Restored) -> str:
+    waiting = f": {', '.join(done.attention)}" if done.attention else ""
+    return (
+        f"Cards from before are refused; {_many(done.asked_anew, 'question')} will be asked anew by "
+        f"'signoff serve'; {_many(len(done.attention), 'run')} must be looked at{waiting}."
+    )
 
 
 def _many(count: int, noun: str) -> str:

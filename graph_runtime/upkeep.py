@@ -103,6 +103,15 @@ class Upkeep:
             await asyncio.to_thread(put, aside, place)
         return restored
 
+    async def renew(self, *, actor: str | None = None) -> Restored:
+        """Do to a database that was put back by other means what :meth:`restore` does, and return it.
+
+        For a snapshot of a disk, or what the tools of a server have put back. Nothing is known then of what
+        it replaced: every run that was under way in it needs an operator. It may be done again.
+        """
+        async with open_store(self._url) as store:
+            return await renew(store, None, clock=self._clock, new_id=self._new_id, actor=actor)
+
 
 def _take(file: Path, aside: Path) -> None:
     clear(aside)

@@ -456,10 +456,12 @@ async def test_the_database_is_checked_measured_copied_put_back_and_made_small(b
     assert (put.code, put.err) == (0, "")
     assert "1 question will be asked anew" in put.out
     assert "The file had" in (await cli("db", "vacuum")).out
+    assert "nothing was changed yet" in (await cli("db", "renew")).err
+    assert "1 run must be looked at: " + run.id in (await cli("db", "renew", "--yes")).out
     await bench.store.__aenter__()
-    assert (await bench.runtime.get(run.id)).status == "queued"
-    (event,) = await bench.events("database.restored")
-    assert event.actor == f"cli:{USER}"
+    assert (await bench.runtime.get(run.id)).status == "needs_attention"
+    lines = await bench.events("database.restored")
+    assert [event.actor for event in lines] == [f"cli:{USER}"] * 2
     with contextlib.closing(sqlite3.connect(bench.database)) as db, db:
         db.execute("UPDATE threads SET last_run = NULL")
         db.execute("UPDATE runs SET head = 'chk-9'")

@@ -435,6 +435,34 @@ async def test_a_restore_that_is_killed_has_not_happened_and_can_be_done_again(
     assert files(place.parent) <= {"signoff.db", "signoff.db-checkpoint"}
 
 
+@pytest.mark.databases("sqlite", "postgres")
+async def test_a_database_that_was_put_back_by_other_means_is_made_another_one(
+    database: str, make_runtime: MakeRuntime, store: Store
+) -> None:
+    runtime = make_runtime(deploy(), companions=[requests()])
+    approvals = approvals_of(runtime)
+    waits, answered = await begin(runtime), await begin(runtime)
+    queued = await runtime.start("deploy", {"subject": "s"})
+    view = await open_view(approvals, answered.id)
+    await approvals.decide(ticket_of(view, store), boss(), "approve", place=CLI)
+    old = ticket_of(await open_view(approvals, waits.id), store)
+    done = await Upkeep(database).renew(actor="cli:root")
+    assert set(done.attention) == {answered.id, queued.id}
+    assert done.asked_anew == 1
+    assert await Upkeep(database).check() == []
+    async with open_store(database) as other:
+        assert other.deployment == done.deployment != store.deployment
+        runtime = Runtime(other, [deploy()], companions=[requests()], clock=runtime.clock)
+        assert (await runtime.advance(waits.id)).status == "interrupted"
+        assert await runtime.claim() is None
+        with pytest.raises(Refused) as refused:
+            await approvals_of(runtime).decide(old, boss(), "approve", place=CLI)
+        assert refused.value.code == "WRONG_DEPLOYMENT"
+        await approve(runtime, waits.id)
+        assert (await runtime.advance(waits.id)).status == "completed"
+    assert (await Upkeep(database).renew()).attention == ()
+
+
 # -- sound, large, small ----------------------------------------------------------------------------------------
 
 
