@@ -47,6 +47,7 @@ _DEFER = (
     .replace("%(jobs)s", "ARRAY[ROW($1, $2, 0, NULL, NULL, jsonb_build_object('run_id', $3::text), NULL)]")
     .encode()
 )
+_WAKING = frozenset({"ask_anew", "cancel_run", "give_back_run", "go_on_run", "wake_run"})
 
 
 class ProcrastinateQueue:
@@ -155,9 +156,8 @@ def jobs_of(batch: Batch) -> list[Sent]:
 
 
 def _wakes(do: Do) -> bool:
-    if do.query in {"put_run", "edit_run"}:
-        return do.params["status"] == "queued"
-    return do.query in {"wake_run", "go_on_run", "give_back_run", "cancel_run"}
+    """Say whether the statement queues a run, or ends one of which something is to be told."""
+    return do.query in _WAKING or do.params.get("status") == "queued"
 
 
 async def _bring_up_to_date(connection: psycopg.AsyncConnection) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -16,6 +17,7 @@ from postgres import Databases
 import graph_runtime.procrastinate as ours
 from graph_runtime import Bell, Conflict, Run, Runtime, Store, open_queue, open_store
 from graph_runtime.storage import Batch, Do
+from graph_runtime.storage.sql import queries
 from graph_runtime.worker import Polling
 
 pytestmark = pytest.mark.databases("postgres")
@@ -98,6 +100,17 @@ async def test_each_answer_puts_one_job_however_many_came_before(database: str) 
             (asked,) = (await open_ids(runtime, run)).values()
             await runtime.resume(run.thread_id, run.id, asked, {"decision": "approve"})
         assert len(jobs(database)) == before + 3
+
+
+def test_every_statement_that_queues_a_run_puts_a_job() -> None:
+    """A new one that nobody told the queue of would wait for a worker's next look."""
+    queues = [
+        name
+        for name, text in queries().items()
+        if re.match(r"UPDATE runs SET.*'queued'", text.split("WHERE")[0], re.DOTALL)
+    ]
+    # What rests goes on in the same process, whose own bell rings.
+    assert set(queues) - {"rest_run"} == ours._WAKING - {"cancel_run"}
 
 
 async def test_what_is_claimed_in_the_same_write_needs_no_job(database: str) -> None:
