@@ -205,7 +205,7 @@ class Slow:
     """A store whose commit of an edit waits for the test."""
 
     def __init__(self, store: Store) -> None:
-        self._store, self.deployment, self.read = store, store.deployment, store.read
+        self._store, self.deployment, self.read, self.clock = store, store.deployment, store.read, store.clock
         self.reached, self.opened = asyncio.Event(), asyncio.Event()
 
     async def commit(self, batch: Batch) -> Any:
