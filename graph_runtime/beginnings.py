@@ -169,7 +169,13 @@ class Beginnings:
         if not last:
             return None, None, None
         run = records.read_run(last[0])
-        return None, run, await self.at(plan, thread, run.head)
+        try:
+            return None, run, await self.at(plan, thread, run.head)
+        except UnknownCheckpoint:
+            if await self.last_run(thread) == run:
+                raise
+        # The thread was pruned, or went on, between the two looks.
+        return await self.before(plan, thread, key)
 
     async def last_run(self, thread: str) -> Run | None:
         """Return the run whose head is the head of the thread; None for an unknown thread."""
