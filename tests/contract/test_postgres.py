@@ -230,7 +230,7 @@ async def test_leases_are_told_by_the_clock_of_the_database(
 async def test_connections_that_the_server_has_closed_hurt_nobody(database: str) -> None:
     async with open_store(database) as store:
         await asyncio.gather(*(store.commit(Batch("test", (event(f"a{n}"),))) for n in range(8)))
-        assert await stop_backends(database) > 1
+        assert await stop_backends(database) >= 1
         await asyncio.gather(*(store.commit(Batch("test", (event(f"b{n}"),))) for n in range(8)))
         await stop_backends(database)
         assert len(await event_ids(store)) == 16

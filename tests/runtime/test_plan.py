@@ -233,3 +233,9 @@ def test_the_input_is_a_task_of_start() -> None:
     asked = start_task(RUN, "", 0, (("subject", 1),))
     assert (asked.node, asked.push, asked.arg) == (START, None, (("subject", 1),))
     assert names(step(plan("a", "b", edges=[(START, "b")]), Result(asked))) == ["a", "b"]
+
+
+def test_a_fingerprint_is_worked_out_once() -> None:
+    of = plan("a", "b", edges=[("a", "b")])
+    assert of.fingerprint("a") is of.fingerprint("a")
+    assert of.fingerprint("a") != of.fingerprint("b")

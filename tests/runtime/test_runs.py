@@ -898,6 +898,8 @@ async def test_a_changed_node_is_not_given_the_answer(
         await answer_only(newer, run, "yes")
     with pytest.raises(GraphChanged):
         await newer.take_up(run)
+    with pytest.raises(GraphChanged):
+        await newer.go_on(run.thread_id, run.id)
     assert (await newer.get(run.id)).status == "interrupted"
     assert await take_all(newer) == 0
     refused = [event for event in await newer.events(run_id=run.id) if event.kind == "resume.refused"]

@@ -13,11 +13,13 @@ from graph_runtime import (
     AsyncSqliteSaver,
     Command,
     CompiledGraph,
+    Conflict,
     InMemorySaver,
     StateGraph,
     Unsupported,
     interrupt,
 )
+from graph_runtime.storage import Batch
 
 
 def asking(saver: AsyncSqliteSaver) -> CompiledGraph:
@@ -90,3 +92,21 @@ def test_there_is_no_synchronous_call() -> None:
         graph.invoke({"subject": "1"}, thread("t"))
     with pytest.raises(Unsupported, match="astream"):
         graph.stream({"subject": "1"}, thread("t"))
+
+
+async def test_a_resume_that_lost_a_race_is_judged_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    saver = InMemorySaver()
+    graph = asking(saver)
+    await graph.ainvoke({"subject": "1"}, thread("t"))
+    commit, lost = saver.store.commit, []
+
+    async def loses_once(batch: Batch) -> Any:
+        if batch.name == "answer" and not lost:
+            lost.append(batch)
+            raise Conflict("question open", batch.name)
+        return await commit(batch)
+
+    monkeypatch.setattr(saver.store, "commit", loses_once)
+    await graph.ainvoke(Command(resume="yes"), thread("t"))
+    assert lost
+    assert await waiting(saver) == [("t", "sure?")]

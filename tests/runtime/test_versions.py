@@ -20,6 +20,7 @@ from graph_runtime import (
     AsyncSqliteSaver,
     Command,
     CompiledGraph,
+    Conflict,
     GraphChanged,
     GraphInterrupt,
     InterruptClosed,
@@ -779,3 +780,20 @@ async def test_a_migrated_run_can_be_gone_through_again(make_runtime: MakeRuntim
     replayed = await newer.replay(run.id)
     assert (replayed.divergence, replayed.skipped) == (None, ())
     assert replayed.steps > 0
+
+
+async def test_a_migration_that_lost_a_race_looks_again(
+    make_runtime: MakeRuntime, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = await begin(make_runtime(nested("1", count=Count())))
+    commit, lost = store.commit, []
+
+    async def loses_once(batch: Batch) -> Any:
+        if batch.name == "migrate" and not lost:
+            lost.append(batch)
+            raise Conflict("run unchanged", batch.name)
+        return await commit(batch)
+
+    monkeypatch.setattr(store, "commit", loses_once)
+    did = await make_runtime(nested("2", count=Count())).migrate(run.thread_id, run.id)
+    assert (len(lost), [one.node for one in did.open]) == (1, ["inner_ask"])
