@@ -16,6 +16,7 @@ from graph_runtime import (
     Refused,
     SignoffError,
     UnknownRun,
+    open_queue,
     open_store,
 )
 from graph_runtime import copy_database as copy_everything
@@ -105,7 +106,8 @@ def migrate(config: Config = None) -> None:
     settings = settings_of(config)
 
     async def work() -> None:
-        async with open_store(settings.database, migrate=True) as store:
+        # The queue has tables of its own on PostgreSQL; whoever serves need not be allowed to make any.
+        async with open_store(settings.database) as store, open_queue(settings.database, store):
             facts = await store.check()
             out.print(f"The database is at schema {facts['schema']}: {facts['path']}", highlight=False)
 

@@ -103,7 +103,7 @@ class Line(AsyncConnection[Any]):
                 name = b"s%d" % self._made
                 new[one.text] = index, name
                 pgconn.send_prepare(name, one.text)
-            pgconn.send_query_prepared(name, one.values)
+            pgconn.send_query_prepared(name, list(one.values))
             counts.append(2 if new.get(one.text, (-1,))[0] == index else 1)
         pgconn.pipeline_sync()
         results = iter(await self.wait(_exchange(pgconn)))

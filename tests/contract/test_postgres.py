@@ -164,7 +164,7 @@ async def test_a_claim_passes_by_a_run_that_somebody_holds(database: str) -> Non
 
 async def test_who_loses_a_deadlock_is_tried_again(database: str) -> None:
     """The store has one row and waits for another; who has that one waits for the first, and longer."""
-    quick = f"{database}&options=-c%20deadlock_timeout%3D300ms"
+    quick = f"{database}&options=-c%20deadlock_timeout%3D1500ms"
     async with open_store(quick) as store:
         await store.commit(Batch("test", (thread("a"), thread("b"))))
         with aside(database) as raw:
@@ -330,6 +330,6 @@ async def test_a_server_that_was_stopped_is_said_and_it_heals_when_it_is_back(
         back = time.monotonic()
         assert (await runtime.get(run.id)).status == "interrupted"
         await store.commit(Batch("test", (event("e2"),)))
-        assert time.monotonic() - back < 5
+        assert time.monotonic() - back < 10
         assert "e2" in await event_ids(store)
         assert "e1" not in await event_ids(store)
