@@ -7,11 +7,11 @@ transaction that nobody else can write beside: the copy is there whole or not at
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
 from typing import Any
 
 from graph_runtime.errors import StoreError, StoreUnavailable
@@ -38,7 +38,7 @@ TABLES: Mapping[str, str] = {
     "events": "event_id",
 }
 _PAGE = 500
-#: Seconds for which connections may take to go away after their store was closed.
+#: Seconds that connections may take to go away after their store was closed.
 _PATIENCE = 3.0
 #: How many connections of stores there are.
 _STORES = """SELECT count(*) FROM pg_stat_activity
@@ -66,7 +66,7 @@ async def copy_database(source: str, target: str) -> Mapping[str, int]:
 
 
 def _copy(source: str, target: str, shown: str) -> Mapping[str, int]:
-    with closing(_open(source)) as old, closing(_open(target)) as new:
+    with contextlib.closing(_open(source)) as old, contextlib.closing(_open(target)) as new:
         for side, what in ((old, "the original"), (new, "the copy")):
             if not side.taken():
                 raise StoreUnavailable(
@@ -109,7 +109,16 @@ class _Side:
         self._connection = connection
 
     def taken(self) -> bool:
-        """Begin a transaction beside which no store can be open; False when one is."""
+        """Begin a transaction beside which no store can be open; False when one stays open."""
+        until = time.monotonic() + _PATIENCE
+        while not self.alone():
+            if time.monotonic() > until:
+                return False
+            time.sleep(0.05)
+        return True
+
+    def alone(self) -> bool:
+        """Begin the transaction if nobody else has the database, and say whether that was so."""
         raise NotImplementedError
 
     def run(self, statement: str, values: Sequence[Any] = ()) -> Any:
@@ -131,7 +140,7 @@ class _Side:
 
     def pages(self, table: str, key: str, columns: str) -> Iterator[list[tuple[Any, ...]]]:
         """Yield all rows, some at a time, in the order of their keys."""
-        with closing(self.cursor()) as cursor:
+        with contextlib.closing(self.cursor()) as cursor:
             cursor.execute(f"SELECT {columns} FROM {table} ORDER BY {key}")  # noqa: S608
             while rows := cursor.fetchmany(_PAGE):
                 yield rows
@@ -139,7 +148,7 @@ class _Side:
     def put(self, table: str, columns: str, rows: Sequence[tuple[Any, ...]]) -> None:
         """Write the rows as they are."""
         marks = ", ".join([self.mark] * len(rows[0]))
-        with closing(self._connection.cursor()) as cursor:
+        with contextlib.closing(self._connection.cursor()) as cursor:
             cursor.executemany(f"INSERT INTO {table} ({columns}) VALUES ({marks})", rows)  # noqa: S608
 
     def close(self) -> None:
@@ -150,28 +159,23 @@ class _Side:
 class _Sqlite(_Side):
     mark = "?"
 
-    def taken(self) -> bool:
+    def alone(self) -> bool:
         # In this mode the file is locked as a whole, which fails while anybody has it open.
         self.run("PRAGMA locking_mode=EXCLUSIVE")
-        try:
+        with contextlib.suppress(sqlite3.OperationalError):
             self.run("BEGIN EXCLUSIVE")
-        except sqlite3.OperationalError:
-            return False
-        return True
+        return bool(self._connection.in_transaction)
 
 
 class _Postgres(_Side):
     mark = "%s"
 
-    def taken(self) -> bool:
+    def alone(self) -> bool:
+        # A transaction sees at every look who was there at its first.
+        self._connection.rollback()
         # Whoever opens a store takes this lock first: it waits, and finds the original closed.
         self.run(LOCK_SCHEMA)
-        until = time.monotonic() + _PATIENCE
-        while self.one(_STORES):
-            if time.monotonic() > until:
-                return False
-            time.sleep(0.05)
-        return True
+        return not self.one(_STORES)
 
     def cursor(self) -> Any:
         return self._connection.cursor(name="pages")
@@ -179,7 +183,7 @@ class _Postgres(_Side):
 
 def _open(url: str) -> _Side:
     if url.startswith("sqlite:///"):
-        return _Sqlite(sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None, timeout=1))
+        return _Sqlite(sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None, timeout=0))
     import psycopg  # noqa: PLC0415 - a database driver is loaded only where it is used
 
     return _Postgres(psycopg.connect(url))
