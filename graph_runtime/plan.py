@@ -92,8 +92,6 @@ class Plan:
     context: Any = None
     #: Where nodes say they go with a Command: for drawing only.
     says: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    #: Fingerprints that have been worked out.
-    prints: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
     #: Fingerprints that were asked for; every checkpoint has those of its nodes.
     _prints: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
 
@@ -117,11 +115,8 @@ class Plan:
         one can say what has changed.
         """
         known = self._prints.get(node)
-        if known is not None:
-            return known
-        known = self.prints.get(node)
         if known is None:
-            known = self.prints[node] = self._fingerprint(node)
+            known = self._prints[node] = self._fingerprint(node)
         return known
 
     def _fingerprint(self, node: str) -> str:
@@ -133,8 +128,7 @@ class Plan:
             "branches": [[b.name, sorted((b.ends or {}).values())] for b in self.branches.get(node, ())],
         }
         own = {"keys": sorted(spec.sees.channels)} if spec.own_input else {}
-        said = write_json({**{name: part for name, part in parts.items() if part}, **own})
-        return self._prints.setdefault(node, said)
+        return write_json({**{name: part for name, part in parts.items() if part}, **own})
 
 
 @dataclass(frozen=True, slots=True)
