@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from typing import Literal, get_args
+from operator import itemgetter
+from typing import Any, Literal, get_args
 
 #: A glued-together statement cannot be run: the store takes only these names.
 QueryName = Literal[
@@ -146,6 +148,7 @@ QueryName = Literal[
 LOCK_SCHEMA = f"SELECT pg_advisory_lock({int.from_bytes(b'signoff')})"
 
 _BLOCK = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
+_PARAMETER = re.compile(r"(?<!:):([a-z_]+)")
 
 
 Dialect = Literal["sqlite", "postgres"]
@@ -165,6 +168,34 @@ def queries(dialect: Dialect = "sqlite") -> Mapping[str, str]:
     if missing:
         raise LookupError(f"queries.sql and QueryName disagree about {', '.join(sorted(missing))}")
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class Numbered:
+    """A statement of SQLite with numbered parameters, which bind at half the cost of named ones."""
+
+    text: str
+    #: Takes the parameters, in their order, out of those by name.
+    pick: Callable[[Mapping[str, Any]], Any]
+
+
+@cache
+def numbered() -> Mapping[str, Numbered]:
+    """Return every statement by its name, as SQLite takes it with a sequence of parameters."""
+    return {name: _numbered(text) for name, text in queries().items()}
+
+
+def _numbered(text: str) -> Numbered:
+    names = list(dict.fromkeys(_PARAMETER.findall(text)))
+    numbers = {name: number for number, name in enumerate(names, 1)}
+    sql = _PARAMETER.sub(lambda found: f"?{numbers[found[1]]}", text)
+    if len(names) > 1:
+        return Numbered(sql, itemgetter(*names))
+    return Numbered(sql, (lambda params: (params[names[0]],)) if names else _nothing)
+
+
+def _nothing(_: Mapping[str, Any]) -> tuple[()]:
+    return ()
 
 
 def _bare(body: str, words: str) -> str:

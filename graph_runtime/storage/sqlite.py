@@ -33,7 +33,7 @@ from graph_runtime.faults import Faults
 
 from . import Ask, Batch, Row
 from .checkpointer import PAGES, Checkpointer
-from .sql import migrations, queries, statements
+from .sql import migrations, numbered, statements
 
 #: How long a writer of another process is waited for.
 BUSY_MS = 5_000
@@ -47,10 +47,15 @@ WAL_RESET_FIXED = (3, 51, 3)
 #: bytes of one row, rows of one statement, seconds in all, looked at every so many of SQLite's instructions.
 SMALL_VALUE, SMALL_ROWS, SMALL_SECONDS, _LOOK_EVERY = 64 * 1024, 500, 0.002, 5_000
 _RUN = "--run"
+_STATEMENTS = numbered()
+_execute = sqlite3.Connection.execute
+#: Every statement stays prepared, and the pragmas beside them.
+_CACHED = len(_STATEMENTS) + 32
 #: Databases in memory that several connections of one process share, by number.
 _MEMORY_FILE = "file:/signoff-memory-"
 _numbers = itertools.count(1)
 _UNBINDABLE = (
+    KeyError,  # a parameter that was not given
     sqlite3.InterfaceError,
     sqlite3.ProgrammingError,
     sqlite3.DataError,
@@ -95,7 +100,8 @@ class _Connection(sqlite3.Connection):
         return super().execute(sql, parameters)
 
     def rows(self, query: str, params: Mapping[str, Any]) -> tuple[list[Row], int]:
-        cursor = super().execute(queries()[query], params)
+        statement = _STATEMENTS[query]
+        cursor = _execute(self, statement.text, statement.pick(params))
         if cursor.description is None:
             return [], cursor.rowcount
         found = cursor.fetchall()
@@ -103,7 +109,8 @@ class _Connection(sqlite3.Connection):
 
     def small_rows(self, query: str, params: Mapping[str, Any]) -> list[Row] | None:
         """Return the rows, or None when there are too many of them."""
-        found = super().execute(queries()[query], params).fetchmany(SMALL_ROWS + 1)
+        statement = _STATEMENTS[query]
+        found = _execute(self, statement.text, statement.pick(params)).fetchmany(SMALL_ROWS + 1)
         return found if len(found) <= SMALL_ROWS else None
 
     def commit_all(self) -> None:
@@ -241,7 +248,7 @@ class SqliteStore:
         self._here_until = time.monotonic() + SMALL_SECONDS
         try:
             if len(asks) > 1:  # one statement is a snapshot by itself
-                here.execute("BEGIN")
+                _execute(here, "BEGIN")
             for ask in asks:
                 rows = here.small_rows(ask.query, ask.params)
                 if rows is None:
@@ -252,7 +259,7 @@ class SqliteStore:
         finally:
             self._here_until = math.inf
             if here.in_transaction:
-                here.execute("COMMIT")
+                _execute(here, "COMMIT")
         return found
 
     async def check(self) -> Mapping[str, str]:
@@ -279,7 +286,9 @@ class SqliteStore:
 
     async def _connect(self, *, query_only: bool) -> aiosqlite.Connection:
         uri = self._path.startswith(_MEMORY_FILE)
-        connection = await aiosqlite.connect(self._path, uri=uri, factory=_Connection, isolation_level=None)
+        connection = await aiosqlite.connect(
+            self._path, uri=uri, factory=_Connection, isolation_level=None, cached_statements=_CACHED
+        )
         await connection.execute_fetchall(f"PRAGMA busy_timeout={BUSY_MS}")
         await connection.execute_fetchall(_RUN, _rows_by_name)
         if query_only:
@@ -287,7 +296,7 @@ class SqliteStore:
         return connection
 
     def _connect_here(self) -> _Connection:
-        here = sqlite3.connect(self._path, isolation_level=None, factory=_Connection)
+        here = sqlite3.connect(self._path, isolation_level=None, factory=_Connection, cached_statements=_CACHED)
         _rows_by_name(here)
         here.execute("PRAGMA busy_timeout=0")
         here.execute("PRAGMA query_only=ON")
