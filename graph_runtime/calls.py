@@ -74,7 +74,7 @@ def _write_nothing(_: Any) -> None:
     """Stand in for the writer where nobody listens."""
 
 
-def _beat_nothing() -> None:
+def beat_nothing() -> None:
     """Stand in for the heartbeat of a node without an idle timeout."""
 
 
@@ -104,7 +104,7 @@ class NodeRuntime:
     #: None outside of a run.
     execution_info: ExecutionInfo | None = None
     #: Puts off the node's idle timeout.
-    heartbeat: Callable[[], None] = _beat_nothing
+    heartbeat: Callable[[], None] = beat_nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +114,11 @@ class Care:
     retries: tuple[RetryPolicy, ...] = ()
     timeout: TimeoutPolicy | None = None
     on_error: Callable[..., Any] | None = None
+
+    @property
+    def needed(self) -> bool:
+        """Whether there is anything to look after."""
+        return bool(self.retries) or self.timeout is not None or self.on_error is not None
 
     def or_else(self, other: Care) -> Care:
         """Return this care, and the other's where this one says nothing."""
@@ -192,6 +197,7 @@ class Given:
 
 INJECTED = frozenset({"config", "runtime", "writer", "store", "previous", "error"})
 _wanted: dict[Any, frozenset[str]] = {}
+_async: dict[Any, bool] = {}
 
 
 def wanted(function: Callable[..., Any]) -> frozenset[str]:
@@ -216,6 +222,16 @@ def wanted(function: Callable[..., Any]) -> frozenset[str]:
 
 def is_async(function: Callable[..., Any]) -> bool:
     """Say whether calling the function gives something to await, without calling it."""
+    try:
+        known = _async.get(function)
+    except TypeError:  # an unhashable callable
+        return _is_async(function)
+    if known is None:
+        known = _async[function] = _is_async(function)
+    return known
+
+
+def _is_async(function: Callable[..., Any]) -> bool:
     call = getattr(function, "__call__", None)  # noqa: B004 - objects with an async __call__ count
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
 
@@ -225,7 +241,8 @@ async def call(function: Callable[..., Any], seen: Any, given: Given) -> Any:
 
     The context goes along, so ``interrupt()`` works there too.
     """
-    extra = given.named(wanted(function))
+    names = wanted(function)
+    extra = given.named(names) if names else {}
     if is_async(function):
         return await function(seen, **extra)
     returned = await asyncio.to_thread(function, seen, **extra)
@@ -259,7 +276,7 @@ async def with_care(
 
 async def _in_time(node: str, policy: TimeoutPolicy | None, attempt: Callable[[Beat], Awaitable[Any]]) -> Any:
     if policy is None:
-        return await attempt(_beat_nothing)
+        return await attempt(beat_nothing)
     run, idle = read_seconds(policy.run_timeout), read_seconds(policy.idle_timeout)
     loop = asyncio.get_running_loop()
     began = loop.time()

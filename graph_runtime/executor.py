@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 import pydantic
 
-from .calls import Beat, Care, Given, NodeError, call, is_async, wanted, with_care
+from .calls import Beat, Care, Given, NodeError, beat_nothing, call, is_async, wanted, with_care
 from .errors import (
     AnswerUnused,
     GraphInterrupt,
@@ -166,7 +166,8 @@ class TaskScope:
                 key,
                 occurrence,
             )
-        asked = dataclasses.replace(asked, response_schema=_described(schema))
+        if schema is not None or asked.response_schema is not None:
+            asked = dataclasses.replace(asked, response_schema=_described(schema))
         if any(other.id != asked.id and _same(other, asked) for other in self.asked):
             # Which of two equal questions comes first is chance, and the answers would be swapped.
             raise KeyRequired(
@@ -316,7 +317,7 @@ async def run_task(plan: Plan, values: Mapping[str, Any], scope: TaskScope) -> R
     try:
         try:
             # A copy of its own: what a node changes in place is no write, and no sibling sees it.
-            result = await _body(plan, copied(dict(values)), scope)
+            result = await _body(plan, {name: copied(value) for name, value in values.items()}, scope)
         except GraphInterrupt:
             return _paused(scope)
         except (NodeMisused, AnswerInvalid):
@@ -393,7 +394,7 @@ async def _body(plan: Plan, values: Mapping[str, Any], scope: TaskScope) -> Resu
     else:
         node = plan.nodes[task.node]
         result = await _run_node(plan, node, values, scope)
-    if result.handled:
+    if result.handled or task.node not in plan.branches:
         return result
     return dataclasses.replace(result, chosen=await choose(plan, result, values, scope.given))
 
@@ -414,7 +415,8 @@ async def choose(plan: Plan, result: Result, values: Mapping[str, Any], given: G
 
 async def _run_node(plan: Plan, node: Node, values: Mapping[str, Any], scope: TaskScope) -> Result:
     task = scope.task
-
+    if task.timeout is None and not node.care.needed:
+        return await _attempt(plan, node, values, scope, scope.given, beat_nothing)
     care = node.care if task.timeout is None else dataclasses.replace(node.care, timeout=task.timeout)
     if care.timeout is not None and not is_async(node.run):
         raise InvalidGraph(
@@ -424,21 +426,7 @@ async def _run_node(plan: Plan, node: Node, values: Mapping[str, Any], scope: Ta
     auto = care.timeout is not None and care.timeout.refresh_on == "auto"
 
     async def attempt(beat: Beat) -> Result:
-        scope.seen.clear()
-        scope.leaving = False
-        scope.subgraphs = 0
-        scope.attempts += 1
-        scope.given = given.at_attempt(scope.attempts, beat, writes_beat=auto)
-        seen = task.arg if task.push is not None else node.sees.present(values)
-        try:
-            returned = await call(node.run, seen, scope.given)
-        except Bubble as bubble:
-            returned = dataclasses.replace(bubble.command, graph=None)
-        except (GraphInterrupt, Exception):
-            # gather() leaves effects running beside the pause or the failure: they may be done already.
-            await scope.quiet()
-            raise
-        return _read(plan, task, returned, scope)
+        return await _attempt(plan, node, values, scope, given, beat, writes_beat=auto)
 
     retrying = scope.host.retrying if scope.host is not None else _nothing
     try:
@@ -452,6 +440,35 @@ async def _run_node(plan: Plan, node: Node, values: Mapping[str, Any], scope: Ta
         failed = NodeError(node.name, error)
         handled = await _handled(plan, node, values, scope, dataclasses.replace(given, error=failed))
         return dataclasses.replace(handled, handled=True)
+
+
+async def _attempt(
+    plan: Plan,
+    node: Node,
+    values: Mapping[str, Any],
+    scope: TaskScope,
+    given: Given,
+    beat: Beat,
+    *,
+    writes_beat: bool = False,
+) -> Result:
+    """Run the node once, from its first line."""
+    task = scope.task
+    scope.seen.clear()
+    scope.leaving = False
+    scope.subgraphs = 0
+    scope.attempts += 1
+    scope.given = given.at_attempt(scope.attempts, beat, writes_beat=writes_beat)
+    seen = task.arg if task.push is not None else node.sees.present(values)
+    try:
+        returned = await call(node.run, seen, scope.given)
+    except Bubble as bubble:
+        returned = dataclasses.replace(bubble.command, graph=None)
+    except (GraphInterrupt, Exception):
+        # gather() leaves effects running beside the pause or the failure: they may be done already.
+        await scope.quiet()
+        raise
+    return _read(plan, task, returned, scope)
 
 
 async def _handled(

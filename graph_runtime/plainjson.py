@@ -12,6 +12,11 @@ def write_json(value: Any) -> str:
     return orjson.dumps(value).decode()
 
 
+def write_sorted(value: Any) -> bytes:
+    """Return ``value`` as ``write_json`` does, with keys sorted by their bytes, in UTF-8."""
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+
+
 def read_json(text: str) -> Any:
     """Return what ``write_json`` was given. Raises ``ValueError`` for what is no JSON."""
     return orjson.loads(text)

@@ -73,6 +73,8 @@ def write_tasks(codec: Codec, tasks: Sequence[Task]) -> str:
 
     Of the input that START carries there are only the names: its values are rows of their own.
     """
+    if not tasks:
+        return "[]"
     rows = [
         [t.id, t.node, t.push, _names(t) if t.node == START else t.arg, *_write_timeout(t.timeout)]
         for t in tasks
@@ -111,8 +113,8 @@ def write_result(codec: Codec, result: Result) -> str:
     return codec.encode(
         [
             [[name, value] for name, value in result.updates],
-            _write_targets(result.goto),
-            [[chosen.by, _write_targets(chosen.targets)] for chosen in result.chosen],
+            _write_targets(result.goto) if result.goto else [],
+            [[chosen.by, _write_targets(chosen.targets)] for chosen in result.chosen] if result.chosen else [],
             result.handled,
         ]
     )
@@ -210,8 +212,8 @@ def _read_routes(text: str) -> tuple[Route, ...]:
 def put_checkpoint(
     codec: Codec,
     checkpoint: Checkpoint,
-    fingerprints: Mapping[str, str],
-    versions: Mapping[str, CheckpointId],
+    fingerprints: dict[str, str],
+    versions: dict[str, CheckpointId],
 ) -> Do:
     """Return the statement that stores a checkpoint, without its channel values."""
     return Do(
@@ -225,12 +227,14 @@ def put_checkpoint(
             "step": checkpoint.step,
             "source": checkpoint.source,
             "due": write_tasks(codec, checkpoint.due),
-            "joins": write_json(dict(checkpoint.joins)),
-            "held": write_json(list(checkpoint.held)),
-            "routes": write_json([[r.source, r.way, list(r.targets), r.by] for r in checkpoint.routes]),
-            "fingerprints": write_json(dict(fingerprints)),
-            "versions": write_json(dict(versions)),
-            "metadata": codec.encode(dict(checkpoint.metadata)),
+            "joins": write_json(dict(checkpoint.joins)) if checkpoint.joins else "{}",
+            "held": write_json(list(checkpoint.held)) if checkpoint.held else "[]",
+            "routes": write_json([[r.source, r.way, list(r.targets), r.by] for r in checkpoint.routes])
+            if checkpoint.routes
+            else "[]",
+            "fingerprints": write_json(fingerprints) if fingerprints else "{}",
+            "versions": write_json(versions) if versions else "{}",
+            "metadata": codec.encode(dict(checkpoint.metadata)) if checkpoint.metadata else "{}",
             "now": checkpoint.created_at,
         },
         guard="the step is new",

@@ -9,7 +9,7 @@ import inspect
 import operator
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import pydantic
@@ -74,6 +74,8 @@ class Channel:
         :class:`Overwrite` in one step.
         """
         overwrites = [update for update in updates if isinstance(update, Overwrite)]
+        if self.reducer is None and len(updates) == 1 and not overwrites:
+            return updates[0]
         if self.reducer is None:
             if len(updates) > 1:
                 raise InvalidUpdateError(
@@ -107,6 +109,12 @@ class Schema:
     channels: Mapping[str, Channel]
     form: Literal["mapping", "object", "root"]
     classes: frozenset[type]
+    #: The channels of it that the run keeps.
+    managed: tuple[Channel, ...] = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        managed = tuple(c for c in self.channels.values() if c.managed is not None)
+        object.__setattr__(self, "managed", managed)
 
     def takes(self, name: str) -> bool:
         """Say whether a node may write to this key."""
@@ -114,8 +122,10 @@ class Schema:
 
     def managed_values(self, remaining: int) -> dict[str, Any]:
         """Return what the run says in a step after which ``remaining`` more are allowed."""
-        held = {Managed.REMAINING_STEPS: remaining, Managed.IS_LAST_STEP: remaining == 1}
-        return {c.name: held[c.managed] for c in self.channels.values() if c.managed is not None}
+        return {
+            c.name: remaining if c.managed is Managed.REMAINING_STEPS else remaining == 1
+            for c in self.managed
+        }
 
     def start_values(self) -> dict[str, Any]:
         """Return the values before anything was written: reducers that start somewhere, nothing else."""
@@ -141,6 +151,8 @@ class Schema:
         if self.form == "root":
             return {ROOT: value}
         if isinstance(value, Mapping):
+            if not self.managed and value.keys() <= self.channels.keys():
+                return dict(value)
             return {name: item for name, item in value.items() if self.takes(name)}
         if isinstance(value, pydantic.BaseModel):
             return {n: getattr(value, n) for n in _spoken(value) if self.takes(n)}

@@ -11,6 +11,7 @@ from .plan import Plan, Result
 from .types import INTERRUPT, ROOT, Checkpoint, Interrupt, Task, TaskId
 
 StreamMode = Literal["values", "updates", "custom", "tasks", "checkpoints", "debug"]
+_SHOW_CHECKPOINTS, _SHOW_TASKS = frozenset({"checkpoints", "debug"}), frozenset({"tasks", "debug"})
 #: Takes the namespace of the graph in which it happened, the mode and the event.
 Put = Callable[[tuple[str, ...], StreamMode, Any], None]
 
@@ -54,6 +55,8 @@ class Stream:
         clock: Clock = system_clock,
     ) -> None:
         self._modes = frozenset(modes)
+        #: Whether anybody listens at all; a worker's walk need not say what nobody hears.
+        self.heard = bool(modes)
         self._give = put
         self._keys = keys
         self._clock = clock
@@ -61,12 +64,12 @@ class Stream:
     @property
     def shows_checkpoints(self) -> bool:
         """Whether anybody is shown checkpoints, so that reading one for it is worth while."""
-        return not self._modes.isdisjoint({"checkpoints", "debug"})
+        return not self._modes.isdisjoint(_SHOW_CHECKPOINTS)
 
     @property
     def shows_tasks(self) -> bool:
         """Whether anybody is shown tasks."""
-        return not self._modes.isdisjoint({"tasks", "debug"})
+        return not self._modes.isdisjoint(_SHOW_TASKS)
 
     def custom(self, ns: str, value: Any) -> None:
         """A node wrote ``value``."""
@@ -141,6 +144,8 @@ class Stream:
         error: BaseException | None = None,
         asked: tuple[Interrupt, ...] = (),
     ) -> None:
+        if not self.shows_tasks:
+            return
         event = {
             "id": task.id,
             "name": task.node,
@@ -156,6 +161,8 @@ class Stream:
             self._give(tuple(ns.split("|")) if ns else (), mode, event)
 
     def _debug(self, ns: str, kind: str, step: int, payload: Any) -> None:
+        if "debug" not in self._modes:
+            return
         timestamp = datetime.fromtimestamp(self._clock() / SECOND, UTC).isoformat()
         self._put(ns, "debug", {"step": step, "timestamp": timestamp, "type": kind, "payload": payload})
 

@@ -20,6 +20,8 @@ class Teller:
 
     def opened(self, frame: Frame, before: Checkpoint | None) -> None:
         """An input brought the frame where it stands, by way of ``before`` if that was another checkpoint."""
+        if not self.stream.heard:
+            return
         if before is not None:
             self.stream.checkpoint(frame.plan, before, {}, {})
             brought = {name for task in before.due if task.node == START for name, _ in task.arg}
@@ -33,6 +35,8 @@ class Teller:
 
     def taken_up(self, frame: Frame, questions: Iterable[Question]) -> None:
         """The frame goes on where it stood."""
+        if not self.stream.heard:
+            return
         asked: dict[TaskId, tuple[Interrupt, ...]] = {}
         for q in questions:
             if q.ns == frame.ns and q.checkpoint_id == frame.checkpoint.id and q.delivered_at is None:
@@ -53,7 +57,7 @@ class Teller:
 
     def finished(self, frame: Frame, result: Result) -> None:
         """A task has returned, while others of its step may still run."""
-        if result.task.node != START:
+        if self.stream.heard and result.task.node != START:
             self.stream.result(frame.ns, frame.plan, result, frame.checkpoint.step + 1)
 
     def failed(self, frame: Frame, failure: NodeFailed) -> None:
@@ -64,11 +68,14 @@ class Teller:
 
     def moved(self, frame: Frame, changed: Iterable[str]) -> None:
         """A step has brought the frame here, and changed these channels."""
-        self.stream.values(frame.ns, frame.plan, frame.checkpoint.values, changed)
-        self.stream.checkpoint(frame.plan, frame.checkpoint, {}, {})
+        if self.stream.heard:
+            self.stream.values(frame.ns, frame.plan, frame.checkpoint.values, changed)
+            self.stream.checkpoint(frame.plan, frame.checkpoint, {}, {})
 
     def rests(self, root: Resting, questions: Sequence[Question]) -> None:
         """The run rests, and everything that it asks is stored."""
+        if not self.stream.heard:
+            return
         asked = self._asks(root, [q for q in questions if q.status == "open"])
         frame = root.frame
         changed = {name for result in frame.saved.values() for name, _ in result.updates}

@@ -24,14 +24,14 @@ import rfc8785
 
 from .errors import ValueRefused
 from .messages import MESSAGE_CLASSES
-from .plainjson import read_json, write_json
+from .plainjson import read_json, write_json, write_sorted
 from .types import Action, Decision, Overwrite
 
 #: One stored value, in characters of JSON. A larger one belongs in a file or a bucket, with its address here.
 MAX_VALUE = 16 * 1024 * 1024
 #: Above this, JSON numbers of other languages, and RFC 8785, are not exact (2**53 - 1).
 _EXACT_INT = (1 << 53) - 1
-_TAG = "$"
+_TAG, _TAGGED = "$", '"$"'
 
 _to_text: dict[type, tuple[str, Callable[[Any], Any]]] = {
     Decimal: ("decimal", str),
@@ -84,17 +84,9 @@ class Codec:
         read back equal: unknown classes, subclasses of built-in types, NaN, lone surrogates, cycles.
         """
         try:
-            text = write_json(self._tagged(value, ""))
-        except RecursionError:
-            raise ValueRefused("a value was not stored: it is nested too deeply, or holds itself") from None
-        except rfc8785.CanonicalizationError:
-            raise ValueRefused("a value was not stored: a text in it has half a surrogate pair") from None
-        except TypeError as error:
-            if isinstance(error, ValueRefused):
-                raise
-            deep = "ecursion" in str(error)
-            why = "it is nested too deeply" if deep else "a text in it has half a surrogate pair"
-            raise ValueRefused(f"a value was not stored: {why}") from None
+            text = write_json(value if _is_plain(value) else self._tagged(value, ""))
+        except (RecursionError, TypeError, rfc8785.CanonicalizationError) as error:
+            raise _refused("a value was not stored", error) from None
         if len(text) > MAX_VALUE:
             raise ValueRefused(
                 f"a value was not stored: {len(text):,} characters are more than {MAX_VALUE:,}; "
@@ -108,7 +100,8 @@ class Codec:
         Raises :class:`ValueRefused` for an unknown tag or class, or a text that ``encode`` did not make.
         """
         try:
-            return self._untagged(read_json(text))
+            # Without the tag's key nothing in it is anything else than JSON.
+            return self._untagged(read_json(text)) if _TAGGED in text else read_json(text)
         except ValueRefused:
             raise
         except Exception as error:
@@ -119,13 +112,12 @@ class Codec:
     def digest(self, value: Any) -> str:
         """Return ``sha256:`` and 64 hex digits over RFC 8785 canonical JSON of the typed encoding."""
         try:
-            canonical = rfc8785.dumps(_ordered(self._tagged(value, "")))
-        except RecursionError:
-            raise ValueRefused(
-                "no digest was made: the value is nested too deeply, or holds itself"
-            ) from None
-        except (UnicodeEncodeError, rfc8785.CanonicalizationError):
-            raise ValueRefused("no digest was made: a text in it has half a surrogate pair") from None
+            if _is_plain(value) and _is_canonical(value):
+                canonical = write_sorted(value)
+            else:
+                canonical = rfc8785.dumps(_ordered(self._tagged(value, "")))
+        except (RecursionError, TypeError, UnicodeEncodeError, rfc8785.CanonicalizationError) as error:
+            raise _refused("no digest was made", error) from None
         return "sha256:" + hashlib.sha256(canonical).hexdigest()
 
     def _tagged(self, value: Any, path: str) -> Any:
@@ -218,6 +210,39 @@ class Codec:
         return cls(**{key: self._untagged(item) for key, item in body.items()})
 
 
+#: What JSON holds as it is, whatever its value.
+_SAFE = frozenset({str, bool, type(None)})
+_TEXT = frozenset({str})
+#: What orjson writes as RFC 8785 wants it: fractions are written otherwise, and keys beyond ASCII sorted so.
+_SAME = frozenset({str, bool, type(None), int})
+
+
+def _is_plain(value: Any) -> bool:
+    """Say whether JSON holds the value as it is: the most of what is stored, and needs no tag anywhere."""
+    cls = type(value)
+    if cls in _SAFE:
+        return True
+    if cls is dict:
+        if _TAG in value or not _TEXT.issuperset(map(type, value)):
+            return False
+        items = value.values()
+    elif cls is list:
+        items = value
+    elif cls is int:
+        return bool(-_EXACT_INT <= value <= _EXACT_INT)
+    else:
+        return cls is float and math.isfinite(value)
+    return _SAFE.issuperset(map(type, items)) or all(map(_is_plain, items))
+
+
+def _is_canonical(value: Any) -> bool:
+    """Say whether orjson writes a plain value in RFC 8785's form."""
+    cls = type(value)
+    if cls is dict:
+        return "".join(value).isascii() and all(map(_is_canonical, value.values()))
+    return all(map(_is_canonical, value)) if cls is list else cls in _SAME
+
+
 def _ordered(tagged: Any) -> Any:
     """Return the tagged value with the pairs of tagged dicts sorted: equal dicts have one digest."""
     if type(tagged) is list:
@@ -234,6 +259,15 @@ def _fields(value: Any) -> Mapping[str, Any]:
     if isinstance(value, pydantic.BaseModel):
         return {name: getattr(value, name) for name in type(value).model_fields}
     return {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.init}
+
+
+def _refused(what: str, error: Exception) -> Exception:
+    """Return why a value could not be written: what orjson, rfc8785 or the depth of the stack says."""
+    if isinstance(error, ValueRefused):
+        return error
+    if isinstance(error, RecursionError) or "ecursion" in str(error):
+        return ValueRefused(f"{what}: the value is nested too deeply, or holds itself")
+    return ValueRefused(f"{what}: a text in it has half a surrogate pair")
 
 
 def _digits(value: int, path: str) -> str:

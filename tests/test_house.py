@@ -25,7 +25,7 @@ DOORS = {
         "graph_runtime/storage/files.py",
         "graph_runtime/storage/sqlite.py",
     },
-    "orjson": {"graph_runtime/plainjson.py"},
+    "orjson": {"bot/logs.py", "graph_runtime/plainjson.py"},
     "procrastinate": {"graph_runtime/procrastinate.py"},
     "psycopg": {
         "graph_runtime/procrastinate.py",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import enum
+import hashlib
 import json
 import math
 import uuid
@@ -15,7 +16,8 @@ from typing import Annotated, Any
 
 import pydantic
 import pytest
-from hypothesis import given, settings
+import rfc8785
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from graph_runtime import Action, Decision, Overwrite, ValueRefused
@@ -133,6 +135,27 @@ def test_what_is_stored_is_json_that_others_can_read(value: Any) -> None:
     text = CODEC.encode(value)
     json.loads(text, parse_constant=pytest.fail)
     text.encode("utf-8")
+
+
+plain = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(-(1 << 53) + 1, (1 << 53) - 1), st.floats(), st.text()),
+    lambda inner: st.one_of(st.lists(inner), st.dictionaries(st.text(), inner)),
+)
+
+
+@given(plain)
+@settings(max_examples=500, deadline=None)
+@example({"\uffff": 1, "\U00010000": 2})
+@example({"a": "\x00\x1f\x7f\u2028\"\\/", "b": [1.0, 1e21, -0.0]})
+def test_the_digest_is_that_of_rfc_8785_whichever_library_wrote_it(value: Any) -> None:
+    try:
+        canonical = rfc8785.dumps(value)
+    except (rfc8785.CanonicalizationError, UnicodeEncodeError):
+        with pytest.raises(ValueRefused):
+            CODEC.digest(value)
+        return
+    if "$" not in canonical.decode():
+        assert CODEC.digest(value) == "sha256:" + hashlib.sha256(canonical).hexdigest()
 
 
 @given(st.dictionaries(hashables, scalars, max_size=6), st.randoms())
