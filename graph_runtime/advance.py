@@ -23,6 +23,9 @@ class Advance:
 
     async def claim(self) -> Run | None:
         """Take the oldest queued run, or one whose lease lapsed; at most one worker gets it. None: no run."""
+        (found,) = await self._ground.store.read(Ask("find_claimable", {"now": self._ground.clock()}))
+        if not found:
+            return None
         (rows,) = await self._ground.store.commit(Batch("claim", (Do("claim_run", self._lease()),)))
         return records.read_run(rows[0]) if rows else None
 
@@ -72,7 +75,8 @@ class Advance:
         except asyncio.CancelledError:
             await asyncio.shield(self._give_back(run))
             raise
-        return await self.get(run.id)
+        rested = walk.ledger.rested
+        return await self.get(run.id) if rested is None else records.read_run(rested)
 
     async def _keep(self, run: Run, third: float) -> None:
         """Renew the lease each third of its length; raise LeaseLost, which stops the nodes, if it is gone."""

@@ -47,15 +47,17 @@ class Answers:
         *,
         actor: str | None,
         command: Command[Any] | None,
-    ) -> None:
+    ) -> Run:
         """Store the answers and queue the run. See :meth:`graph_runtime.Runtime.resume_all`."""
         while True:
             run, writes = await self._taking(thread_id, run_id, answers, actor, command)
             try:
-                await self._ground.commit_waking(Batch("answer", writes), run)
+                returned = await self._ground.commit_waking(Batch("answer", writes), run)
             except Conflict:
                 continue
-            return
+            # As it was woken, or claimed at once.
+            (*_, row) = (row for rows in returned for row in rows)
+            return records.read_run(row)
 
     async def take_up(
         self, thread_id: str, run_id: str, answers: Mapping[str, Any], *, command: Command[Any]
@@ -177,18 +179,24 @@ class Answers:
     async def _answerable(
         self, thread_id: str, run_id: str, interrupt_ids: tuple[str, ...]
     ) -> tuple[Run | None, ResumeRefused | None, str]:
-        threads, runs, asking, questions, *named = await self._ground.store.read(
-            Ask("get_thread", {"thread_id": thread_id}),
-            Ask("get_run", {"run_id": run_id}),
-            Ask("find_asking", {"run_id": run_id}),
-            Ask("find_questions", {"run_id": run_id}),
-            *(Ask("get_question", {"run_id": run_id, "interrupt_id": id_}) for id_ in interrupt_ids),
+        of_run = {"run_id": run_id}
+        runs, asking, questions = await self._ground.store.read(
+            Ask("get_run", of_run), Ask("find_asking", of_run), Ask("find_answerable", of_run)
         )
-        run, refusal = _check_run(thread_id, run_id, threads, runs)
+        if runs and runs[0]["thread_id"] == thread_id:
+            run, refusal = _check_alive(runs[0])
+        else:
+            run, refusal = await self.named(thread_id, run_id)
         if refusal is not None or run is None:
             return None, refusal, interrupt_ids[0]
-        by_id = {row["interrupt_id"]: row["status"] for rows in (questions, *named) for row in rows}
-        bound = {row["interrupt_id"] for rows in named for row in rows if row["request"] == "open"}
+        by_id = {row["interrupt_id"]: row["status"] for row in questions}
+        bound = {row["interrupt_id"] for row in questions if row["request"] == "open"}
+        past = [id_ for id_ in interrupt_ids if id_ not in by_id]
+        if past:
+            # Not what it asks now: perhaps what it asked before.
+            earlier = (Ask("get_question", {**of_run, "interrupt_id": id_}) for id_ in past)
+            found = await self._ground.store.read(*earlier)
+            by_id |= {row["interrupt_id"]: row["status"] for rows in found for row in rows}
         for id_ in interrupt_ids:
             refusal = _check_question(run_id, id_, by_id)
             if refusal is None and run.status == "needs_attention":
@@ -227,16 +235,20 @@ def _check_run(
         return None, UnknownThread(f"nothing was done: there is no thread {thread_id!r}")
     if not runs:
         return None, UnknownRun(f"nothing was done: there is no run {run_id!r}")
-    run = records.read_run(runs[0])
-    if run.thread_id != thread_id:
+    if runs[0]["thread_id"] != thread_id:
         return None, WrongThread(
             f"nothing was done: run {run_id!r} belongs to another thread than {thread_id!r}"
         )
+    return _check_alive(runs[0])
+
+
+def _check_alive(row: Row) -> tuple[Run | None, ResumeRefused | None]:
+    run = records.read_run(row)
     if run.status == "cancelled":
-        return None, RunCancelled(f"nothing was done: run {run_id!r} was cancelled")
+        return None, RunCancelled(f"nothing was done: run {run.id!r} was cancelled")
     if not run.live:
         return None, RunFinished(
-            f"nothing was done: run {run_id!r} is {run.status}; it asks nothing any more"
+            f"nothing was done: run {run.id!r} is {run.status}; it asks nothing any more"
         )
     return run, None
 

@@ -160,10 +160,11 @@ class Beginnings:
         self, plan: Plan, thread: ThreadId, key: str | None
     ) -> tuple[Run | None, Run | None, Written | None]:
         """Return the run this key already started, the thread's last run, and where that one stands."""
-        keyed, last = await self._ground.store.read(
-            Ask("get_run_by_key", {"graph": plan.name, "idempotency_key": key}),
-            Ask("get_last_run", {"thread_id": thread}),
-        )
+        asks = [Ask("get_last_run", {"thread_id": thread})]
+        if key is not None:
+            asks.append(Ask("get_run_by_key", {"graph": plan.name, "idempotency_key": key}))
+        last, *of_key = await self._ground.store.read(*asks)
+        keyed = of_key[0] if of_key else ()
         if keyed:
             return records.read_run(keyed[0]), None, None
         if not last:

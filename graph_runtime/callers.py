@@ -49,13 +49,15 @@ class Call:
         found: Mapping[str, Any] = self.config.get("metadata") or {}
         return found
 
-    def stops_before(self, plan: Plan, nodes: Iterable[str]) -> bool:
-        """Say whether the run is to rest before these nodes; the call's breakpoints replace the plan's."""
-        return _names_one(self.stop_before or plan.stop_before, plan, nodes)
+    def stops_before(self, plan: Plan, tasks: Iterable[Task]) -> bool:
+        """Say whether the run is to rest before these tasks; the call's breakpoints replace the plan's."""
+        stops = self.stop_before or plan.stop_before
+        return bool(stops) and _names_one(stops, plan, tasks)
 
-    def stops_after(self, plan: Plan, nodes: Iterable[str]) -> bool:
-        """Say whether the run is to rest after these nodes."""
-        return _names_one(self.stop_after or plan.stop_after, plan, nodes)
+    def stops_after(self, plan: Plan, tasks: Iterable[Task]) -> bool:
+        """Say whether the run is to rest after these tasks."""
+        stops = self.stop_after or plan.stop_after
+        return bool(stops) and _names_one(stops, plan, tasks)
 
 
 def given_to(call: Call, run: Run, frame: Frame, task: Task, now: int) -> Given:
@@ -89,6 +91,6 @@ def _made(call: Call, run: Run, frame: Frame, task: Task, now: int) -> Made:
     return config, NodeRuntime(context, partial(call.stream.custom, frame.ns), execution_info=info)
 
 
-def _names_one(stops: Iterable[str], plan: Plan, nodes: Iterable[str]) -> bool:
-    named = set(stops)
+def _names_one(stops: Iterable[str], plan: Plan, tasks: Iterable[Task]) -> bool:
+    named, nodes = set(stops), [task.node for task in tasks]
     return not named.isdisjoint(nodes) or ("*" in named and not set(plan.nodes).isdisjoint(nodes))

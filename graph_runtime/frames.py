@@ -44,7 +44,8 @@ class Frame:
 
     def left(self) -> tuple[Task, ...]:
         """Return the due tasks that have not finished."""
-        return tuple(task for task in self.checkpoint.due if task.id not in self.saved)
+        due = self.checkpoint.due
+        return tuple(task for task in due if task.id not in self.saved) if self.saved else due
 
 
 @dataclass(frozen=True, slots=True)

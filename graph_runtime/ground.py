@@ -101,31 +101,32 @@ class Ground:
         lease: Params = {"run_id": run_id, "owner": self.owner, "until": now + self.lease, "now": now}
         return Do("claim_this_run", lease)
 
-    async def commit_waking(self, batch: Batch, run: Run) -> None:
+    async def commit_waking(self, batch: Batch, run: Run) -> Sequence[Sequence[Row]]:
         """Commit what queues the run; when a lane of this process is free, claim and drive it at once.
 
-        Raises as :meth:`Store.commit` does. A caller that is cancelled meanwhile leaves a claimed run to the
-        end of its lease.
+        Returns what the statements returned, that of the claim last. Raises as :meth:`Store.commit` does. A
+        caller that is cancelled meanwhile leaves a claimed run to the end of its lease.
         """
         lane = self.reserve() if run.driver == "worker" else None
         if lane is None:
-            await self.store.commit(batch)
+            returned = await self.store.commit(batch)
             self.runs_bell.ring()
-            return
+            return returned
         try:
-            *_, rows = await self.store.commit(replace(batch, writes=(*batch.writes, self.claim(run.id))))
+            returned = await self.store.commit(replace(batch, writes=(*batch.writes, self.claim(run.id))))
         except BaseException:
             lane.free()
             raise
-        if rows:
-            lane.take(records.read_run(rows[0]))
+        if returned[-1]:
+            lane.take(records.read_run(returned[-1][0]))
         else:
             lane.free()
+        return returned
 
-    async def commit_leased(self, batch: Batch) -> None:
+    async def commit_leased(self, batch: Batch) -> Sequence[Sequence[Row]]:
         """Commit a batch that is fenced by a lease. Raises :class:`LeaseLost` when it is gone."""
         try:
-            await self.store.commit(batch)
+            return await self.store.commit(batch)
         except Conflict as conflict:
             if conflict.guard in {"lease", "the step is new"}:
                 raise LeaseLost(conflict.guard, batch.name) from conflict
@@ -170,15 +171,22 @@ class Ground:
             created_at=now,
             metadata=metadata or {},
         )
-        # What reducers start with is written once, as is a key that the graph has got since.
-        changed = {n: v for n, v in values.items() if n not in versions} | dict(after.changed)
-        # What an input brought has rows of its own; where it is the value as it stands, there is no other.
-        brought = dict(update for task in after.due if task.node == START for update in task.arg)
-        puts = [
-            put_value(id_, START + name if name in changed else name, plan.codec.encode(value))
-            for name, value in brought.items()
-        ]
-        written, kept = dict(versions), dict(lists or {})
+        changed = after.changed
+        if not versions.keys() >= values.keys():
+            # What reducers start with is written once, as is a key that the graph has got since.
+            changed = {n: v for n, v in values.items() if n not in versions} | dict(changed)
+        puts, prints = [], {}
+        for task in after.due:
+            if task.node == START:
+                # What an input brought has rows of its own; where it is the value as it stands, there is no
+                # other.
+                puts += [
+                    put_value(id_, START + name if name in changed else name, plan.codec.encode(value))
+                    for name, value in task.arg
+                ]
+            elif task.node in plan.nodes:
+                prints[task.node] = plan.fingerprint(task.node)
+        written, kept = dict(versions), dict(lists) if lists else {}
         for name, value in changed.items():
             base, before = versions.get(name), kept.pop(name, None)
             as_it_came = inputs is not None and inputs.get(name, self) is value and base != parent
@@ -190,8 +198,6 @@ class Ground:
             written[name] = id_
             if stored is not None:
                 kept[name] = stored
-        nodes = dict.fromkeys(task.node for task in after.due)
-        prints = {node: plan.fingerprint(node) for node in nodes if node in plan.nodes}
         put = records.put_checkpoint(plan.codec, checkpoint, prints, written)
         return Written(checkpoint, (put, *puts), written, kept)
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from .errors import StoreError
 from .ground import Ground
 from .plainjson import read_json
-from .storage import Batch, Do
+from .storage import Batch, Do, Row
 from .types import CheckpointId
 
 Durability = Literal["sync", "async", "exit"]
@@ -50,6 +50,8 @@ class Ledger:
         self._stands: dict[str, _Stand] = {}
         #: An error of the database that a node may have caught; the walk still ends with it.
         self.broken: StoreError | None = None
+        #: The run's row as the write left it with which the walk came to its rest.
+        self.rested: Row | None = None
 
     def begins(self, writes: Sequence[Do]) -> None:
         """Note what must be written before anything else."""
@@ -90,10 +92,13 @@ class Ledger:
     async def write(self, batch: Batch) -> None:
         """Commit a batch past the durability."""
         try:
-            await self._ground.commit_leased(batch)
+            returned = await self._ground.commit_leased(batch)
         except StoreError as error:
             self.broken = error
             raise
+        for rows in returned:
+            if rows:
+                self.rested = rows[0]
 
     def forget_refused(self) -> None:
         """Give up what the store did not take, and all that came after it: the end can be written then."""

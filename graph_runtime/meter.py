@@ -43,6 +43,8 @@ class Meter:
 
     def stored(self) -> str:
         """Return what has been used, by name, as the store keeps it."""
+        if not self._spent and not self._run.used:
+            return "{}"
         used = {
             name: self._run.used.get(name, 0) + self._spent.get(name, 0)
             for name in {**self._run.used, **self._spent}

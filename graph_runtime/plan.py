@@ -230,8 +230,20 @@ def _merged(plan: Plan, values: Mapping[str, Any], updates: Iterable[tuple[str, 
 
 def merged_values(plan: Plan, values: Mapping[str, Any], results: Iterable[Result]) -> dict[str, Any]:
     """Return ``values`` with the updates of finished tasks merged in task order."""
-    ordered = sorted(results, key=lambda result: task_order(result.task))
-    return {**values, **_merged(plan, values, (update for result in ordered for update in result.updates))}
+    return {**values, **_merged(plan, values, _updates(_in_order(results)))}
+
+
+def _in_order(results: Iterable[Result]) -> list[Result]:
+    ordered = list(results)
+    if len(ordered) > 1:
+        ordered.sort(key=lambda result: task_order(result.task))
+    return ordered
+
+
+def _updates(ordered: Sequence[Result]) -> Iterable[tuple[str, Any]]:
+    if len(ordered) == 1:
+        return ordered[0].updates
+    return (update for result in ordered for update in result.updates)
 
 
 def live_values(plan: Plan, values: Mapping[str, Any], results: Iterable[Result]) -> dict[str, Any]:
@@ -274,8 +286,8 @@ def after_step(
 
     Raises InvalidUpdateError when two tasks wrote one plain key.
     """
-    ordered = sorted(results, key=lambda result: task_order(result.task))
-    changed = _merged(plan, values, (update for result in ordered for update in result.updates))
+    ordered = _in_order(results)
+    changed = _merged(plan, values, _updates(ordered))
     arrived = {key: list(sources) for key, sources in joins.items()}
     triggered: set[str] = set()
     sends: list[Send] = []
@@ -283,28 +295,28 @@ def after_step(
 
     for result in ordered:
         source = result.task.node
-        edges = () if result.handled else plan.edges.get(source, ())
-        triggered.update(target for target in edges if target != END)
-        for join in () if result.handled else plan.joins:
-            if source in join.sources and source not in arrived.setdefault(join.key, []):
-                arrived[join.key].append(source)
+        if not result.handled:
+            triggered.update(plan.edges.get(source, ()))
+            for join in plan.joins:
+                if source in join.sources and source not in arrived.setdefault(join.key, []):
+                    arrived[join.key].append(source)
         ways: list[tuple[str | None, tuple[Target, ...]]] = [(c.by, c.targets) for c in result.chosen]
         if result.goto:
             ways.append((None, result.goto))
         for by, targets in ways:
             names = tuple(t.node if isinstance(t, Send) else t for t in targets)
             routes.append(Route(source, "goto" if by is None else "branch", names, by))
-            triggered.update(t for t in targets if isinstance(t, str) and t != END)
+            triggered.update(t for t in targets if isinstance(t, str))
             sends.extend(t for t in targets if isinstance(t, Send))
     for join in plan.joins:
         if set(arrived.get(join.key, ())) == set(join.sources):
             del arrived[join.key]
-            if join.target != END:
-                triggered.add(join.target)
+            triggered.add(join.target)
             routes.append(Route(", ".join(join.sources), "join", (join.target,)))
 
-    waiting = set(held) | {name for name in triggered if plan.nodes[name].deferred}
-    ready = {name for name in triggered if not plan.nodes[name].deferred}
+    triggered.discard(END)
+    deferred = {name for name in triggered if plan.nodes[name].deferred}
+    waiting, ready = deferred.union(held), triggered - deferred
     if not ready and not sends:
         ready, waiting = waiting, set()
     due = [Task(task_id(run_id, ns, step, name, None), name) for name in sorted(ready)]
@@ -314,7 +326,9 @@ def after_step(
     return After(
         changed=changed,
         due=tuple(due),
-        joins={key: tuple(sorted(sources)) for key, sources in sorted(arrived.items()) if sources},
+        joins={key: tuple(sorted(sources)) for key, sources in sorted(arrived.items()) if sources}
+        if arrived
+        else {},
         held=tuple(sorted(waiting)),
         routes=tuple(routes),
     )

@@ -113,8 +113,8 @@ def write_result(codec: Codec, result: Result) -> str:
     return codec.encode(
         [
             [[name, value] for name, value in result.updates],
-            _write_targets(result.goto) if result.goto else [],
-            [[chosen.by, _write_targets(chosen.targets)] for chosen in result.chosen] if result.chosen else [],
+            _write_targets(result.goto),
+            [[chosen.by, _write_targets(chosen.targets)] for chosen in result.chosen],
             result.handled,
         ]
     )

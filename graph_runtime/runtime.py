@@ -36,6 +36,7 @@ from .types import (
     Command,
     Driver,
     Event,
+    Question,
     Run,
     RunView,
     StateSnapshot,
@@ -285,8 +286,7 @@ class Runtime:
         The update and goto of a ``command`` are part of the same commit: the state is changed, and the nodes
         are due beside those that asked. An answer whose question is then asked otherwise is not used.
         """
-        await self.answers.take(thread_id, run_id, answers, actor=actor, command=command)
-        return await self.get(run_id)
+        return await self.answers.take(thread_id, run_id, answers, actor=actor, command=command)
 
     async def go_on(self, thread_id: str, run_id: str, *, actor: str | None = None) -> Run:
         """Let a run that rests at a breakpoint, or after an edit, go on; return it as it is then.
@@ -401,6 +401,13 @@ class Runtime:
         questions are those of tasks that are still to finish, and the newest hundred of earlier ones.
         """
         return await self.views.look(run_id)
+
+    async def questions(self, run_id: str) -> list[Question]:
+        """Return what a run waits for: its open questions in the order in which they were asked.
+
+        None of its state is read. Raises :class:`UnknownRun`.
+        """
+        return await self.views.questions(run_id)
 
     async def way(self, view: RunView, *, limit: int = 50) -> Way:
         """Return a run's way to where ``view`` shows it: its last ``limit`` steps, and what may follow."""

@@ -166,8 +166,8 @@ class Schema:
 
 def _spoken(value: pydantic.BaseModel) -> Iterator[str]:
     # Fields nobody set and that still hold their default are no update (LangGraph does the same).
-    for name, field in type(value).model_fields.items():
-        default = field.get_default(call_default_factory=True, validated_data={})
+    for name, info in type(value).model_fields.items():
+        default = info.get_default(call_default_factory=True, validated_data={})
         if name in value.model_fields_set or getattr(value, name) != default:
             yield name
 

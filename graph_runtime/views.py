@@ -66,6 +66,16 @@ class Views:
         past_ = (records.read_question(codec, row) for row in earlier)
         return RunView(run, live(frame, run, questions), _in_order([*past_, *questions]))
 
+    async def questions(self, run_id: str) -> list[Question]:
+        """Return the open questions of a run. See :meth:`graph_runtime.Runtime.questions`."""
+        runs, rows = await self._ground.store.read(
+            Ask("get_run", {"run_id": run_id}), Ask("find_questions", {"run_id": run_id})
+        )
+        if not runs:
+            raise UnknownRun(f"there is no run {run_id!r}")
+        codec = self._ground.plan_of(records.read_run(runs[0])).codec
+        return [records.read_question(codec, row) for row in rows if row["status"] == "open"]
+
     async def state(self, run: Run, *, subgraphs: bool = False) -> StateSnapshot:
         """Return where the thread of its last run stands now."""
         frame, questions = self._frame(run, await self._ground.store.read(*asks_of_root(run.id)))

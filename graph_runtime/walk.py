@@ -7,8 +7,7 @@ move under one lease. What they ask bubbles up, and the pause of the whole run i
 from __future__ import annotations
 
 import asyncio
-import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from . import records
@@ -48,6 +47,7 @@ from .storage import Ask, Batch, Do, Params
 from .telling import Teller
 from .types import (
     START,
+    InterruptId,
     Question,
     Run,
     RunStatus,
@@ -67,6 +67,7 @@ class Walk:
         self.tell = Teller(call.stream)
         self.ledger = Ledger(ground, call.durability, self._hold)
         self.meter = Meter(run)
+        self._taken = run.steps_taken
         self._begun = begun
         #: Where it rested at a breakpoint it does not stop again.
         self.released = call.go_on or run.passes == run.head
@@ -123,10 +124,10 @@ class Walk:
         while frame.checkpoint.due:
             if frame.ns == "" and self.call.control is not None and self.call.control.drain_requested:
                 raise GraphDrained(self.call.control.drain_reason or "shutdown")
-            left = [task.node for task in frame.left()]
+            left = frame.left()
             if not (first and goes_on) and self.call.stops_before(frame.plan, left):
                 return Resting(frame)
-            resting = await self._step(frame)
+            resting = await self._step(frame, left)
             if resting is not None:
                 return resting
             first = False
@@ -141,10 +142,10 @@ class Walk:
             await self.ledger.commit("finish", writes, at_once=True)
         return None
 
-    async def _step(self, frame: Frame) -> Resting | None:
-        """Run the present step and commit where it leads; or say why it rests."""
-        due = [task for task in frame.left() if may_run(frame, task, self.questions)]
-        taken = frame.steps if frame.ns else self.run.steps_taken
+    async def _step(self, frame: Frame, left: Sequence[Task]) -> Resting | None:
+        """Run what is left of the present step and commit where it leads; or say why it rests."""
+        due = [task for task in left if may_run(frame, task, self.questions)] if self.questions else left
+        taken = frame.steps if frame.ns else self._taken
         if due:
             self.meter.check(frame.plan.name, taken, self.ground.clock())
         scopes = [self._scope(frame, task) for task in due]
@@ -152,24 +153,24 @@ class Walk:
         async def save(result: Result) -> None:
             self.tell.finished(frame, result)
             # The only task that is left needs no write of its own: its checkpoint follows at once.
-            if len(frame.left()) > 1 or len(due) > 1:
+            if len(left) > 1:
                 await self._save(frame, result)
 
         for task in due:
             self.tell.begun(frame, task)
-        managed = frame.plan.state.managed_values(self.run.max_steps - taken - 1)
+        values = frame.checkpoint.values
+        if frame.plan.state.managed:
+            values = {**values, **frame.plan.state.managed_values(self.run.max_steps - taken - 1)}
         try:
-            outcomes = await run_tasks(
-                frame.plan, {**frame.checkpoint.values, **managed}, scopes, settled=save
-            )
+            outcomes = await run_tasks(frame.plan, values, scopes, settled=save)
         except NodeFailed as failed:
             self.tell.failed(frame, failed)
             raise
         if self.ledger.broken is not None:
             raise self.ledger.broken
-        ran = frozenset(task.id for task in due)
         paused = tuple(outcome for outcome in outcomes if isinstance(outcome, Paused))
-        if paused or any(task.id not in ran for task in frame.left()):
+        if paused or len(due) < len(left):
+            ran = frozenset(task.id for task in due)
             return Resting(frame, paused, ran | frozenset(frame.saved))
         results = [*frame.saved.values()]
         results += [o for o in outcomes if isinstance(o, Result) and o.task.id not in frame.saved]
@@ -177,7 +178,9 @@ class Walk:
         return None
 
     def _scope(self, frame: Frame, task: Task) -> TaskScope:
-        asked = tuple(q for q in self.questions if q.ns == frame.ns and q.task_id == task.id)
+        asked: tuple[Question, ...] = ()
+        if self.questions:
+            asked = tuple(q for q in self.questions if q.ns == frame.ns and q.task_id == task.id)
         given = given_to(self.call, self.run, frame, task, self.ground.clock())
         return TaskScope(frame.plan, task, asked, given, self, frame.ns, self.run.id)
 
@@ -412,13 +415,11 @@ class Walk:
                 "steps": frame.steps + counted,
             }
             moved.append(Do("put_frame", put))
-        facts = PauseFacts(run, frame.plan, (), tuple(stale), now, self.ground.new_id)
         writes = [
             *moved,
             *(self._put_write(frame, result) for result in results if result.task.id not in frame.saved),
             *written.writes,
-            *(do for id_ in stale for do in superseding(self.ground, run, id_, now)),
-            *(do for companion in self.ground.companions if stale for do in companion.on_pause(facts)),
+            *(self._no_longer_asking(frame.plan, stale, now) if stale else ()),
             *finishing(self.questions, frame.ns, (result.task for result in results), now),
             *self.ground.routed(run, after, step, now),
             *(closing(self.ground, self.run, "completed", None) if root and ended else ()),
@@ -427,12 +428,8 @@ class Walk:
         watched = self.call.durability == "async" and self.call.stream.shows_checkpoints
         at_once = watched or (root and ended)
         await self.ledger.commit("finish" if root and ended else "step", writes, at_once=at_once)
-        self.run = dataclasses.replace(
-            run,
-            head=written.checkpoint.id if root else run.head,
-            step=step if root else run.step,
-            steps_taken=run.steps_taken + (counted if root else 0),
-        )
+        if root:
+            self._taken += counted
         frame.steps += counted
         frame.checkpoint, frame.versions, frame.lists = written.checkpoint, written.versions, written.lists
         frame.saved = {}
@@ -440,6 +437,13 @@ class Walk:
         self.tell.moved(frame, after.changed)
         if root and ended:
             self.ground.outbox_bell.ring()
+
+    def _no_longer_asking(self, plan: Plan, stale: Sequence[InterruptId], now: int) -> Iterator[Do]:
+        for id_ in stale:
+            yield from superseding(self.ground, self.run, id_, now)
+        facts = PauseFacts(self.run, plan, (), tuple(stale), now, self.ground.new_id)
+        for companion in self.ground.companions:
+            yield from companion.on_pause(facts)
 
     async def _pause(self, resting: Resting) -> None:
         now, run = self.ground.clock(), self.run
@@ -477,7 +481,8 @@ class Walk:
         await self.ledger.commit("pause", writes, at_once=True)
         self.tell.rests(resting, self.questions)
         self.ground.outbox_bell.ring()
-        self.ground.runs_bell.ring()
+        if self.ledger.rested is not None and self.ledger.rested["status"] == "queued":
+            self.ground.runs_bell.ring()
 
     async def _reopen(self, invalid: AnswerInvalid) -> None:
         """Open the question again whose answer does not fit; nothing of this walk is stored."""

@@ -93,7 +93,7 @@ class Worker:
         runtime: Runtime,
         approvals: Approvals,
         *,
-        lanes: int = 16,
+        lanes: int = 100,
         grace: float = 10.0,
         retention: Retention | None = None,
     ) -> None:
@@ -160,20 +160,26 @@ class _Lanes:
         self._house = house
         self._all = self._free = lanes
         self._left = asyncio.Event()
+        #: Somebody wanted a place when there was none.
+        self._wanted = False
         self._closed = False
         self._running: set[asyncio.Task[None]] = set()
 
     def reserve(self) -> _Lanes | None:
         """Keep a place; None when all are taken."""
         if self._free == 0:
+            self._wanted = True
             return None
         self._free -= 1
         return self
 
     def free(self) -> None:
-        """Give the place back."""
+        """Give the place back; whoever wanted one looks again for what it has queued."""
         self._free += 1
         self._left.set()
+        if self._wanted:
+            self._wanted = False
+            self._runtime.runs_bell.ring()
 
     def take(self, run: Run, begun: Begun | None = None) -> None:
         """Drive a claimed run in the place that was kept for it; after the end, leave it to its lease."""
@@ -205,4 +211,3 @@ class _Lanes:
             _log.warning("run.interrupted", run_id=run.id, error=type(error).__name__)
         finally:
             self.free()
-            self._runtime.runs_bell.ring()

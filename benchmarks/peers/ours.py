@@ -164,7 +164,7 @@ class Workers:
         return rested
 
     async def finish(self, question: Any) -> None:
-        (asked,) = (await self._runtime.look(question.id)).open
+        (asked,) = await self._runtime.questions(question.id)
         await self._runtime.resume(question.thread_id, question.id, asked.interrupt.id, "yes")
         assert (await self._runtime.rests(question.id)).status == "completed"
 

@@ -52,6 +52,13 @@ ORDER BY created_at DESC, run_id DESC LIMIT :limit;
 -- name: count_runs
 SELECT status, count(*) AS count FROM runs GROUP BY status ORDER BY status;
 
+-- A look before claim_run, which would wait for whoever writes.
+-- name: find_claimable
+SELECT run_id FROM runs
+WHERE driver = 'worker' AND status IN ('queued', 'running')
+  AND (status = 'queued' OR lease_until < :now)
+ORDER BY updated_at LIMIT 1;
+
 -- name: claim_run
 UPDATE runs SET status = 'running', lease_owner = :owner, lease_until = :until, epoch = epoch + 1,
   updated_at = :now
@@ -104,11 +111,13 @@ UPDATE runs SET lease_owner = NULL, lease_until = NULL, used = :used, error = :e
     SELECT 1 FROM interrupts i
     WHERE i.run_id = :run_id AND i.past = 0 AND i.status = 'answered' AND i.delivered_at IS NULL
   ) THEN 'queued' ELSE 'interrupted' END
-WHERE run_id = :run_id;
+WHERE run_id = :run_id
+RETURNING *;
 
 -- name: end_run
 UPDATE runs SET status = :status, error = :error, lease_owner = NULL, lease_until = NULL, updated_at = :now
-WHERE run_id = :run_id AND epoch = :epoch AND lease_owner = :owner AND status = 'running';
+WHERE run_id = :run_id AND epoch = :epoch AND lease_owner = :owner AND status = 'running'
+RETURNING *;
 
 -- name: give_back_run
 UPDATE runs SET status = 'queued', lease_owner = NULL, lease_until = NULL
@@ -116,7 +125,8 @@ WHERE run_id = :run_id AND epoch = :epoch AND lease_owner = :owner AND status = 
 
 -- name: wake_run
 UPDATE runs SET status = CASE WHEN status = 'interrupted' THEN 'queued' ELSE status END, updated_at = :now
-WHERE run_id = :run_id AND thread_id = :thread_id AND status IN ('queued', 'running', 'interrupted');
+WHERE run_id = :run_id AND thread_id = :thread_id AND status IN ('queued', 'running', 'interrupted')
+RETURNING *;
 
 -- name: migrate_run
 UPDATE runs SET version = :version, head = :head, step = :step, status = :status, used = :used,
@@ -416,6 +426,11 @@ SELECT * FROM interrupts WHERE run_id = :run_id AND past = 0 ORDER BY asked_at, 
 -- name: find_past_questions
 SELECT * FROM interrupts WHERE run_id = :run_id AND past = 1
 ORDER BY asked_at DESC, interrupt_id DESC LIMIT :limit;
+
+-- name: find_answerable
+SELECT i.interrupt_id, i.status, q.status AS request
+FROM interrupts i LEFT JOIN requests q ON q.interrupt_id = i.interrupt_id
+WHERE i.run_id = :run_id AND i.past = 0;
 
 -- name: get_question
 SELECT i.interrupt_id, i.status, q.status AS request

@@ -296,7 +296,9 @@ class SqliteStore:
         return connection
 
     def _connect_here(self) -> _Connection:
-        here = sqlite3.connect(self._path, isolation_level=None, factory=_Connection, cached_statements=_CACHED)
+        here = sqlite3.connect(
+            self._path, isolation_level=None, factory=_Connection, cached_statements=_CACHED
+        )
         _rows_by_name(here)
         here.execute("PRAGMA busy_timeout=0")
         here.execute("PRAGMA query_only=ON")
