@@ -180,9 +180,10 @@ class Answers:
         self, thread_id: str, run_id: str, interrupt_ids: tuple[str, ...]
     ) -> tuple[Run | None, ResumeRefused | None, str]:
         of_run = {"run_id": run_id}
-        runs, asking, questions = await self._ground.store.read(
-            Ask("get_run", of_run), Ask("find_asking", of_run), Ask("find_answerable", of_run)
-        )
+        asks = [Ask("get_run", of_run), Ask("find_answerable", of_run)]
+        if not self._ground.kept.holds(run_id):
+            asks.append(Ask("find_asking", of_run))
+        runs, questions, *asking = await self._ground.store.read(*asks)
         if runs and runs[0]["thread_id"] == thread_id:
             run, refusal = _check_alive(runs[0])
         else:
@@ -207,10 +208,18 @@ class Answers:
                     "who may answer; decide it there"
                 )
             if refusal is None:
-                refusal = self.changed(run, asking)
+                refusal = await self._changed_since(run, *asking)
             if refusal is not None:
                 return None, refusal, id_
         return run, None, ""
+
+    async def _changed_since(self, run: Run, *asking: Sequence[Row]) -> GraphChanged | None:
+        """Say whether a node that waits is another one than it was; not one that this process saw rest."""
+        if not asking and self._ground.kept.at(run) is not None:
+            return None
+        if not asking:
+            asking = tuple(await self._ground.store.read(Ask("find_asking", {"run_id": run.id})))
+        return self.changed(run, asking[0])
 
     async def _refuse(
         self, refusal: ResumeRefused, thread_id: str, run_id: str, interrupt_id: str, actor: str | None

@@ -34,8 +34,12 @@ _PAIRS = tuple(one + other for one in _ALPHABET for other in _ALPHABET)
 
 def _base32(number: int) -> str:
     """Return the last 85 bits of ``number`` as 17 characters."""
-    pairs = [_PAIRS[(number >> shift) & 1023] for shift in (75, 65, 55, 45, 35, 25, 15, 5)]
-    return "".join(pairs) + _ALPHABET[number & 31]
+    high, low = number >> 45 & (1 << 40) - 1, number & (1 << 45) - 1
+    return (
+        f"{_PAIRS[high >> 30]}{_PAIRS[high >> 20 & 1023]}{_PAIRS[high >> 10 & 1023]}{_PAIRS[high & 1023]}"
+        f"{_PAIRS[low >> 35]}{_PAIRS[low >> 25 & 1023]}{_PAIRS[low >> 15 & 1023]}{_PAIRS[low >> 5 & 1023]}"
+        f"{_ALPHABET[low & 31]}"
+    )
 
 
 class TimeOrderedIds:

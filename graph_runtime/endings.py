@@ -47,7 +47,8 @@ def ending(
     facts = EndFacts(run, status, actor, now, ground.new_id)
     for companion in ground.companions:
         yield from companion.on_end(facts)
-    if status != "needs_attention":
+    if status not in {"needs_attention", "completed"}:
+        # What has come to its end asks nothing: no task of it is left.
         yield Do("withdraw_interrupts", {"run_id": run.id})
     yield records.put_event(
         ground.new_id("evt"),

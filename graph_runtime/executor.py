@@ -122,6 +122,11 @@ class TaskScope:
         while self.under_way:
             await asyncio.wait(self.under_way)
 
+    async def retrying(self) -> None:
+        """Count a retry. Raises :class:`LimitReached` when the run has used them up."""
+        if self.host is not None:
+            await self.host.retrying()
+
     def alive(self, what: str, *, leaving: bool = False) -> None:
         """Raise :class:`NodeEnded` when the node of this scope has ended."""
         if self.ended or leaving:
@@ -428,9 +433,8 @@ async def _run_node(plan: Plan, node: Node, values: Mapping[str, Any], scope: Ta
     async def attempt(beat: Beat) -> Result:
         return await _attempt(plan, node, values, scope, given, beat, writes_beat=auto)
 
-    retrying = scope.host.retrying if scope.host is not None else _nothing
     try:
-        done: Result = await with_care(node.name, care, attempt, retrying=retrying)
+        done: Result = await with_care(node.name, care, attempt, retrying=scope.retrying)
         return done
     except (NodeMisused, AnswerInvalid):
         raise
@@ -484,8 +488,7 @@ async def _handled(
         seen = task.arg if task.push is not None else node.sees.present(values)
         return _read(plan, task, await call(handler, seen, given), scope)
 
-    retrying = scope.host.retrying if scope.host is not None else _nothing
-    done: Result = await with_care(node.name, Care(node.handler_retries), attempt, retrying=retrying)
+    done: Result = await with_care(node.name, Care(node.handler_retries), attempt, retrying=scope.retrying)
     return done
 
 
@@ -499,10 +502,6 @@ def _read(plan: Plan, task: Task, returned: Any, scope: TaskScope) -> Result:
                 )
             raise Bubble(part)
     return read_return(plan, task, returned)
-
-
-async def _nothing() -> None:
-    """Count nothing: this run has no host."""
 
 
 async def _choose(plan: Plan, source: str, branch: Branch, state: Any, given: Given) -> Chosen:

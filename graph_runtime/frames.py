@@ -10,6 +10,7 @@ from . import records
 from .errors import GraphChanged
 from .executor import Paused, TaskScope
 from .ground import Ground
+from .kept import Rest
 from .plainjson import read_json
 from .plan import Plan, Result
 from .storage import Ask, Params, Row
@@ -165,6 +166,11 @@ def read_frame(plan: Plan, head: Row, values: Sequence[Row], writes: Iterable[Ro
     versions = read_versions(head)
     lists = growing(versions, read_stored(values))
     return Frame(checkpoint.ns, plan, checkpoint, versions, fingerprints, saved, steps, lists=lists)
+
+
+def kept_frame(plan: Plan, rest: Rest) -> Frame:
+    """Return the frame of a run that rested here, as this process left it."""
+    return Frame("", plan, rest.checkpoint, rest.versions, {}, dict(rest.saved), lists=rest.lists)
 
 
 def read_writes(plan: Plan, checkpoint: Checkpoint, writes: Iterable[Row]) -> dict[TaskId, Result]:

@@ -10,6 +10,7 @@ from . import records
 from .clock import Bell, Clock, NewId
 from .companions import Companion
 from .errors import Conflict, LeaseLost, UnknownGraph
+from .kept import Kept
 from .plan import After, Plan, Result, after_step, start_task
 from .storage import Batch, Do, Params, Row, Store
 from .stored import Stored, growing, put_value, read_stored, read_versions, storing
@@ -22,6 +23,8 @@ from .types import (
     RunId,
     ThreadId,
 )
+
+_WAITS = "run waits"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,7 @@ class Ground:
         self.new_id = new_id
         self.owner = owner
         self.lease = lease
+        self.kept = Kept()
         #: Rings when a run may be claimed; rings when there may be something to tell.
         self.runs_bell, self.outbox_bell = Bell(), Bell()
         #: Gives a lane when this process drives runs and has one free: then what queues a run also claims it.
@@ -104,7 +108,7 @@ class Ground:
     async def commit_waking(self, batch: Batch, run: Run) -> Sequence[Sequence[Row]]:
         """Commit what queues the run; when a lane of this process is free, claim and drive it at once.
 
-        Returns what the statements returned, that of the claim last. Raises as :meth:`Store.commit` does. A
+        Returns what the statements returned. Raises as :meth:`Store.commit` does. A
         caller that is cancelled meanwhile leaves a claimed run to the end of its lease.
         """
         lane = self.reserve() if run.driver == "worker" else None
@@ -112,16 +116,29 @@ class Ground:
             returned = await self.store.commit(batch)
             self.runs_bell.ring()
             return returned
+        writes, at = self._claiming(batch, run)
         try:
-            returned = await self.store.commit(replace(batch, writes=(*batch.writes, self.claim(run.id))))
-        except BaseException:
+            returned = await self.store.commit(replace(batch, writes=writes))
+        except BaseException as error:
             lane.free()
+            if isinstance(error, Conflict) and error.guard == _WAITS:
+                # Somebody drives it, and looks for the answer before it lets the run rest.
+                return await self.store.commit(batch)
             raise
-        if returned[-1]:
-            lane.take(records.read_run(returned[-1][0]))
+        if returned[at]:
+            lane.take(records.read_run(returned[at][0]))
         else:
             lane.free()
         return returned
+
+    def _claiming(self, batch: Batch, run: Run) -> tuple[tuple[Do, ...], int]:
+        """Return the statements of a batch that queues a run, claiming it as well, and which one does."""
+        claim = self.claim(run.id)
+        for at, do in enumerate(batch.writes):
+            if do.query == "wake_run":
+                woken = Do("claim_woken_run", {**claim.params, "thread_id": run.thread_id}, guard=_WAITS)
+                return (*batch.writes[:at], woken, *batch.writes[at + 1 :]), at
+        return (*batch.writes, claim), len(batch.writes)
 
     async def commit_leased(self, batch: Batch) -> Sequence[Sequence[Row]]:
         """Commit a batch that is fenced by a lease. Raises :class:`LeaseLost` when it is gone."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -154,7 +153,7 @@ class Ledger:
                 continue
             if do.query == "put_checkpoint":
                 before = self._stands[str(do.params["ns"])].before
-                do = dataclasses.replace(do, params={**do.params, "parent_id": before})  # noqa: PLW2901
+                do = do._replace(params={**do.params, "parent_id": before})  # noqa: PLW2901
             writes.append(do)
         for ns, stand in self._stands.items():
             kept_id = str(last[ns].params["checkpoint_id"]) if ns in last else (stand.mine or [""])[-1]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from . import records
+from .companions import PauseFacts
 from .errors import NodeMisused
 from .frames import Frame, Resting, inside, within
 from .ground import Ground
 from .plainjson import write_json
+from .plan import Plan
 from .storage import Do
 from .types import Interrupt, InterruptId, Question, Run, Task, TaskId
 
@@ -29,6 +31,66 @@ def check_changes(questions: Iterable[Question], resting: Resting) -> None:
                 f"node {one.task.node!r} asked something else than before {changes} times; put what changes "
                 "(a clock, a model's words) into step(), or into the state before the node that asks"
             )
+
+
+Asked = tuple[Frame, Task, Interrupt]
+
+
+def newly_asked(questions: Iterable[Question], every: Sequence[Resting]) -> list[Asked]:
+    """Return what is asked for the first time by all that rests, the innermost first.
+
+    Raises :class:`NodeMisused` when a task has asked something else than before too often.
+    """
+    for one in every:
+        check_changes(questions, one)
+    known = {q.interrupt.id for q in questions}
+    asked = ((one.frame, p.task, i) for one in every for p in one.paused for i in p.interrupts)
+    return [(frame, task, i) for frame, task, i in asked if i.id not in known]
+
+
+def pausing(
+    ground: Ground,
+    run: Run,
+    questions: Iterable[Question],
+    every: Sequence[Resting],
+    opened: Sequence[Asked],
+    rest: Do,
+    now: int,
+) -> Iterator[Do]:
+    """Yield what is written with a pause, between the fence of the run and the rest that ``rest`` writes."""
+    root = every[-1].frame
+    stale = tuple(id_ for one in every for p in one.paused for id_ in p.superseded)
+    facts = PauseFacts(run, root.plan, tuple((i, task) for _, task, i in opened), stale, now, ground.new_id)
+    for id_ in stale:
+        yield from superseding(ground, run, id_, now)
+    for n, (frame, task, i) in enumerate(opened):
+        # A microsecond apart, so that they are read in the order in which they were asked.
+        yield asking(run, frame, task, i, now + n)
+    for companion in ground.companions:
+        yield from companion.on_pause(facts)
+    for one in every:
+        yield from delivering(questions, one.frame.ns, one.ran, now)
+    yield rest
+    yield records.put_event(
+        ground.new_id("evt"),
+        "run.interrupted",
+        now,
+        thread_id=run.thread_id,
+        run_id=run.id,
+        step=root.checkpoint.step,
+        interrupts=[i.id for _, _, i in opened],
+    )
+
+
+def no_longer_asking(
+    ground: Ground, run: Run, plan: Plan, stale: Sequence[InterruptId], now: int
+) -> Iterator[Do]:
+    """Yield what closes questions that finished tasks ask no more."""
+    for id_ in stale:
+        yield from superseding(ground, run, id_, now)
+    facts = PauseFacts(run, plan, (), tuple(stale), now, ground.new_id)
+    for companion in ground.companions:
+        yield from companion.on_pause(facts)
 
 
 def asking(run: Run, frame: Frame, task: Task, asked: Interrupt, now: int) -> Do:

@@ -99,8 +99,8 @@ class Requests:
             Do("redraw_cards_of_run", common),
             Do("put_trail_of_run", {**common, "entry_id": facts.new_id("out"), "payload": payload}),
         ]
-        if facts.status == "needs_attention":
-            return told
+        if facts.status in {"needs_attention", "completed"}:
+            return told  # nothing is withdrawn: its deadlines wait with it, or no task of it is left to ask
         return [
             *told,
             Do("put_trails_of_withdrawn", {**common, "entry_id": facts.new_id("out"), "payload": payload}),

@@ -7,14 +7,13 @@ move under one lease. What they ask bubbles up, and the pause of the whole run i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import records
 from .callers import Call, given_to
-from .companions import PauseFacts
 from .config import merged
-from .endings import closing, said_of
+from .endings import closing, ending, said_of
 from .errors import (
     GraphChanged,
     GraphDrained,
@@ -34,20 +33,21 @@ from .frames import (
     called,
     check_fingerprints,
     has_begun,
+    kept_frame,
     may_run,
     read_frame,
 )
 from .ground import Begun, Ground, read_written
+from .kept import Rest
 from .ledger import Ledger
 from .meter import Meter
 from .plainjson import write_json
 from .plan import Plan, Result, after_step, start_updates
-from .questions import asking, check_changes, delivering, finishing, superseding
+from .questions import finishing, newly_asked, no_longer_asking, pausing
 from .storage import Ask, Batch, Do, Params
 from .telling import Teller
 from .types import (
     START,
-    InterruptId,
     Question,
     Run,
     RunStatus,
@@ -252,10 +252,16 @@ class Walk:
         run = self.run
         if self._begun is not None and self._begun.opened:
             return self._new_root(self._begun)
-        head, values, writes, questions = await self.ground.store.read(*asks_of_root(run.id))
+        rest = self.ground.kept.take(run)
+        asks = asks_of_root(run.id)
+        *stands, questions = await self.ground.store.read(*(asks if rest is None else asks[-1:]))
         plan = self.ground.plan_of(run)
         self.questions = tuple(records.read_question(plan.codec, row) for row in questions)
-        frame = read_frame(plan, head[0], values, writes)
+        if rest is not None:
+            frame = kept_frame(plan, rest)
+        else:
+            head, values, writes = stands
+            frame = read_frame(plan, head[0], values, writes)
         check_fingerprints(self.run, frame)
         await self._begin_root(frame)
         return frame
@@ -403,7 +409,7 @@ class Walk:
                 "until": now + self.ground.lease,
                 "now": now,
             }
-            moved.append(Do("step_run", head, guard="lease"))
+            moved.append(Do("finish_run" if ended else "step_run", head, guard="lease"))
         else:
             moved.append(self._hold())
             put: Params = {
@@ -419,10 +425,10 @@ class Walk:
             *moved,
             *(self._put_write(frame, result) for result in results if result.task.id not in frame.saved),
             *written.writes,
-            *(self._no_longer_asking(frame.plan, stale, now) if stale else ()),
+            *(no_longer_asking(self.ground, run, frame.plan, stale, now) if stale else ()),
             *finishing(self.questions, frame.ns, (result.task for result in results), now),
             *self.ground.routed(run, after, step, now),
-            *(closing(self.ground, self.run, "completed", None) if root and ended else ()),
+            *(ending(self.ground, run, "completed", None, now, reason=None) if root and ended else ()),
         ]
         # Whoever is shown a checkpoint may ask for it by its id.
         watched = self.call.durability == "async" and self.call.stream.shows_checkpoints
@@ -438,51 +444,26 @@ class Walk:
         if root and ended:
             self.ground.outbox_bell.ring()
 
-    def _no_longer_asking(self, plan: Plan, stale: Sequence[InterruptId], now: int) -> Iterator[Do]:
-        for id_ in stale:
-            yield from superseding(self.ground, self.run, id_, now)
-        facts = PauseFacts(self.run, plan, (), tuple(stale), now, self.ground.new_id)
-        for companion in self.ground.companions:
-            yield from companion.on_pause(facts)
-
     async def _pause(self, resting: Resting) -> None:
-        now, run = self.ground.clock(), self.run
-        every = list(all_resting(resting))
-        known = {q.interrupt.id for q in self.questions}
-        asked = [(one.frame, p.task, i) for one in every for p in one.paused for i in p.interrupts]
-        opened = [(frame, task, i) for frame, task, i in asked if i.id not in known]
-        stale = tuple(id_ for one in every for p in one.paused for id_ in p.superseded)
-        for one in every:
-            check_changes(self.questions, one)
+        now, every = self.ground.clock(), list(all_resting(resting))
+        opened = newly_asked(self.questions, every)
         if opened:
             self.call.check_asking()
             self.spend("questions", len(opened))
-        facts = PauseFacts(
-            run, resting.frame.plan, tuple((i, task) for _, task, i in opened), stale, now, self.ground.new_id
-        )
-        writes = [
-            self._hold(),
-            *(do for id_ in stale for do in superseding(self.ground, run, id_, now)),
-            # A microsecond apart, so that they are read in the order in which they were asked.
-            *(asking(run, frame, task, i, now + n) for n, (frame, task, i) in enumerate(opened)),
-            *(do for companion in self.ground.companions for do in companion.on_pause(facts)),
-            *(do for one in every for do in delivering(self.questions, one.frame.ns, one.ran, now)),
-            self._rest(now),
-            records.put_event(
-                self.ground.new_id("evt"),
-                "run.interrupted",
-                now,
-                thread_id=run.thread_id,
-                run_id=run.id,
-                step=resting.frame.checkpoint.step,
-                interrupts=[i.id for _, _, i in opened],
-            ),
-        ]
+        pause = pausing(self.ground, self.run, self.questions, every, opened, self._rest(now), now)
+        writes = [self._hold(), *pause]
         await self.ledger.commit("pause", writes, at_once=True)
+        self._keep(resting.frame)
         self.tell.rests(resting, self.questions)
         self.ground.outbox_bell.ring()
         if self.ledger.rested is not None and self.ledger.rested["status"] == "queued":
             self.ground.runs_bell.ring()
+
+    def _keep(self, frame: Frame) -> None:
+        """Keep where a worker's run rests; what a caller or a stream was shown, somebody may have changed."""
+        if self.run.driver == "worker" and not self.call.stream.heard:
+            rest = Rest(frame.checkpoint, frame.versions, frame.saved, frame.lists, self.run.epoch)
+            self.ground.kept.keep(self.run, rest)
 
     async def _reopen(self, invalid: AnswerInvalid) -> None:
         """Open the question again whose answer does not fit; nothing of this walk is stored."""

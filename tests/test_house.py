@@ -46,7 +46,7 @@ LEVELS = [
     {"calls", "policy", "storage", "values"},
     {"state"},
     {"plan"},
-    {"companions", "drawing", "executor", "records", "stored", "streaming"},
+    {"companions", "drawing", "executor", "kept", "records", "stored", "streaming"},
     {"divergence", "ground", "inside", "meter", "retention", "saver"},
     {"beginnings", "endings", "frames", "ledger", "requests"},
     {"callers", "edits", "questions", "restoring", "telling", "tools", "versions", "views"},

@@ -8,9 +8,9 @@ ever held across an ``await`` of the caller: who loses a race reads again and de
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Any, Protocol, Self
+from dataclasses import dataclass
+from types import MappingProxyType, TracebackType
+from typing import Any, NamedTuple, Protocol, Self
 
 from graph_runtime.clock import Clock
 from graph_runtime.errors import StoreError
@@ -19,6 +19,9 @@ from .sql import QueryName
 
 Param = str | int | None
 Params = Mapping[str, Param]
+
+
+_NONE: Params = MappingProxyType({})
 
 
 class Row(Protocol):
@@ -31,8 +34,7 @@ class Row(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Do:
+class Do(NamedTuple):
     """One statement of ``queries.sql`` with its parameters.
 
     ``guard`` names what it means when the statement changes no row, or breaks a uniqueness: the whole batch
@@ -40,7 +42,7 @@ class Do:
     """
 
     query: QueryName
-    params: Params = field(default_factory=dict)
+    params: Params = _NONE
     guard: str | None = None
 
 
@@ -54,12 +56,11 @@ class Batch:
     give_up_at: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(NamedTuple):
     """One reading statement of ``queries.sql`` with its parameters."""
 
     query: QueryName
-    params: Params = field(default_factory=dict)
+    params: Params = _NONE
 
 
 class Store(Protocol):

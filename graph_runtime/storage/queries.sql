@@ -76,6 +76,14 @@ UPDATE runs SET status = 'running', lease_owner = :owner, lease_until = :until, 
 WHERE run_id = :run_id AND (status = 'queued' OR (status = 'running' AND lease_until < :now))
 RETURNING *;
 
+-- Wakes and claims in one; a run that somebody drives at this moment is only woken (wake_run).
+-- name: claim_woken_run
+UPDATE runs SET status = 'running', lease_owner = :owner, lease_until = :until, epoch = epoch + 1,
+  updated_at = :now
+WHERE run_id = :run_id AND thread_id = :thread_id
+  AND (status IN ('interrupted', 'queued') OR (status = 'running' AND lease_until < :now))
+RETURNING *;
+
 -- name: take_up_run
 UPDATE runs SET status = 'running', lease_owner = :owner, lease_until = :until, epoch = epoch + 1,
   updated_at = :now
@@ -116,6 +124,12 @@ RETURNING *;
 
 -- name: end_run
 UPDATE runs SET status = :status, error = :error, lease_owner = NULL, lease_until = NULL, updated_at = :now
+WHERE run_id = :run_id AND epoch = :epoch AND lease_owner = :owner AND status = 'running'
+RETURNING *;
+
+-- name: finish_run
+UPDATE runs SET head = :head, step = :step, steps_taken = steps_taken + :counted, used = :used,
+  status = 'completed', error = NULL, lease_owner = NULL, lease_until = NULL, updated_at = :now
 WHERE run_id = :run_id AND epoch = :epoch AND lease_owner = :owner AND status = 'running'
 RETURNING *;
 
