@@ -9,7 +9,7 @@ from .approvals import Approvals, Directory
 from .beginnings import Limits
 from .calls import ExecutionInfo, NodeError, NodeRuntime, RetryPolicy, RunControl
 from .clock import SECOND, Bell, Clock, NewId, TimeOrderedIds, system_clock
-from .compiled import CompiledGraph, GraphOutput
+from .compiled import CompiledGraph
 from .divergence import Divergence
 from .drawing import Stage, Stop, Way
 from .errors import (
@@ -90,6 +90,7 @@ from .state import IsLastStep, RemainingSteps
 from .storage import Store, open_store
 from .storage.copying import copy_database
 from .storage.files import DatabaseSize
+from .streaming import GraphOutput
 from .tools import ToolPolicy, ToolRule, ToolVerdict, load_tool_policy, read_tool_policy
 from .types import (
     END,

@@ -15,7 +15,7 @@ from .frames import Frame, path_of_task
 from .ledger import Durability
 from .plan import Plan
 from .streaming import Stream
-from .types import Run, Task
+from .types import Interrupt, Run, Task
 
 
 @dataclass(slots=True)
@@ -34,6 +34,8 @@ class Call:
     control: RunControl | None = None
     #: The run is kept when the call ends, so that what it asks can be answered.
     kept: bool = True
+    #: Where the walk has brought the run: the state, and what is asked. None until it has come to its rest.
+    rested: tuple[Mapping[str, Any], tuple[Interrupt, ...]] | None = None
 
     def check_asking(self) -> None:
         """Let questions be asked. Raises :class:`NoCheckpointer` when nobody could answer them."""

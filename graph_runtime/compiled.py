@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, NoReturn
+from typing import Any, NoReturn
 
 from .beginnings import Limits
 from .callers import Call
@@ -36,14 +35,12 @@ from .plan import Plan
 from .runtime import Runtime
 from .saver import AsyncSqliteSaver
 from .storage import open_store
-from .streaming import Stream, StreamMode, part, read_modes
+from .streaming import Stream, StreamMode, Version, output_of, part, read_modes
 from .types import (
-    INTERRUPT,
     PARENT,
     ROOT,
     UNSET,
     Command,
-    Interrupt,
     InterruptId,
     Run,
     RunView,
@@ -51,16 +48,7 @@ from .types import (
     StateUpdate,
     ThreadId,
 )
-
-Version = Literal["v1", "v2"]
-
-
-@dataclass(frozen=True, slots=True)
-class GraphOutput:
-    """What version 2 of ``ainvoke`` returns: the output, and apart from it the questions."""
-
-    value: Any
-    interrupts: tuple[Interrupt, ...] = ()
+from .values import copied
 
 
 class CompiledGraph:
@@ -170,8 +158,14 @@ class CompiledGraph:
             run = begun.run
             if run.status == "running":
                 run = await _driven(runtime, begun, call)
-            view = await runtime.look(run.id)
-        return self._output(view, output_keys, version)
+            if call.rested is not None:
+                values, asked = call.rested
+            else:
+                view = await runtime.look(run.id)
+                state, asked = view.state.values, tuple(q.interrupt for q in view.open)
+                values = {ROOT: state} if self.plan.state.form == "root" else state
+        asked = asked if run.status == "interrupted" else ()
+        return output_of(self.plan, copied(values), asked, output_keys, version)
 
     async def astream(
         self,
@@ -431,8 +425,7 @@ class CompiledGraph:
             raise UnknownThread(f"nothing was resumed: there is no thread {thread!r}")
         if checkpoint is not None and checkpoint != last.head:
             raise NotPaused(f"nothing was resumed: checkpoint {checkpoint!r} is not where the thread stands")
-        view = await runtime.look(last.id)
-        waiting = [q.interrupt.id for q in view.open]
+        waiting = [q.interrupt.id for q in await runtime.questions(last.id)]
         answers = _answers(command.resume, waiting, strict=self._strict)
         if answers is None:
             answers = {InterruptId(waiting[0] if waiting else ""): command.resume}
@@ -456,18 +449,6 @@ class CompiledGraph:
         if claimed is None:
             raise ThreadBusy(f"nothing was run: run {last.id!r} of thread {thread!r} is {last.status}")
         return claimed
-
-    def _output(self, view: RunView, keys: str | Sequence[str] | None, version: Version) -> Any:
-        state = view.state.values
-        values = {ROOT: state} if self.plan.state.form == "root" else state
-        asked = tuple(q.interrupt for q in view.open) if view.run.status == "interrupted" else ()
-        output = self.plan.result(values, keys)
-        if version == "v2":
-            whole = keys is None and self.plan.output.form == "object" and output is not None
-            return GraphOutput(self.plan.output.present(output) if whole else output, asked)
-        if asked and (output is None or isinstance(output, dict)):
-            return {**(output or {}), INTERRUPT: list(asked)}
-        return output
 
 
 async def _driven(runtime: Runtime, begun: Begun, call: Call) -> Run:

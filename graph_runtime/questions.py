@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from . import records
 from .companions import PauseFacts
@@ -10,7 +11,7 @@ from .errors import NodeMisused
 from .frames import Frame, Resting, inside, within
 from .ground import Ground
 from .plainjson import write_json
-from .plan import Plan
+from .plan import Plan, live_values
 from .storage import Do
 from .types import Interrupt, InterruptId, Question, Run, Task, TaskId
 
@@ -46,6 +47,18 @@ def newly_asked(questions: Iterable[Question], every: Sequence[Resting]) -> list
     known = {q.interrupt.id for q in questions}
     asked = ((one.frame, p.task, i) for one in every for p in one.paused for i in p.interrupts)
     return [(frame, task, i) for frame, task, i in asked if i.id not in known]
+
+
+def asked_of(
+    root: Frame, questions: Iterable[Question], every: Sequence[Resting], opened: Sequence[Asked]
+) -> tuple[Mapping[str, Any], tuple[Interrupt, ...]]:
+    """Return the state of a run that rests, with what its finished tasks wrote, and all that it asks."""
+    stale = {id_ for one in every for p in one.paused for id_ in p.superseded}
+    asked = [q.interrupt for q in questions if q.status == "open" and q.interrupt.id not in stale]
+    values = root.checkpoint.values
+    if root.saved:
+        values = live_values(root.plan, values, root.saved.values())
+    return values, (*asked, *(i for _, _, i in opened))
 
 
 def pausing(

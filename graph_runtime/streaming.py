@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, get_args
 
@@ -10,6 +11,7 @@ from .clock import SECOND, Clock, system_clock
 from .plan import Plan, Result
 from .types import INTERRUPT, ROOT, Checkpoint, Interrupt, Task, TaskId
 
+Version = Literal["v1", "v2"]
 StreamMode = Literal["values", "updates", "custom", "tasks", "checkpoints", "debug"]
 _SHOW_CHECKPOINTS, _SHOW_TASKS = frozenset({"checkpoints", "debug"}), frozenset({"tasks", "debug"})
 #: Takes the namespace of the graph in which it happened, the mode and the event.
@@ -165,6 +167,31 @@ class Stream:
             return
         timestamp = datetime.fromtimestamp(self._clock() / SECOND, UTC).isoformat()
         self._put(ns, "debug", {"step": step, "timestamp": timestamp, "type": kind, "payload": payload})
+
+
+@dataclass(frozen=True, slots=True)
+class GraphOutput:
+    """What version 2 of ``ainvoke`` returns: the output, and apart from it the questions."""
+
+    value: Any
+    interrupts: tuple[Interrupt, ...] = ()
+
+
+def output_of(
+    plan: Plan,
+    values: Mapping[str, Any],
+    asked: tuple[Interrupt, ...],
+    keys: str | Sequence[str] | None,
+    version: Version,
+) -> Any:
+    """Return what a call returns of the state, with what is asked."""
+    output = plan.result(values, keys)
+    if version == "v2":
+        whole = keys is None and plan.output.form == "object" and output is not None
+        return GraphOutput(plan.output.present(output) if whole else output, asked)
+    if asked and (output is None or isinstance(output, dict)):
+        return {**(output or {}), INTERRUPT: list(asked)}
+    return output
 
 
 def part(mode: StreamMode, ns: tuple[str, ...], event: Any, plan: Plan) -> dict[str, Any]:

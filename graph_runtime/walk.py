@@ -43,7 +43,7 @@ from .ledger import Ledger
 from .meter import Meter
 from .plainjson import write_json
 from .plan import Plan, Result, after_step, start_updates
-from .questions import finishing, newly_asked, no_longer_asking, pausing
+from .questions import asked_of, finishing, newly_asked, no_longer_asking, pausing
 from .storage import Ask, Batch, Do, Params
 from .telling import Teller
 from .types import (
@@ -442,6 +442,7 @@ class Walk:
         frame.fingerprints = {}
         self.tell.moved(frame, after.changed)
         if root and ended:
+            self.call.rested = written.checkpoint.values, ()
             self.ground.outbox_bell.ring()
 
     async def _pause(self, resting: Resting) -> None:
@@ -454,6 +455,7 @@ class Walk:
         writes = [self._hold(), *pause]
         await self.ledger.commit("pause", writes, at_once=True)
         self._keep(resting.frame)
+        self.call.rested = asked_of(resting.frame, self.questions, every, opened)
         self.tell.rests(resting, self.questions)
         self.ground.outbox_bell.ring()
         if self.ledger.rested is not None and self.ledger.rested["status"] == "queued":

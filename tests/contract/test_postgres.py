@@ -299,7 +299,7 @@ async def test_a_claim_whose_answer_was_lost_is_not_guessed(database: str, wire:
         runtime = Runtime(store, [review_then_publish()])
         assert len(await runtime.runs()) == 1
         wire.silent = True
-        claiming = asyncio.create_task(runtime.claim())
+        claiming = asyncio.create_task(runtime.claim_this(run.id))
         while (await Runtime(direct, []).get(run.id)).status != "running":
             await asyncio.sleep(0.01)
         await wire.cut()
