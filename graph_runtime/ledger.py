@@ -64,14 +64,18 @@ class Ledger:
         """Say whether a graph of that namespace has moved in this walk."""
         return ns in self._stands
 
-    async def commit(self, name: str, writes: Sequence[Do], *, at_once: bool = False) -> None:
+    async def commit(
+        self, name: str, writes: Sequence[Do], *, at_once: bool = False, shared: bool = False
+    ) -> None:
         """Commit now, or let the nodes run ahead of the disk when the caller wants that.
 
-        Raises :class:`LeaseLost` or :class:`StoreUnavailable`, here or at the next barrier.
+        With ``shared``, what else comes at this moment goes along in one batch. Raises :class:`LeaseLost` or
+        :class:`StoreUnavailable`, here or at the next barrier.
         """
         self._held += writes
         self._name = name
-        if self._durability == "sync" and not self._writing and len(self._held) == len(writes):
+        alone = not shared and not self._writing and len(self._held) == len(writes)
+        if self._durability == "sync" and alone:
             # Nothing else waits: it needs no writer of its own.
             self._held = []
             await self.write(Batch(name, tuple(writes)))
@@ -134,7 +138,7 @@ class Ledger:
             if self._durability == "exit":
                 held = self._last_of_each(held)
             try:
-                await self.write(Batch(self._name, tuple(held)))
+                await self.write(Batch(self._name, _fenced_once(held)))
             except Exception as error:  # noqa: BLE001 - whoever waits is told; nothing may follow what is missing
                 self._failed = error
 
@@ -166,6 +170,16 @@ class Ledger:
                 writes.append(Do("follow_checkpoint", {"checkpoint_id": kept_id, "parent_id": stand.before}))
             stand.mine = [kept_id] if ns in last or stand.mine else []
         return writes
+
+
+def _fenced_once(held: Sequence[Do]) -> tuple[Do, ...]:
+    """Return the writes with one fence, the last of them where the first stood: it holds for the batch."""
+    fences = [at for at, do in enumerate(held) if do.query == "hold_run"]
+    if len(fences) < 2:
+        return tuple(held)
+    first, last = fences[0], fences[-1]
+    rest = (do for do in held[first:] if do.query != "hold_run")
+    return (*held[:first], held[last], *rest)
 
 
 def _versions(put_checkpoint: Do) -> dict[str, Any]:

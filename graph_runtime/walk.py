@@ -353,7 +353,8 @@ class Walk:
 
     async def _save(self, frame: Frame, result: Result) -> None:
         """Save what one task returned while its siblings still run, so that it is never run again."""
-        await self.ledger.commit("task", [self._hold(), self._put_write(frame, result)])
+        writes = [self._hold(), self._put_write(frame, result)]
+        await self.ledger.commit("task", writes, shared=True)
         frame.saved[result.task.id] = result
 
     def _put_write(self, frame: Frame, result: Result) -> Do:
