@@ -10,10 +10,12 @@ from typing import Protocol
 
 from .clock import NewId
 from .plan import Plan
+from .quick import quick
 from .storage import Do
 from .types import Interrupt, InterruptId, Run, RunStatus, Task
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class PauseFacts:
     """What a companion is told when a run pauses."""
@@ -28,6 +30,7 @@ class PauseFacts:
     new_id: NewId
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class EndFacts:
     """What a companion is told when a run ends, or stops and waits for an operator."""

@@ -46,6 +46,7 @@ from .plan import (
     fresh_values,
     read_return,
 )
+from .quick import quick
 from .types import PARENT, START, Command, Interrupt, InterruptId, Question, Send, Task, TaskId
 from .values import copied
 
@@ -62,6 +63,7 @@ class NodeFailed(Exception):
         self.task = task
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Paused:
     """A task that waits for answers: ``interrupts`` are the questions it asks for the first time."""

@@ -13,6 +13,7 @@ from .ground import Ground
 from .kept import Rest
 from .plainjson import read_json
 from .plan import Plan, Result
+from .quick import quick
 from .storage import Ask, Params, Row
 from .stored import Stored, growing, read_stored, read_versions
 from .types import Checkpoint, CheckpointId, Question, Run, Task, TaskId
@@ -49,6 +50,7 @@ class Frame:
         return tuple(task for task in due if task.id not in self.saved) if self.saved else due
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Resting:
     """Why a frame cannot go on: what its tasks ask, or a node before or after which it was told to stop."""

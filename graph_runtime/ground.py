@@ -12,6 +12,7 @@ from .companions import Companion
 from .errors import Conflict, LeaseLost, UnknownGraph
 from .kept import Kept
 from .plan import After, Plan, Result, after_step, start_task
+from .quick import quick
 from .storage import Batch, Do, Params, Row, Store
 from .stored import Stored, growing, put_value, read_stored, read_versions, storing
 from .types import (
@@ -27,6 +28,7 @@ from .types import (
 _WAITS = "run waits"
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Written:
     """A checkpoint, the statements that store it, and which checkpoint wrote each of its channels."""
@@ -37,6 +39,7 @@ class Written:
     lists: Mapping[str, Stored] = field(default_factory=dict)
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Begun:
     """A run that this process has just made, and its first checkpoints: it need not be read back."""

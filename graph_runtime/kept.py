@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .plan import Result
+from .quick import quick
 from .stored import Stored
 from .types import Checkpoint, CheckpointId, Run, RunId, TaskId
 
@@ -19,6 +20,7 @@ from .types import Checkpoint, CheckpointId, Run, RunId, TaskId
 MOST, LARGEST = 256, 16_384
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Rest:
     """Where a run rests, without what it asks."""

@@ -14,6 +14,7 @@ from typing import Any
 from .calls import Care, RetryPolicy
 from .errors import EmptyInputError, InvalidUpdateError
 from .plainjson import write_json
+from .quick import quick
 from .state import Schema
 from .types import END, ROOT, START, Command, Route, RunId, Send, Task, TaskId
 from .values import Codec
@@ -131,6 +132,7 @@ class Plan:
         return write_json({**{name: part for name, part in parts.items() if part}, **own})
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Chosen:
     """What one branch chose."""
@@ -139,6 +141,7 @@ class Chosen:
     targets: tuple[Target, ...]
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Result:
     """What a finished task says: channel updates in order, and where to go besides its plain edges."""
@@ -151,6 +154,7 @@ class Result:
     handled: bool = False
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class After:
     """Where a step leads: the values it changed, and what is due on them."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .plainjson import read_json
+from .quick import quick
 from .storage import Do, Row
 from .types import CheckpointId
 from .values import Codec
@@ -22,6 +23,7 @@ WHOLE_BELOW, WHOLE_EVERY = 256, 32
 Place = tuple[str, str]
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Stored:
     """The whole text of a value, and of how many suffixes it is made."""

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, ClassVar, Generic, Literal, NamedTuple, NewType, TypeVar
 
+from .quick import quick
+
 ThreadId = NewType("ThreadId", str)
 RunId = NewType("RunId", str)
 CheckpointId = NewType("CheckpointId", str)
@@ -97,6 +99,7 @@ RefusalCode = Literal[
 N = TypeVar("N", bound=str)
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Interrupt:
     """A question that a task asked the outside world: ``value``; ``digest`` binds the answer to it."""
@@ -185,6 +188,7 @@ class Overwrite:
     value: Any
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Task:
     """One execution of one node in one step. The id is the same whenever the same task runs again."""
@@ -199,6 +203,7 @@ class Task:
     timeout: TimeoutPolicy | None = None
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Route:
     """Why a step followed: ``source`` led to ``targets`` by ``way``."""
@@ -210,6 +215,7 @@ class Route:
     by: str | None = None
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
     """The immutable record after a step: where the thread stands and how it came there."""
@@ -239,6 +245,7 @@ class Checkpoint:
         return tuple(task.node for task in self.due)
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Run:
     """One journey of a thread from an input to an end; keeps its id through every pause."""
@@ -277,6 +284,7 @@ class Run:
         return self.status in LIVE
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Question:
     """An interrupt as it lies in the store, with what became of it."""

@@ -212,7 +212,7 @@ class Codec:
 
 #: What JSON holds as it is, whatever its value.
 _SAFE = frozenset({str, bool, type(None)})
-_TEXT = frozenset({str})
+_TEXT, _NUMBER = frozenset({str}), frozenset({int})
 #: What orjson writes as RFC 8785 wants it: fractions are written otherwise, and keys beyond ASCII sorted so.
 _SAME = frozenset({str, bool, type(None), int})
 
@@ -232,7 +232,10 @@ def _is_plain(value: Any) -> bool:
         return bool(-_EXACT_INT <= value <= _EXACT_INT)
     else:
         return cls is float and math.isfinite(value)
-    return _SAFE.issuperset(map(type, items)) or all(map(_is_plain, items))
+    kinds = {*map(type, items)}
+    if kinds == _NUMBER:
+        return bool(min(items) >= -_EXACT_INT and max(items) <= _EXACT_INT)
+    return kinds <= _SAFE or all(map(_is_plain, items))
 
 
 def _is_canonical(value: Any) -> bool:

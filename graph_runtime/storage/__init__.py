@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Protocol, Self
 
 from graph_runtime.clock import Clock
 from graph_runtime.errors import StoreError
+from graph_runtime.quick import quick
 
 from .sql import QueryName
 
@@ -46,6 +47,7 @@ class Do(NamedTuple):
     guard: str | None = None
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Statements that happen together or not at all, under a name that faults and errors use."""
