@@ -91,11 +91,13 @@ class Ground:
 
     def plan_of(self, run: Run) -> Plan:
         """Return the plan that serves this run. Raises :class:`UnknownGraph`."""
-        plan = self.plans.get(f"{run.graph}@{run.version}") or self.plans.get(run.graph)
+        return self.plan_called(run.id, run.graph, run.version)
+
+    def plan_called(self, run_id: str, graph: str, version: str) -> Plan:
+        """Return the plan of that graph and version, for the run. Raises :class:`UnknownGraph`."""
+        plan = self.plans.get(f"{graph}@{version}") or self.plans.get(graph)
         if plan is None:
-            raise UnknownGraph(
-                f"run {run.id!r} was left alone: its graph {run.graph!r} is not registered here"
-            )
+            raise UnknownGraph(f"run {run_id!r} was left alone: its graph {graph!r} is not registered here")
         return plan
 
     def fence(self, run: Run) -> dict[str, str | int]:

@@ -17,7 +17,7 @@ from .plainjson import write_json
 from .quick import quick
 from .state import Schema
 from .types import END, ROOT, START, Command, Route, RunId, Send, Task, TaskId
-from .values import Codec
+from .values import Codec, detached
 
 Target = str | Send
 
@@ -189,7 +189,7 @@ def read_return(plan: Plan, task: Task, returned: Any) -> Result:
         else:
             updates.extend(plan.state.updates(part, by=f"node {task.node!r}").items())
     check_targets(plan, task.node, goto)
-    return Result(task, tuple(updates), tuple(goto))
+    return Result(task, tuple((name, detached(value)) for name, value in updates), tuple(goto))
 
 
 def _speaks(returned: Sequence[Any]) -> bool:
@@ -272,7 +272,7 @@ def start_updates(plan: Plan, given: Any, *, some: bool = False) -> tuple[tuple[
             f"no run was started: the input has no key of graph {plan.name!r}; "
             f"it takes {', '.join(sorted(plan.input.channels))}"
         )
-    return tuple(updates.items())
+    return tuple((name, detached(value)) for name, value in updates.items())
 
 
 def after_step(

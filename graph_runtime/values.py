@@ -290,6 +290,16 @@ def storable_class(cls: Any) -> bool:
 _ATOMS = frozenset({str, int, float, bool, type(None), bytes})
 
 
+def detached(value: Any) -> Any:
+    """Return the value in lists and dicts of its own: whoever made it may go on changing theirs."""
+    cls = type(value)
+    if cls is dict:
+        return {key: item if type(item) in _ATOMS else detached(item) for key, item in value.items()}
+    if cls is list or cls is tuple:
+        return cls([item if type(item) in _ATOMS else detached(item) for item in value])
+    return value
+
+
 def copied(value: Any) -> Any:
     """Return a copy that shares nothing that can be changed in place: ``deepcopy``, but quick for JSON."""
     cls = type(value)

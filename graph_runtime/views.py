@@ -68,13 +68,14 @@ class Views:
 
     async def questions(self, run_id: str) -> list[Question]:
         """Return the open questions of a run. See :meth:`graph_runtime.Runtime.questions`."""
-        runs, rows = await self._ground.store.read(
-            Ask("get_run", {"run_id": run_id}), Ask("find_questions", {"run_id": run_id})
-        )
+        (rows,) = await self._ground.store.read(Ask("find_open_questions_of_run", {"run_id": run_id}))
+        if rows:
+            codec = self._ground.plan_called(run_id, rows[0]["graph"], rows[0]["version"]).codec
+            return [records.read_question(codec, row) for row in rows]
+        (runs,) = await self._ground.store.read(Ask("get_run", {"run_id": run_id}))
         if not runs:
             raise UnknownRun(f"there is no run {run_id!r}")
-        codec = self._ground.plan_of(records.read_run(runs[0])).codec
-        return [records.read_question(codec, row) for row in rows if row["status"] == "open"]
+        return []
 
     async def state(self, run: Run, *, subgraphs: bool = False) -> StateSnapshot:
         """Return where the thread of its last run stands now."""

@@ -463,8 +463,9 @@ class Walk:
             self.ground.runs_bell.ring()
 
     def _keep(self, frame: Frame) -> None:
-        """Keep where a worker's run rests; what a caller or a stream was shown, somebody may have changed."""
-        if self.run.driver == "worker" and not self.call.stream.heard:
+        """Keep where the run rests; not what a stream was shown or a node was sent, which may be changed."""
+        kept = self.call.kept and self.call.durability != "exit" and not self.call.stream.heard
+        if kept and all(task.push is None for task in frame.checkpoint.due):
             rest = Rest(frame.checkpoint, frame.versions, frame.saved, frame.lists, self.run.epoch)
             self.ground.kept.keep(self.run, rest)
 

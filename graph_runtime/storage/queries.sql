@@ -437,6 +437,10 @@ ON CONFLICT (interrupt_id) DO NOTHING;
 -- name: find_questions
 SELECT * FROM interrupts WHERE run_id = :run_id AND past = 0 ORDER BY asked_at, interrupt_id;
 
+-- name: find_open_questions_of_run
+SELECT i.*, r.graph, r.version FROM interrupts i JOIN runs r ON r.run_id = i.run_id
+WHERE i.run_id = :run_id AND i.past = 0 AND i.status = 'open' ORDER BY i.asked_at, i.interrupt_id;
+
 -- name: find_past_questions
 SELECT * FROM interrupts WHERE run_id = :run_id AND past = 1
 ORDER BY asked_at DESC, interrupt_id DESC LIMIT :limit;

@@ -94,6 +94,7 @@ QueryName = Literal[
     "find_questions",
     "find_open_questions",
     "find_asking",
+    "find_open_questions_of_run",
     "find_past_questions",
     "find_answerable",
     "get_question",

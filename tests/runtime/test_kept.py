@@ -9,7 +9,7 @@ import pytest
 from graphs import Log, answer, begin, one_after_another, side_by_side, values
 from kit import MakeRuntime
 
-from graph_runtime import AsyncSqliteSaver, Run, interrupt
+from graph_runtime import START, AsyncSqliteSaver, Command, Run, Send, StateGraph, Store, interrupt
 from graph_runtime.kept import LARGEST, MOST, Kept, Rest
 from graph_runtime.types import Checkpoint, CheckpointId, RunId, ThreadId
 
@@ -47,14 +47,42 @@ async def test_an_edit_from_elsewhere_is_seen(make_runtime: MakeRuntime) -> None
     assert (await values(here, run))["log"] == ["a", "b", "yes after 2"]
 
 
-async def test_what_a_caller_was_given_is_not_kept() -> None:
-    graph = one_after_another(one=one)
-    async with AsyncSqliteSaver.from_conn_string(":memory:") as saver:
-        graph.checkpointer = saver
-        await graph.ainvoke({"log": []}, {"configurable": {"thread_id": "t"}})
-        assert not saver.runtime_of(graph).ground.kept.holds(
-            (await saver.runtime_of(graph).last_run("t")).id  # type: ignore[union-attr]
-        )
+MINE: list[Any] = []
+
+
+async def test_what_callers_and_nodes_do_to_their_own_lists_changes_nothing(store: Store) -> None:
+    async def make(state: Log) -> dict[str, Any]:
+        MINE[:] = [["made"]]
+        return {"answer": MINE}
+
+    async def ask(state: Log) -> dict[str, Any]:
+        return {"log": [interrupt("go?"), state["answer"], state["subject"]]}
+
+    graph = one_after_another(make=make, ask=ask)
+    graph.checkpointer = AsyncSqliteSaver(store)
+    thread = {"configurable": {"thread_id": "t"}}
+    given: dict[str, Any] = {"subject": ["given"]}
+    paused = await graph.ainvoke(given, thread)
+    for one in (MINE[0], paused["answer"][0], paused["subject"], given["subject"]):
+        one.append("changed")
+    done = await graph.ainvoke(Command(resume="yes"), thread)
+    assert done["log"] == ["yes", [["made"]], ["given"]]
+    assert (await graph.aget_state(thread)).values == done
+
+
+async def test_what_was_sent_to_a_node_is_as_it_was_sent_when_it_runs_again(
+    make_runtime: MakeRuntime,
+) -> None:
+    async def work(sent: dict[str, Any]) -> dict[str, Any]:
+        sent["seen"] = [*sent.get("seen", ()), "here"]
+        return {"log": [interrupt("go?"), sent["seen"]]}
+
+    graph = StateGraph(Log).add_node("work", work)
+    graph.add_conditional_edges(START, lambda _: [Send("work", {})], ["work"])
+    runtime = make_runtime(graph.compile(name="graph"))
+    run = await begin(runtime)
+    await answer(runtime, run, {"go?": "yes"})
+    assert (await values(runtime, run))["log"] == ["yes", ["here"]]
 
 
 @dataclass
