@@ -40,9 +40,13 @@ class SlackDirectory:
         """Return who this is now. See :class:`graph_runtime.Directory`."""
         if actor.workspace and actor.workspace != self._workspace:
             return Reviewer(actor.id, kind="external")
-        asked = asyncio.gather(*(self._members(group) for group in groups))
-        (kind, name), members = await asyncio.gather(self._user(actor.id), asked)
-        known = dict(zip(groups, members, strict=True))
+        known = {group: self._known_members(group) for group in groups}
+        user = self._known_user(actor.id)
+        if user is None or None in known.values():
+            asked = asyncio.gather(*(self._members(group) for group in groups))
+            found, members = await asyncio.gather(self._user(actor.id), asked)
+            user, known = found, dict(zip(groups, members, strict=True))
+        kind, name = user
         return Reviewer(
             actor.id,
             frozenset(group for group, users in known.items() if users is not None and actor.id in users),
@@ -59,10 +63,18 @@ class SlackDirectory:
         """Ask Slack anew about this group next time: its members have changed."""
         self._groups.pop(group, None)
 
-    async def _user(self, user: str) -> tuple[Kind, str]:
+    def _known_user(self, user: str) -> tuple[Kind, str] | None:
         known = self._users.get(user)
-        if known is not None and self._clock() - known[0] < TTL:
-            return known[1], known[2]
+        return known[1:] if known is not None and self._clock() - known[0] < TTL else None
+
+    def _known_members(self, group: str) -> frozenset[str] | None:
+        known = self._groups.get(group)
+        return known[1] if known is not None and self._clock() - known[0] < TTL else None
+
+    async def _user(self, user: str) -> tuple[Kind, str]:
+        known = self._known_user(user)
+        if known is not None:
+            return known
         answer = await self._ask(lambda: self._client.users_info(user=user), "users.info")
         if answer is None:
             return "unknown", ""
@@ -83,9 +95,9 @@ class SlackDirectory:
         return "member"
 
     async def _members(self, group: str) -> frozenset[str] | None:
-        known = self._groups.get(group)
-        if known is not None and self._clock() - known[0] < TTL:
-            return known[1]
+        known = self._known_members(group)
+        if known is not None:
+            return known
         answer = await self._ask(
             lambda: self._client.usergroups_users_list(usergroup=group), "usergroups.users.list"
         )

@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Collection, Sequence
+from dataclasses import replace
+from functools import lru_cache
 from typing import Protocol
 
 from . import records
@@ -31,6 +33,7 @@ from .types import (
     Run,
     Ticket,
     Verdict,
+    Vote,
 )
 from .values import Codec
 
@@ -269,8 +272,7 @@ class Approvals:
         until: float,
     ) -> RequestView:
         reviewer: Reviewer | None = None
-        won = False
-        while not won:
+        while True:
             # The commit is not under this timeout: once begun it ends, and only then is its outcome known.
             async with asyncio.timeout_at(until):
                 view = await self._checked(ticket, actor, place)
@@ -309,10 +311,13 @@ class Approvals:
                 message=place.message,
             )
             writes = (*self._close(view, decision, reviewer.id), Do("put_decision", vote), event)
-            won = await self._won(Batch("decide", writes, give_up_at=until), view.run)
-        closed = await self.view(ticket.request_id)
-        assert closed is not None
-        return closed
+            run = await self._won(Batch("decide", writes, give_up_at=until), view.run)
+            if run is None:
+                continue
+            # As this batch left it, without reading it back: whoever clicked waits for the acknowledgement.
+            closed = replace(request, status=status, revision=request.revision + 1, closed_at=now)
+            cast = Vote(reviewer.id, verdict, reason, request.digest, now, place.surface)
+            return RequestView(closed, run, (*view.votes, cast), view.card)
 
     async def _checked(self, ticket: Ticket, actor: Actor, place: Place) -> RequestView:
         at: Params = {
@@ -386,7 +391,8 @@ class Approvals:
                 run_id=request.run_id,
                 request_id=request.id,
             )
-            won = await self._won(Batch("expire", (*self._close(view, decision, None), event)), view.run)
+            batch = Batch("expire", (*self._close(view, decision, None), event))
+            won = await self._won(batch, view.run) is not None
 
     def _close(self, view: RequestView, decision: Decision, by: PersonId | None) -> tuple[Do, ...]:
         """Return what every closing writes: run, request, answer, card and thread, in that order of locks."""
@@ -420,18 +426,20 @@ class Approvals:
             ),
         )
 
-    async def _won(self, batch: Batch, run: Run) -> bool:
+    async def _won(self, batch: Batch, run: Run) -> Run | None:
+        """Return the run as the batch left it: woken, or claimed at once. None when another batch won."""
         try:
-            await self._runtime.ground.commit_waking(batch, run)
+            returned = await self._runtime.ground.commit_waking(batch, run)
         except Conflict:
-            return False
+            return None
         except StoreUnavailable:
             late = batch.give_up_at is not None and asyncio.get_running_loop().time() >= batch.give_up_at
             if late:
                 raise TimeoutError from None
             raise
         self._runtime.outbox_bell.ring()
-        return True
+        (*_, row) = (row for rows in returned for row in rows)
+        return records.read_run(row)
 
 
 def _asks_of(request_id: str) -> tuple[Ask, ...]:
@@ -458,7 +466,12 @@ def _view(
 
 
 def _policy(request: ApprovalRequest) -> Policy:
-    return Policy.model_validate(request.policy)
+    return _read_policy(write_json(request.policy))
+
+
+@lru_cache(maxsize=256)
+def _read_policy(text: str) -> Policy:
+    return Policy.model_validate_json(text)
 
 
 def _plain_answer(decision: Decision) -> dict[str, str | None]:
