@@ -55,7 +55,6 @@ from graph_runtime import (
     interrupt,
     keep_doing,
 )
-from graph_runtime.faults import Fault
 from graph_runtime.storage import Do
 
 pytestmark = pytest.mark.databases("sqlite", "postgres")
@@ -348,7 +347,7 @@ class Unspeakable(Exception):
         ExceptionGroup("many", [ValueError("one"), ValueError("two")]),
         asyncio.CancelledError("by the node itself"),
         TimeoutError(),
-        Fault("disk"),
+        OSError("disk"),
         StoreUnavailable("of the node's own database"),
         LeaseLost("lease", "of the node's own lease"),
     ],
