@@ -1,8 +1,8 @@
 """Named places at which a test makes the program fail; nothing at all unless the environment says so.
 
 ``SIGNOFF_FAULT=after:decide:kill`` kills the process right after the commit of the batch named ``decide``;
-``before`` and ``after``, ``kill``, ``error`` and ``cancel`` are what there is. ``SIGNOFF_FAULT_COUNT=3`` waits
-for the third time. The only points are the two sides of the one commit door.
+``before`` and ``after``, ``kill``, ``error`` and ``cancel`` are what there is. With ``SIGNOFF_FAULT_COUNT=3``
+it happens the third time. The only points are the two sides of the one commit door.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ class Faults:
     def point(self, side: Side, batch: str) -> None:
         """Do nothing, or fail here as the environment asked: die, raise, or cancel the caller.
 
-        An error is the one that a database which is away there leads to: nothing was written, or nobody knows.
-        A cancel comes as it does from whoever holds the task, at its next wait: with ``before``, the batch is
-        on its way by then and is written without its caller.
+        An error is the one that a database which is away there leads to: nothing was written, or nobody
+        knows. A cancel comes as it does from whoever holds the task, at its next wait: with ``before``, the
+        batch is on its way by then and is written without its caller.
         """
         if self._wanted is None or self._wanted[:2] != (side, batch):
             return
