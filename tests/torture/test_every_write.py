@@ -1,0 +1,145 @@
+"""Killed before every write and every flush of a program: what it was told is there, and the next life goes on.
+
+strace kills the process as it enters the n-th call, of each kind. The program lives in memory: a kill takes
+nothing that was written, flushed or not, so it is the order of the writes that is tried here.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+from nursery import WRITES, Nursery, calls, nursery, strace
+from regime import NIGHTLY, much, sample, say
+from stories import SIX
+
+pytestmark = [pytest.mark.processes, pytest.mark.timeout(3_600 if NIGHTLY else 300)]
+#: Of each story; a night takes all of them.
+POINTS, ERRORS = 20, 3
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _strace() -> None:
+    """Without it nothing here can be tried; the test of every named commit stands in for it."""
+    why = "strace is not installed"
+    if shutil.which("strace"):
+        tried = subprocess.run(
+            ["strace", "-o", "/dev/null", "true"], capture_output=True, text=True, check=False
+        )
+        if tried.returncode == 0:
+            return
+        why = f"strace may not trace here: {tried.stderr.strip()}"
+    if os.environ.get("SIGNOFF_TESTS_NEED_STRACE"):
+        pytest.fail(why)
+    pytest.skip(why)
+
+
+@pytest.mark.parametrize("story", SIX)
+def test_killed_before_any_write_or_flush_the_next_life_finds_all_it_needs(story: str) -> None:
+    with nursery(story) as house:
+        every = points(house)
+        died = 0
+        for call, number in sample(every, POINTS):
+            folder = house.folder()
+            inject = ("-e", f"trace={call}", "-e", f"inject={call}:signal=KILL:when={number}")
+            lived = house.live(folder, trace=inject)
+            died += lived.code == -signal.SIGKILL
+            assert house.finish(folder) == [], f"killed before {call} number {number}"
+            house.remove(folder)
+        tried = min(len(every), much(POINTS, len(every)))
+        # A program that is timed a little otherwise may have come to its end one write earlier.
+        assert died >= 0.9 * tried
+        say(f"{story}: killed at {died} of {len(every)} points")
+
+
+def points(house: Nursery) -> list[tuple[str, int]]:
+    """Return every write and flush of the story, by call and number."""
+    folder = house.folder()
+    lived = house.live(folder, trace=("-e", f"trace={','.join(WRITES)}"))
+    assert (lived.code, lived.said) == (0, [])
+    assert house.finish(folder) == []
+    return [(call, n + 1) for call, most in calls(folder).items() for n in range(most)]
+
+
+@pytest.mark.parametrize("story", SIX)
+def test_what_was_acknowledged_was_flushed_before(story: str) -> None:
+    """A kill cannot show this, for it leaves the machine's memory as it is; the order of the calls does."""
+    with nursery(story) as house:
+        folder = house.folder()
+        watch = ("-y", "-e", "trace=pwrite64,fdatasync,fsync,write")
+        assert house.live(folder, trace=watch).code == 0
+        acks = unflushed = 0
+        for line in (folder / "trace").read_text().splitlines():
+            if re.search(r" (pwrite64\(\d+<[^>]*-wal>|<\.\.\. pwrite64 resumed)", line):
+                unflushed += 1
+            elif re.search(r" (fdatasync|fsync)\(\d+<[^>]*-wal>", line):
+                unflushed = 0
+            elif re.search(r" write\(\d+<[^>]*/acks>", line):
+                acks += 1
+                assert not unflushed, f"acknowledged before it was flushed: {line}"
+        assert acks >= 1
+        say(f"{story}: {acks} acknowledgements, each after its flush")
+
+
+@pytest.mark.parametrize("error", ["ENOSPC", "EIO"])
+@pytest.mark.parametrize("story", SIX)
+def test_a_write_or_flush_that_fails_once_is_told_and_heals(story: str, error: str) -> None:
+    tried = 0
+    with nursery(story) as house:
+        for call, number in sample([p for p in points(house) if p[0] != "unlink"], ERRORS):
+            folder = house.folder()
+            inject = ("-e", f"trace={call}", "-e", f"inject={call}:error={error}:when={number}")
+            lived = house.live(folder, trace=inject)
+            assert lived.code == 0
+            assert all(_honest(said) for said in lived.said), lived.said
+            assert house.finish(folder) == [], f"{error} at {call} number {number}"
+            house.remove(folder)
+            tried += 1
+    say(f"{story}: {tried} calls failed once with {error}")
+
+
+@pytest.mark.parametrize("error", ["ENOSPC", "EIO"])
+@pytest.mark.parametrize("story", SIX)
+def test_a_disk_that_fails_from_some_moment_on_is_told_and_heals_without_a_new_start(
+    story: str, error: str
+) -> None:
+    tried = 0
+    with nursery(story) as house:
+        for call, number in sample([p for p in points(house) if p[0] in {"pwrite64", "fdatasync"}], ERRORS):
+            folder = house.folder()
+            # The program says in a file that it was told; then the disk is as it was before.
+            house.begin(folder, life=1, wait=True, tells=True)
+            inject = ("-e", f"trace={call}", "-e", f"inject={call}:error={error}:when={number}+")
+            with strace(house.pid, folder, inject) as tracer:
+                (folder / "go").write_bytes(b"")
+                told = _first_line(folder / "told")
+                tracer.terminate()
+            lived = house.ended(folder)
+            assert lived.code == 0
+            assert bool(told) == bool(lived.said)
+            assert all(_honest(said) for said in lived.said), lived.said
+            assert house.finish(folder) == [], f"{error} from {call} number {number} on"
+            house.remove(folder)
+            tried += 1
+    say(f"{story}: {tried} times the disk failed with {error} until it was mended")
+
+
+def _first_line(pipe: Path) -> str:
+    """Return what the program says first; nothing when it ends without a word."""
+    with pipe.open(encoding="utf-8") as lines:
+        return lines.readline()
+
+
+def _honest(said: str) -> bool:
+    opened = re.match(
+        r"StoreUnavailable: no database was opened at .*: (the disk|the file|No space|Input)", said
+    )
+    return (
+        opened is not None
+        or re.match(r"StoreUnavailable: batch .* was not written: the disk", said) is not None
+    )
