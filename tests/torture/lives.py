@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import json
 import os
+import signal
 import sys
 import traceback
 from collections import Counter
@@ -25,8 +27,9 @@ from graph_runtime import StoreUnavailable
 from graph_runtime.faults import Faults
 from graph_runtime.storage import sqlite  # noqa: F401 - not to be imported by each life
 
-#: What ``prctl`` takes for: whoever likes may trace this process (where the system asks for that).
-_SET_PTRACER, _ANY = 0x59616D61, -1
+#: What ``prctl`` takes for: end with your parent, and: whoever likes may trace this process.
+_SET_PDEATHSIG, _SET_PTRACER, _ANY = 1, 0x59616D61, -1
+_libc = ctypes.CDLL(None)
 
 
 async def live(asked: dict[str, Any]) -> dict[str, Any]:
@@ -45,7 +48,9 @@ async def live(asked: dict[str, Any]) -> dict[str, Any]:
     with (folder / "told").open("w") if asked.get("tells") else contextlib.nullcontext() as told:
         while True:
             try:
-                async with alive(folder, asked["life"], asking=story.asking) as world:
+                async with alive(
+                    folder, asked["life"], asking=story.asking, name=asked.get("name", "")
+                ) as world:
                     await again_after_errors(world, play, said, told)
                 break
             except StoreUnavailable as error:
@@ -59,13 +64,12 @@ def be_born(asked: dict[str, Any]) -> None:
     """Live in this process, and end it."""
     folder = Path(asked["folder"])
     try:
+        _libc.prctl(_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         if asked.get("fault"):
             os.environ["SIGNOFF_FAULT"] = asked["fault"]
             os.environ["SIGNOFF_FAULT_COUNT"] = str(asked.get("count", 1))
         if asked.get("wait"):
-            import ctypes
-
-            ctypes.CDLL(None).prctl(_SET_PTRACER, ctypes.c_ulong(_ANY), 0, 0, 0)
+            _libc.prctl(_SET_PTRACER, ctypes.c_ulong(_ANY), 0, 0, 0)
             (folder / "go").read_bytes()
         found = asyncio.run(live(asked))
         (folder / "lived").write_text(json.dumps(found))

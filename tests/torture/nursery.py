@@ -59,9 +59,9 @@ class Nursery:
             await story.begin(world)
 
     def close(self) -> None:
+        # Whoever still lives in it ends with it.
         with self._lives:
-            assert self._lives.stdin is not None
-            self._lives.stdin.close()
+            self._lives.kill()
 
     def folder(self) -> Path:
         """Return a new copy of the story's beginning."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -114,7 +115,7 @@ async def play_deadline(world: World) -> None:
     while await world.approvals.expire_due():
         view = await world.approvals.view(request.id)
         if view is not None and view.request.status == "timed_out":
-            world.ack("expired", request.id)
+            world.ack("expired", request.id, "slow")
     await world.settle()
 
 
@@ -178,11 +179,11 @@ async def play_fork(world: World) -> None:
             forked = await world.runtime.fork("steps", old.checkpoint_id)
         except ThreadBusy:
             return await play_fork(world)
-        world.ack("started", forked.id)
+        world.ack("started", forked.id, "steps")
     run = await world.last("fragile")
     if run.status == "failed":
         again = await world.runtime.retry("fragile", run.id)
-        world.ack("started", again.id)
+        world.ack("started", again.id, "fragile")
     await world.drive()
     return await world.settle()
 
@@ -241,7 +242,7 @@ async def play_failing(world: World) -> None:
     run = await world.last("fragile")
     if run.status == "failed":
         again = await world.runtime.retry("fragile", run.id)
-        world.ack("started", again.id)
+        world.ack("started", again.id, "fragile")
     await world.settle()
 
 
@@ -290,7 +291,7 @@ async def play_withdrawn(world: World) -> None:
     run = await world.last("slow")
     if run.live and len(await world.approvals.find(run_id=run.id)) < 2:
         head = await world.runtime.edit("slow", {"log": ["edited"]}, as_node="prepare")
-        world.ack("edited", head)
+        world.ack("edited", head, "slow")
         await world.drive()
     world.pass_seconds(2 * HOUR)
     while await world.approvals.expire_due():
@@ -299,7 +300,7 @@ async def play_withdrawn(world: World) -> None:
         run = await world.last(thread)
         if run.live:
             cancelled = await world.runtime.cancel(thread, run.id)
-            world.ack("ended", cancelled.id, "cancelled")
+            world.ack("ended", cancelled.id, "cancelled", thread)
     await world.settle()
 
 
@@ -420,7 +421,7 @@ async def play_migrated(world: World) -> None:
             view = await approvals.view(request.id)
             assert view is not None
             await approvals.decide(ticket_of(view, world.store), boss(), "approve", place=CLI)
-            world.ack("decided", request.id, "U_BOSS", "approve")
+            world.ack("decided", request.id, "U_BOSS", "approve", "pay")
         await runtime.advance(run.id)
     await world.settle()
 
@@ -444,7 +445,7 @@ async def play_restored(world: World) -> None:
     run = await world.last("steps")
     if run.live:
         await world.runtime.cancel("steps", run.id)
-        world.ack("ended", run.id, "cancelled")
+        world.ack("ended", run.id, "cancelled", "steps")
     await world.settle()
 
 
@@ -469,6 +470,39 @@ async def begin_waiting(world: World) -> None:
     await world.settle()
 
 
+async def play_busy(world: World) -> None:
+    """Work for ever, four cases at once, beside others who do the same."""
+
+    async def work(lane: int) -> None:
+        for n in itertools.count():
+            case = f"{world.runtime.owner} {lane} {n}"
+            run = await world.start("errand" if lane % 2 else "pair", thread=case)
+            await world.drive()
+            # What others drive at this moment is theirs to end.
+            for request in await world.approvals.find(run_id=run.id, status="open"):
+                await world.click(request.id, "reject" if n % 3 == 2 else "approve")
+            await world.drive()
+            await world.deliver()
+
+    await world.runtime.prune(keep=50)
+    async with asyncio.TaskGroup() as group:
+        for lane in range(4):
+            group.create_task(work(lane))
+
+
+async def end_busy(world: World) -> None:
+    assert set(await world.runtime.count()) == {"completed"}
+    assert await world.outbox.count() == {}
+
+
+async def finish_busy(world: World) -> None:
+    """Do what was left undone by all who were killed."""
+    while (await world.runtime.count()).keys() - {"completed"}:
+        await world.settle()
+        await world.decide()
+    await world.settle()
+
+
 OTHERS = {
     "answers": Story(nothing, play_answers, end_answers, ("answer", "reopen", "refuse"), asking=False),
     "failing": Story(nothing, play_failing, end_failing, ("end", "retry")),
@@ -478,6 +512,7 @@ OTHERS = {
     "kept": Story(begin_kept, play_kept, end_kept, ("prune", "delete")),
     "leases": Story(nothing, play_leases, end_leases, ("hold", "give back")),
     "migrated": Story(begin_migrated, play_migrated, end_migrated, ("migrate",)),
+    "busy": Story(nothing, play_busy, end_busy),
     "waiting": Story(begin_waiting, play_click, end_click),
     "restored": Story(begin_restored, play_restored, end_restored, ("restore run", "restore")),
 }

@@ -50,7 +50,9 @@ HOUR = 3_600
 class World:
     """A program that is alive."""
 
-    def __init__(self, store: Store, folder: Path, life: int, *, asking: bool = True) -> None:
+    def __init__(
+        self, store: Store, folder: Path, life: int, *, asking: bool = True, name: str = ""
+    ) -> None:
         self.store, self.folder = store, folder
         self.now = BEGINNING + life * HOUR * SECOND
         self.runtime = Runtime(
@@ -58,7 +60,7 @@ class World:
             graphs(self),
             companions=[requests()] if asking else [],
             clock=self.clock,
-            owner=f"life {life}",
+            owner=f"life {life} {name}",
         )
         self.approvals, self.outbox = approvals_of(self.runtime), Outbox(self.runtime)
         self._acks = _open(folder / "acks")
@@ -92,11 +94,12 @@ class World:
 
     # -- what it does ------------------------------------------------------------------------------------
 
-    async def start(self, graph: str, by: Runtime | None = None) -> Run:
-        """Start the one run of that graph, if this has not been done."""
-        given = {"subject": graph}
-        run = await (by or self.runtime).start(graph, given, thread_id=graph, idempotency_key=graph)
-        self.ack("started", run.id)
+    async def start(self, graph: str, by: Runtime | None = None, thread: str = "") -> Run:
+        """Start the one run of that graph and thread, if this has not been done."""
+        thread = thread or graph
+        given = {"subject": thread}
+        run = await (by or self.runtime).start(graph, given, thread_id=thread, idempotency_key=thread)
+        self.ack("started", run.id, thread)
         return run
 
     async def last(self, thread: str) -> Run:
@@ -109,7 +112,7 @@ class World:
         while (claimed := await self.runtime.claim()) is not None:
             rested = await self.runtime.drive(claimed)
             if not rested.live:
-                self.ack("ended", rested.id, rested.status)
+                self.ack("ended", rested.id, rested.status, rested.thread_id)
 
     async def decide(self, verdict: Any = "approve", *, title: str = "", reason: str | None = None) -> None:
         """Click on every open card, or on the one of that title."""
@@ -128,7 +131,7 @@ class World:
             if refused.code != "ALREADY_DECIDED":
                 raise
             return
-        self.ack("decided", request_id, "U_BOSS", verdict)
+        self.ack("decided", request_id, "U_BOSS", verdict, view.request.thread_id)
 
     async def answer(self, thread: str, said: Any) -> None:
         """Answer every open question of the thread's run, as a program does."""
@@ -137,7 +140,7 @@ class World:
             await self.runtime.resume(thread, run.id, question.interrupt.id, said)
             if isinstance(said, int):
                 # Any other answer does not fit, and is not kept.
-                self.ack("answered", question.interrupt.id, str(said))
+                self.ack("answered", question.interrupt.id, str(said), thread)
 
     async def deliver(self) -> None:
         """Tell the outside everything that may be told now."""
@@ -147,15 +150,15 @@ class World:
     async def tell(self, entry: OutboxEntry) -> None:
         """Draw an entry from present state, send it, and note where it landed."""
         await self.outbox.take_turn("C1", 0)
-        body = json.dumps(dict(entry.payload), sort_keys=True)
-        if entry.kind == "card":
-            view = await self.approvals.view(entry.request_id)
-            assert view is not None
-            body = f"{view.request.status} {view.request.digest}"
+        view = await self.approvals.view(entry.request_id)
+        assert view is not None
+        body = f"{view.request.status} {view.request.digest}"
+        if entry.kind == "trail":
+            body = json.dumps(dict(entry.payload), sort_keys=True)
         # What is wanted of a card counts up with everything that changes it.
         self.send(f"{entry.id} {entry.wanted if entry.kind == 'card' else ''}", body)
         await self.outbox.landed(entry, Place("slack", "A1", "T1", "C1", entry.id))
-        self.ack("landed", entry.id)
+        self.ack("landed", entry.id, view.request.thread_id)
 
     async def settle(self) -> None:
         """Come to where nothing is left to be done by itself."""
@@ -167,10 +170,10 @@ class World:
 
 
 @contextlib.asynccontextmanager
-async def alive(folder: Path, life: int, *, asking: bool = True, database: str = "") -> AsyncIterator[World]:
+async def alive(folder: Path, life: int, *, asking: bool = True, name: str = "") -> AsyncIterator[World]:
     """Yield a program on the database of this folder."""
-    async with open_store(database or f"sqlite:///{folder}/signoff.db") as store:
-        world = World(store, folder, life, asking=asking)
+    async with open_store(f"sqlite:///{folder}/signoff.db") as store:
+        world = World(store, folder, life, asking=asking, name=name)
         try:
             yield world
         finally:
