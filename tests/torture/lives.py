@@ -20,8 +20,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from living import again_after_errors, alive, note
 from stories import STORIES
-from world import again_after_errors, alive, note
 
 from graph_runtime import StoreUnavailable
 from graph_runtime.faults import Faults

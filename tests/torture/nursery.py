@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from living import alive
 from promises import Told, broken, read_told
 from stories import STORIES
-from world import alive
 
 HERE = Path(__file__).parent
 #: What a program does to a database file that a crash may come between.

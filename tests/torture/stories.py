@@ -14,8 +14,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from graphs import Log, one_after_another
+from living import HOUR, SECOND, World
 from people import CLI, approvals_of, boss, requests, ticket_of
-from world import HOUR, SECOND, World
 
 from graph_runtime import (
     START,

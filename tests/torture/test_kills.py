@@ -10,11 +10,11 @@ import time
 from pathlib import Path
 
 import pytest
+from living import alive
 from nursery import Nursery, nursery
 from promises import broken, read_told
 from regime import NIGHTLY, much, say
 from stories import end_busy, finish_busy
-from world import alive
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(7_200 if NIGHTLY else 300)]
 KILLS = much(60, 1_000)
@@ -43,7 +43,9 @@ def test_killed_at_any_moment_two_processes_leave_every_promise_kept() -> None:
         asyncio.run(_finish(folder, KILLS))
         told = read_told(folder)
         assert broken(database, told) == []
-        say(f"{KILLS} kills in {time.monotonic() - began:.0f} s; {len(told.acks)} acknowledgements, none lost")
+        say(
+            f"{KILLS} kills in {time.monotonic() - began:.0f} s; {len(told.acks)} acknowledgements, none lost"
+        )
 
 
 def _told(folder: Path) -> int:

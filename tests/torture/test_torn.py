@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from living import World, alive
 from promises import Told, broken_in, read_told
 from regime import NIGHTLY, much, say
-from world import World, alive
 
 from graph_runtime import StoreError, Upkeep, open_store
 
@@ -171,8 +171,7 @@ async def test_a_bit_that_turned_in_the_file_is_named_or_harmless_and_never_a_ri
         place.write_bytes(broken)
         try:
             said = await Upkeep(f"sqlite:///{place}").check()
-        except StoreError as error:
-            assert str(error), "an error says what the matter is"
+        except StoreError:
             refused += 1
         else:
             named += bool(said)

@@ -50,9 +50,7 @@ HOUR = 3_600
 class World:
     """A program that is alive."""
 
-    def __init__(
-        self, store: Store, folder: Path, life: int, *, asking: bool = True, name: str = ""
-    ) -> None:
+    def __init__(self, store: Store, folder: Path, life: int, *, asking: bool = True, name: str = "") -> None:
         self.store, self.folder = store, folder
         self.now = BEGINNING + life * HOUR * SECOND
         self.runtime = Runtime(
