@@ -62,7 +62,6 @@ class Desk:
         """Return the posted card of a new run, which waits."""
         run = await self.runtime.start("deploy", {"subject": name}, thread_id=name)
         await self.runtime.advance(run.id)
-        (request,) = await self.approvals.find(run_id=run.id, status="open")
         return await self._posted(name)
 
     async def _posted(self, name: str) -> Card:
@@ -179,7 +178,6 @@ async def test_every_forged_click_is_refused_with_a_code_and_changes_nothing(
             ticket, actor, place = target.click(changed)
             with pytest.raises(Refused) as refused:
                 await desk.approvals.decide(ticket, actor, "approve", place=place)
-                raise AssertionError(f"{what} was taken")
             codes[refused.value.code] = codes.get(refused.value.code, 0) + 1
             lines = [e for e in await desk.runtime.events(limit=10_000) if e.kind == "decision.refused"]
             assert len(lines) == number, f"{what}: one line in the journal"
