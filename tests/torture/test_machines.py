@@ -17,8 +17,9 @@ from regime import NIGHTLY, much, say
 from worker_child import program
 from writes import event
 
-from graph_runtime import Conflict, Refused, Runtime, StoreError, ValueRefused, open_store
+from graph_runtime import Conflict, Refused, Runtime, StoreError, StoreUnavailable, ValueRefused, open_store
 from graph_runtime.storage import Batch, Do
+from graph_runtime.storage.sqlite import SqliteStore
 
 pytestmark = [
     pytest.mark.processes,
@@ -131,6 +132,47 @@ async def test_a_batch_that_fails_in_a_group_never_hurts_its_neighbours(database
             there = {row[0] for row in connection.execute("SELECT event_id FROM events").fetchall()}
         assert there - {"taken"} == landed
         say(f"{groups} groups; {len(landed)} lines landed")
+
+
+@pytest.mark.databases("sqlite")
+async def test_what_takes_a_whole_group_down_is_told_to_those_alone_who_are_not_there(
+    database: str, tmp_path: Path
+) -> None:
+    """A disk that is full and a statement that is broken off undo the group: each batch is tried again alone."""
+    chance, groups = random.Random(20260105), much(150, 2_000)
+    landed: set[str] = set()
+    refused = 0
+    async with open_store(database) as store:
+        assert isinstance(store, SqliteStore)
+        writer = store._writer
+
+        async def limit(pages: int) -> None:
+            await writer.execute_fetchall(f"PRAGMA max_page_count={pages}")
+
+        async def write(name: str, size: int) -> None:
+            nonlocal refused
+            try:
+                await store.commit(Batch("write", (event(name, data="x" * size), event(f"{name} too"))))
+            except StoreUnavailable:
+                refused += 1
+            else:
+                landed.update((name, f"{name} too"))
+
+        for group in range(groups):
+            ((pages,),) = await writer.execute_fetchall("PRAGMA page_count")
+            await limit(pages + chance.randrange(3, 12))
+            sizes = [chance.choice([10, 10, 5_000, 40_000]) for _ in range(chance.randrange(2, 12))]
+            writing = asyncio.gather(*(write(f"{group}-{n}", size) for n, size in enumerate(sizes)))
+            while group % 2 and not writing.done():
+                await asyncio.sleep(0)
+                await writer.interrupt()
+            await writing
+        await limit(1 << 20)
+        with aside(database) as connection:
+            assert {row[0] for row in connection.execute("SELECT event_id FROM events").fetchall()} == landed
+    assert refused > groups / 10
+    assert len(landed) > groups
+    say(f"{groups} groups; {len(landed)} lines landed, {refused} batches were refused")
 
 
 #: What a batch may fail of, and as what; the first is a batch that does not fail.
