@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import json
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -145,14 +145,16 @@ class World:
         while (entry := await self.outbox.claim()) is not None:
             await self.tell(entry)
 
-    async def tell(self, entry: OutboxEntry) -> None:
-        """Draw an entry from present state, send it, and note where it landed."""
+    async def tell(self, entry: OutboxEntry, meanwhile: Callable[[], Awaitable[None]] | None = None) -> None:
+        """Draw an entry from present state, send it, and note where it landed; something may come in between."""
         await self.outbox.take_turn("C1", 0)
         view = await self.approvals.view(entry.request_id)
         assert view is not None
         body = f"{view.request.status} {view.request.digest}"
         if entry.kind == "trail":
             body = json.dumps(dict(entry.payload), sort_keys=True)
+        if meanwhile is not None:
+            await meanwhile()
         # What is wanted of a card counts up with everything that changes it.
         self.send(f"{entry.id} {entry.wanted if entry.kind == 'card' else ''}", body)
         await self.outbox.landed(entry, Place("slack", "A1", "T1", "C1", entry.id))

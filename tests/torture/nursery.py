@@ -108,11 +108,11 @@ class Nursery:
 
     async def _finish(self, folder: Path, life: int) -> list[str]:
         database, story = f"sqlite:///{folder}/signoff.db", STORIES[self.story]
-        found = [f"left so: {said}" for said in broken(database, read_told(folder))]
+        found = [f"left so: {said}" for said in broken(database, read_told(folder), at_rest=True)]
         async with alive(folder, life, asking=story.asking) as world:
             await story.play(world)
             await world.settle()
-            found += broken(database, read_told(folder))
+            found += broken(database, read_told(folder), at_rest=True)
             await story.end(world)
         return found
 

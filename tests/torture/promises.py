@@ -140,6 +140,10 @@ ACKNOWLEDGED: Mapping[str, str] = {
     "noted": "SELECT event_id, '' FROM events",
 }
 _PRUNED = "SELECT DISTINCT thread_id FROM events WHERE kind IN ('thread.pruned', 'thread.deleted')"
+#: Cards of which nothing is wanted any more, and what they show then.
+_DRAWN = """
+    SELECT o.entry_id, q.status, q.digest FROM outbox o JOIN requests q ON q.request_id = o.request_id
+    WHERE o.kind = 'card' AND o.status = 'delivered'"""
 
 
 @dataclass(frozen=True)
@@ -160,13 +164,16 @@ def read_told(folder: Path) -> Told:
     )
 
 
-def broken(database: str, told: Told | None = None, *, keys: bool = True) -> list[str]:
-    """Return every promise that this database breaks, with the row; an empty list is what a test wants."""
+def broken(database: str, told: Told | None = None, *, keys: bool = True, at_rest: bool = False) -> list[str]:
+    """Return every promise that this database breaks, with the row; an empty list is what a test wants.
+
+    ``at_rest`` when nobody has written to it since ``told`` was read: then cards can be compared too.
+    """
     with aside(database) as connection:
-        return broken_in(connection, told or Told(), keys=keys)
+        return broken_in(connection, told or Told(), keys=keys, at_rest=at_rest)
 
 
-def broken_in(connection: Any, told: Told, *, keys: bool = True) -> list[str]:
+def broken_in(connection: Any, told: Told, *, keys: bool = True, at_rest: bool = False) -> list[str]:
     """Return the same of an open connection to either database."""
     found: list[str] = []
     lite = isinstance(connection, sqlite3.Connection)
@@ -193,8 +200,13 @@ def broken_in(connection: Any, told: Told, *, keys: bool = True) -> list[str]:
     lost = [ack for ack in told.acks if ack[1:] not in there[ack[0]] and ack[-1] not in pruned]
     found += [f"1: acknowledged and not there: {ack}" for ack in lost]
     bodies: dict[str, set[str]] = defaultdict(set)
+    shown: dict[str, str] = {}
     for key, body in told.sent:
         bodies[key].add(body)
+        shown[key.split()[0]] = body
+    for card, status, digest in _rows(connection, _DRAWN) if at_rest else ():
+        if shown.get(card, f"{status} {digest}") != f"{status} {digest}":
+            found.append(f"8: {card} was drawn for the last time as {shown[card]}, and is {status}")
     found += [f"8: {key} went out as {sorted(said)}" for key, said in bodies.items() if len(said) > 1]
     return found
 

@@ -470,6 +470,19 @@ async def begin_waiting(world: World) -> None:
     await world.settle()
 
 
+async def begin_overtaken(world: World) -> None:
+    await world.start("pair")
+    await world.drive()
+
+
+async def play_overtaken(world: World) -> None:
+    """Cards are decided while they are posted: what is posted then is out of date, and is drawn again."""
+    while (entry := await world.outbox.claim()) is not None:
+        await world.tell(entry, world.decide if entry.kind == "card" else None)
+    await world.decide()
+    await world.settle()
+
+
 async def play_busy(world: World) -> None:
     """Work for ever, four cases at once, beside others who do the same."""
 
@@ -508,6 +521,7 @@ OTHERS = {
     "failing": Story(nothing, play_failing, end_failing, ("end", "retry")),
     "halt": Story(nothing, play_halt, end_halt, ("go on", "pause")),
     "nested": Story(nothing, play_nested, end_nested, ("subgraph",)),
+    "overtaken": Story(begin_overtaken, play_overtaken, end_two, ("receipt", "decide")),
     "withdrawn": Story(begin_withdrawn, play_withdrawn, end_withdrawn, ("edit", "drop due", "cancel")),
     "kept": Story(begin_kept, play_kept, end_kept, ("prune", "delete")),
     "leases": Story(nothing, play_leases, end_leases, ("hold", "give back")),

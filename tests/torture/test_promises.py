@@ -114,3 +114,15 @@ def test_a_row_without_its_root_and_a_damaged_page_are_named(place: str) -> None
 def test_one_key_with_two_bodies_is_named(place: str) -> None:
     told = Told(sent=[("k", "one"), ("k", "one"), ("l", "one"), ("k", "other")])
     assert broken(place, told) == ["8: k went out as ['one', 'other']"]
+
+
+def test_a_card_that_shows_what_is_no_longer_so_is_named(place: str) -> None:
+    with aside(place) as connection:
+        ((card,),) = connection.execute(
+            "SELECT entry_id FROM outbox o JOIN requests q ON q.request_id = o.request_id "
+            "WHERE o.kind = 'card' AND q.status = 'approved'"
+        )
+    old = Told(sent=[(f"{card} 2", "approved sha256:1"), (f"{card} 1", "open sha256:1")])
+    assert broken(place, old, at_rest=True) == [
+        f"8: {card} was drawn for the last time as open sha256:1, and is approved"
+    ]
