@@ -44,14 +44,13 @@ async def live(asked: dict[str, Any]) -> dict[str, Any]:
 
     Faults.point = count  # type: ignore[method-assign]
     said: list[str] = []
-    play = story.begin if asked.get("begin") else story.play
     with (folder / "told").open("w") if asked.get("tells") else contextlib.nullcontext() as told:
         while True:
             try:
                 async with alive(
                     folder, asked["life"], asking=story.asking, name=asked.get("name", "")
                 ) as world:
-                    await again_after_errors(world, play, said, told)
+                    await again_after_errors(world, story.play, said, told)
                 break
             except StoreUnavailable as error:
                 await note(error, said, told)

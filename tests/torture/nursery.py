@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from living import alive
-from promises import Told, broken, read_told
+from promises import broken, read_told
 from stories import STORIES
 
 HERE = Path(__file__).parent
@@ -161,6 +161,3 @@ def calls(folder: Path) -> Counter[str]:
     for (_, call), number in made.items():
         most[call] = max(most[call], number)
     return most
-
-
-__all__ = ["WRITES", "Lived", "Nursery", "Told", "calls", "nursery", "strace"]

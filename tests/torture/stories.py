@@ -25,7 +25,6 @@ from graph_runtime import (
     RunFinished,
     Runtime,
     StateGraph,
-    ThreadBusy,
     Upkeep,
     approve,
 )
@@ -175,17 +174,13 @@ async def play_fork(world: World) -> None:
     if run.origin == "input":
         pages = await world.runtime.history(run.id)
         old = next(page for page in pages if page.step == 1)
-        try:
-            forked = await world.runtime.fork("steps", old.checkpoint_id)
-        except ThreadBusy:
-            return await play_fork(world)
+        forked = await world.runtime.fork("steps", old.checkpoint_id)
         world.ack("started", forked.id, "steps")
     run = await world.last("fragile")
     if run.status == "failed":
         again = await world.runtime.retry("fragile", run.id)
         world.ack("started", again.id, "fragile")
-    await world.drive()
-    return await world.settle()
+    await world.settle()
 
 
 async def end_fork(world: World) -> None:

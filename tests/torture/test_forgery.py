@@ -173,12 +173,12 @@ async def test_every_forged_click_is_refused_with_a_code_and_changes_nothing(
         target = target or await desk.card("target")
         forged = wrongs(target, others)
         before = dump(database)
-        codes: dict[str, int] = {}
+        codes: set[str] = set()
         for number, (what, changed) in enumerate(forged, 1):
             ticket, actor, place = target.click(changed)
             with pytest.raises(Refused) as refused:
                 await desk.approvals.decide(ticket, actor, "approve", place=place)
-            codes[refused.value.code] = codes.get(refused.value.code, 0) + 1
+            codes.add(refused.value.code)
             lines = [e for e in await desk.runtime.events(limit=10_000) if e.kind == "decision.refused"]
             assert len(lines) == number, f"{what}: one line in the journal"
             assert lines[-1].data["code"] == refused.value.code
@@ -191,5 +191,5 @@ async def test_every_forged_click_is_refused_with_a_code_and_changes_nothing(
             with pytest.raises(Refused) as over:
                 await desk.approvals.decide(ticket, actor, "approve", place=place)
             assert over.value.code in {"ALREADY_DECIDED", "EXPIRED", "NOT_PENDING"}
-        say(f"{state}: {len(forged)} forged clicks refused: {codes}")
+        say(f"{state}: {len(forged)} forged clicks refused, under {len(codes)} codes")
     assert len(forged) >= 100

@@ -33,6 +33,7 @@ async def test_workers_that_are_killed_under_load_lose_nothing_and_are_replaced_
 ) -> None:
     recovered = await kill_under_load(database, tmp_path, much(2, 20))
     assert broken(database) == []
+    say(f"workers killed: {len(recovered)}; all ended after {max(recovered):.1f} s at most")
     assert max(recovered) <= LEASE + 2, "a dead worker's runs are others' when its lease has lapsed"
 
 
@@ -52,13 +53,17 @@ async def test_a_database_that_is_away_for_long_costs_nobody_a_click(
     databases: Databases, tmp_path: Path, seconds: int
 ) -> None:
     with own_server() as server:
-        assert await take_the_database_away(server, tmp_path, seconds, 60) <= 10
+        back = await take_the_database_away(server, tmp_path, seconds, 60)
+        say(f"PostgreSQL away for {seconds} s: all ended {back:.1f} s after its return")
+        assert back <= 10
         assert broken(server.address("postgres")) == []
 
 
 @pytest.mark.databases("sqlite", "postgres")
 async def test_of_a_long_flood_of_clicks_exactly_the_right_ones_count(database: str, tmp_path: Path) -> None:
-    await flood(database, tmp_path, much(400, 10_000))
+    number = much(400, 10_000)
+    took = await flood(database, tmp_path, number)
+    say(f"{number} clicks on {database.partition(':')[0]}: all ended after {took:.1f} s")
     assert broken(database) == []
 
 
@@ -102,7 +107,7 @@ async def test_of_two_who_decide_at_once_one_does_and_the_question_never_stays_o
         for first in range(0, rounds, at_once):
             await asyncio.gather(*(race(first + n) for n in range(at_once)))
         assert sum(won.values()) == rounds
-        say(f"{rounds} races: {won}")
+        say(f"{rounds} races on {database.partition(':')[0]}: {won}")
     assert broken(database) == []
 
 
