@@ -11,9 +11,11 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from aside import aside
 from nursery import WRITES, Nursery, calls, nursery, strace
 from regime import NIGHTLY, much, sample, say
 from stories import SIX
@@ -136,6 +138,52 @@ def test_a_disk_that_fails_from_some_moment_on_is_told_and_heals_without_a_new_s
     say(f"{story}: {tried} times the disk failed with {error} until it was mended")
 
 
+@pytest.mark.parametrize("error", ["ENOSPC", "EIO"])
+def test_what_was_refused_is_not_there_after_a_kill_and_what_nobody_knows_is_there_or_not(
+    tmp_path: Path, error: str
+) -> None:
+    """What could not be flushed stands in the log all the same, where a crash finds it."""
+    told = {}
+    for call, number in [
+        ("pwrite64", 1),
+        ("pwrite64", 2),
+        ("pwrite64", 5),
+        ("fdatasync", 1),
+        ("pwrite64", 999),
+    ]:
+        folder = tmp_path / f"{call}-{number}"
+        folder.mkdir()
+        database = f"sqlite:///{folder}/signoff.db"
+        child = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("flush_child.py")), database],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        with child:
+            assert child.stdout is not None
+            assert child.stdout.readline() == "ready\n"
+            inject = ("-e", f"trace={call}", "-e", f"inject={call}:error={error}:when={number}")
+            with strace(child.pid, folder, inject):
+                said = child.communicate("go\n")[0].strip()
+        with aside(database) as connection:
+            there = [row[0] for row in connection.execute("SELECT event_id FROM events ORDER BY 1")]
+        whole, nothing = ["after", "before", "too"], ["before"]
+        assert (
+            there
+            in {
+                "committed": [whole],
+                "StoreUnavailable": [nothing],
+                "CommitUnknown": [whole, nothing],
+            }[said]
+        ), (call, number, said)
+        told[call, number] = said
+    assert told["pwrite64", 1] == "StoreUnavailable"
+    assert told["fdatasync", 1] == "CommitUnknown"
+    assert told["pwrite64", 999] == "committed"
+
+
 def _first_line(pipe: Path) -> str:
     """Return what the program says first; nothing when it ends without a word."""
     with pipe.open(encoding="utf-8") as lines:
@@ -143,10 +191,11 @@ def _first_line(pipe: Path) -> str:
 
 
 def _honest(said: str) -> bool:
-    opened = re.match(
-        r"StoreUnavailable: no database was opened at .*: (the disk|the file|No space|Input)", said
-    )
-    return (
-        opened is not None
-        or re.match(r"StoreUnavailable: batch .* was not written: the disk", said) is not None
+    return any(
+        re.match(words, said)
+        for words in (
+            r"StoreUnavailable: no database was opened at .*: (the disk|the file|No space|Input)",
+            r"StoreUnavailable: batch .* was not written: the disk",
+            r"CommitUnknown: batch .* was written and could not be flushed: the disk",
+        )
     )
