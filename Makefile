@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo setup test nightly check format coverage bench clean
+.PHONY: help demo setup test nightly torture torture-nightly check format coverage bench clean
 
 help: ## list the chores
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/run ## approve a deploy in a local Slack in the browser (ARGS=--once plays it by itself)
 	@$(BIN)/signoff demo $(ARGS)
@@ -20,6 +20,12 @@ test: $(VENV)/dev ## run all tests (about 3 minutes)
 
 nightly: $(VENV)/dev ## the tests of random graphs with 2,000 new examples each (SIGNOFF_NIGHTLY=1, also for .ci/run)
 	SIGNOFF_NIGHTLY=1 $(BIN)/python -m pytest tests/properties $(ARGS)
+
+torture: $(VENV)/dev ## kill, tear, flood and starve it, and look at every promise after each (a sample, about 3 minutes)
+	$(BIN)/python -m pytest tests/torture -n 2 --dist worksteal $(ARGS)
+
+torture-nightly: $(VENV)/dev ## all of that (SIGNOFF_NIGHTLY=1), for hours
+	SIGNOFF_NIGHTLY=1 $(BIN)/python -m pytest tests/torture -n 2 --dist worksteal $(ARGS)
 
 check: $(VENV)/dev ## ruff and mypy --strict
 	$(BIN)/ruff check .

@@ -50,7 +50,7 @@
         ├── Conflict                         a guard failed; the whole batch was undone
         │   └── LeaseLost                        someone else drives this run now
         ├── StoreUnavailable                 disk full, locked or unreadable; nothing was written
-        ├── CommitUnknown                    the connection was lost while it was written
+        ├── CommitUnknown                    the connection or the disk failed while it was written
         └── SchemaMismatch                   the database is older or newer than this program
 
     GraphInterrupt (BaseException)       not an error: the pause on its way out of a node
@@ -364,7 +364,7 @@ class StoreUnavailable(StoreError):
 
 
 class CommitUnknown(StoreError):
-    """Whether it was written is not known: the database went away in between. Look before trying again."""
+    """Whether it was written is not known: database or disk failed meanwhile. Look before trying again."""
 
 
 class SchemaMismatch(StoreError):

@@ -1,21 +1,20 @@
 """Named places at which a test makes the program fail; nothing at all unless the environment says so.
 
 ``SIGNOFF_FAULT=after:decide:kill`` kills the process right after the commit of the batch named ``decide``;
-``before`` and ``after``, ``kill`` and ``error`` are what there is. ``SIGNOFF_FAULT_COUNT=3`` waits for the
-third time. The only points are the two sides of the one commit door.
+``before`` and ``after``, ``kill``, ``error`` and ``cancel`` are what there is. With ``SIGNOFF_FAULT_COUNT=3``
+it happens the third time. The only points are the two sides of the one commit door.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 from typing import Literal
 
+from .errors import CommitUnknown, StoreUnavailable
+
 Side = Literal["before", "after"]
-
-
-class Fault(OSError):
-    """Raised where the environment asked for an error."""
 
 
 def read_fault() -> tuple[str, str, str, int] | None:
@@ -35,7 +34,12 @@ class Faults:
         self._passed = 0
 
     def point(self, side: Side, batch: str) -> None:
-        """Do nothing, or die here, or raise :class:`Fault`, as the environment asked."""
+        """Do nothing, or fail here as the environment asked: die, raise, or cancel the caller.
+
+        An error is the one that a database which is away there leads to: nothing was written, or nobody
+        knows. A cancel comes as it does from whoever holds the task, at its next wait: with ``before``, the
+        batch is on its way by then and is written without its caller.
+        """
         if self._wanted is None or self._wanted[:2] != (side, batch):
             return
         self._passed += 1
@@ -43,4 +47,10 @@ class Faults:
             return
         if self._wanted[2] == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
-        raise Fault(f"fault asked for {side} {batch}")
+        if self._wanted[2] == "cancel":
+            task = asyncio.current_task()
+            assert task is not None
+            task.cancel(f"fault asked for {side} {batch}")
+            return
+        failed = StoreUnavailable if side == "before" else CommitUnknown
+        raise failed(f"batch {batch!r}: fault asked for {side} it")

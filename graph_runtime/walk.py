@@ -164,6 +164,9 @@ class Walk:
         try:
             outcomes = await run_tasks(frame.plan, values, scopes, settled=save)
         except NodeFailed as failed:
+            if self.ledger.broken is not None:
+                # The node is not to blame: what it could not store here it may store another time.
+                raise self.ledger.broken from failed
             self.tell.failed(frame, failed)
             raise
         if self.ledger.broken is not None:
@@ -188,7 +191,11 @@ class Walk:
 
     async def effects_of(self, scope: TaskScope) -> dict[str, Any]:
         """Return what earlier executions of this task recorded, by key."""
-        (rows,) = await self.ground.store.read(Ask("find_effects", {"task_id": scope.task.id}))
+        try:
+            (rows,) = await self.ground.store.read(Ask("find_effects", {"task_id": scope.task.id}))
+        except StoreError as error:
+            self.ledger.broken = error
+            raise
         return {row["key"]: scope.plan.codec.decode(row["value"]) for row in rows}
 
     async def keep_effect(
@@ -235,14 +242,14 @@ class Walk:
                 frame.config = merged(scope.given.config, config)
                 frame.context = scope.given.runtime.context if context is None else context
             resting = None if frame is None else await self._walk(frame)
+            if resting is None:
+                done = frame or await self._read_frame(plan, ns)
+                return plan.result(done.checkpoint.values)
         except NodeFailed as failed:
             raise failed.error from None
         except StoreError as error:
             self.ledger.broken = error
             raise
-        if frame is None or resting is None:
-            done = frame or await self._read_frame(plan, ns)
-            return plan.result(done.checkpoint.values)
         scope.inside.append(resting)
         raise GraphInterrupt(tuple(i for p in resting.paused for i in p.interrupts))
 

@@ -87,7 +87,7 @@ class Store(Protocol):
         :class:`~graph_runtime.errors.StoreUnavailable` when the disk is full, read-only or locked for longer
         than five seconds, or the server is away; nothing of the batch is in the database then, and the next
         try may succeed. Raises :class:`~graph_runtime.errors.CommitUnknown` when the server went away while
-        it committed and did not come back in time to be asked.
+        it committed and did not come back in time to be asked, or the disk failed to flush what it had taken.
         """
         ...
 

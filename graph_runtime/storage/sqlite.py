@@ -28,7 +28,14 @@ from typing import Any, Self
 import aiosqlite
 
 from graph_runtime.clock import system_clock
-from graph_runtime.errors import Conflict, SchemaMismatch, StoreError, StoreUnavailable, ValueRefused
+from graph_runtime.errors import (
+    CommitUnknown,
+    Conflict,
+    SchemaMismatch,
+    StoreError,
+    StoreUnavailable,
+    ValueRefused,
+)
 from graph_runtime.faults import Faults
 
 from . import Ask, Batch, Row
@@ -519,7 +526,12 @@ def why(error: Exception) -> str:
     return str(error) if cause is None else f"{cause} ({error}, {getattr(error, 'sqlite_errorname', code)})"
 
 
-def _unavailable(batch: Batch, error: Exception) -> StoreUnavailable:
-    failed = StoreUnavailable(f"batch {batch.name!r} was not written: {why(error)}")
+def _unavailable(batch: Batch, error: Exception) -> StoreError:
+    failed: StoreError
+    if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_IOERR_FSYNC:
+        # All of it is in the log by then. The next commit writes over it; a crash before that brings it back.
+        failed = CommitUnknown(f"batch {batch.name!r} was written and could not be flushed: {why(error)}")
+    else:
+        failed = StoreUnavailable(f"batch {batch.name!r} was not written: {why(error)}")
     failed.__cause__ = error
     return failed

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 from aside import aside, impatient
-from graphs import answer_only, begin, review_then_publish
+from graphs import Log, answer_only, begin, one_after_another, review_then_publish
+from kit import SettableClock
 from postgres import Databases, OwnServer, own_server
 from severed import Wire, wire_to
 from writes import event, event_ids, thread
@@ -28,6 +29,7 @@ from graph_runtime import (
     StoreUnavailable,
     ThreadBusy,
     open_store,
+    step,
 )
 from graph_runtime.clock import system_clock
 from graph_runtime.storage import Ask, Batch, Do
@@ -290,6 +292,34 @@ async def test_who_cannot_be_told_whether_it_landed_is_told_that(
         monkeypatch.undo()
         await store.commit(Batch("test", (event("e2"),)))
         assert await event_ids(direct) == ["e0", "e1", "e2"]
+
+
+async def test_a_node_that_cannot_read_what_it_has_recorded_fails_no_run(
+    database: str, wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    impatient(monkeypatch)
+    lost: list[str] = []
+
+    async def work(state: Log) -> Log:
+        if lost:
+            return {"log": [await step("work", str, "worked")]}
+        await wire.cut()
+        try:
+            return {"log": [await step("work", str, "worked")]}
+        except StoreError as error:
+            lost.append(type(error).__name__)
+            await wire.lay()
+            raise
+
+    async with open_store(wire.address) as store:
+        clock = SettableClock()
+        runtime = Runtime(store, [one_after_another(work=work)], clock=clock)
+        run = await runtime.start("graph", {"subject": "s"})
+        with pytest.raises(StoreUnavailable):
+            await runtime.advance(run.id)
+        assert lost == ["StoreUnavailable"]
+        clock.pass_seconds(31)
+        assert (await runtime.advance(run.id)).status == "completed"
 
 
 async def test_a_claim_whose_answer_was_lost_is_not_guessed(database: str, wire: Wire) -> None:

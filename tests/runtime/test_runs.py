@@ -27,6 +27,7 @@ from graph_runtime import (
     Approvals,
     Bell,
     Command,
+    CommitUnknown,
     CompiledGraph,
     Conflict,
     EmptyInputError,
@@ -54,8 +55,9 @@ from graph_runtime import (
     Worker,
     interrupt,
     keep_doing,
+    open_store,
+    step,
 )
-from graph_runtime.faults import Fault
 from graph_runtime.storage import Do
 
 pytestmark = pytest.mark.databases("sqlite", "postgres")
@@ -348,7 +350,7 @@ class Unspeakable(Exception):
         ExceptionGroup("many", [ValueError("one"), ValueError("two")]),
         asyncio.CancelledError("by the node itself"),
         TimeoutError(),
-        Fault("disk"),
+        OSError("disk"),
         StoreUnavailable("of the node's own database"),
         LeaseLost("lease", "of the node's own lease"),
     ],
@@ -1214,3 +1216,28 @@ async def test_a_run_that_began_too_long_ago_takes_no_further_step_pauses_includ
     assert failed.error is not None
     assert failed.error["type"] == "LimitReached"
     assert ran == ["went on"]
+
+
+@pytest.mark.parametrize("side", ["before", "after"])
+@pytest.mark.parametrize("batch", ["effect", "subgraph"])
+async def test_a_database_that_is_away_for_a_moment_inside_a_node_fails_no_run(
+    database: str, clock: SettableClock, monkeypatch: pytest.MonkeyPatch, side: str, batch: str
+) -> None:
+    """The node is not to blame: the run is taken up again, and what was recorded is not done again."""
+    done: list[str] = []
+
+    async def work(state: Log) -> Log:
+        return {"log": [await step("work", done.append, "worked")]}
+
+    graph = one_after_another(work=one_after_another("inner", work=work))
+    monkeypatch.setenv("SIGNOFF_FAULT", f"{side}:{batch}:error")
+    async with open_store(database) as store:
+        runtime = Runtime(store, [graph], clock=clock)
+        run = await runtime.start("graph", {"subject": "s"})
+        with pytest.raises(StoreUnavailable if side == "before" else CommitUnknown):
+            await runtime.advance(run.id)
+        assert (await runtime.get(run.id)).status == "running"
+        clock.pass_seconds(31)
+        assert (await runtime.advance(run.id)).status == "completed"
+        assert (await values(runtime, run))["log"] == [None]
+    assert done == ["worked"] * (2 if (side, batch) == ("before", "effect") else 1)

@@ -34,8 +34,8 @@ from graph_runtime import (
 from graph_runtime.storage import Batch, Do
 
 HERE = Path(__file__).parent
-#: Copies that are made under load; more of them in a night.
-COPIES = int(os.environ.get("SIGNOFF_TESTS_COPIES", "5"))
+#: Copies that are made under load; tests/torture makes more.
+COPIES = 3
 
 
 @pytest.fixture

@@ -1,253 +1,28 @@
 """Several processes on one database: killed, stopped, without their database, and under a flood of clicks.
 
-``SIGNOFF_KILLS`` and ``SIGNOFF_CLICKS`` ask for more than a test run needs.
+A little of each; tests/torture has all of it.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import itertools
-import os
-import random
-import signal
-import sys
-import time
-from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
-from dataclasses import replace
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from people import CLI, approvals_of, boss, person, requests, ticket_of
+from house import flood, kill_under_load, stop_past_the_lease, take_the_database_away
 from postgres import Databases, OwnServer, own_server
-from worker_child import program
-
-from graph_runtime import (
-    Approvals,
-    CommitUnknown,
-    Refused,
-    RequestView,
-    Run,
-    Runtime,
-    Store,
-    StoreError,
-    open_queue,
-    open_store,
-)
 
 pytestmark = [pytest.mark.processes, pytest.mark.databases("postgres")]
-HERE = Path(__file__).parent
-KILLS = int(os.environ.get("SIGNOFF_KILLS", "2"))
-CLICKS = int(os.environ.get("SIGNOFF_CLICKS", "240"))
-#: Seconds of a worker's lease.
-LEASE = 2
-
-
-def say(figure: str) -> None:
-    """Show a figure to whoever runs pytest with ``-s``."""
-    sys.stdout.write(f"\n{figure}\n")
-
-
-class Workers:
-    """Worker processes on one database."""
-
-    def __init__(self, database: str, notes: Path) -> None:
-        self._database, self._notes = database, notes
-        self._number = itertools.count(1)
-        self.all: dict[str, asyncio.subprocess.Process] = {}
-
-    async def start(self, *, seconds: float = 0.05) -> str:
-        """Start one and return its name, once it is at work."""
-        name = f"worker-{next(self._number)}"
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("COV")}
-        environment["PYTHONPATH"] = os.pathsep.join(sys.path)
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            str(HERE / "worker_child.py"),
-            self._database,
-            str(self._notes),
-            name,
-            str(LEASE),
-            str(seconds),
-            env=environment,
-            stdout=asyncio.subprocess.PIPE,
-        )
-        self.all[name] = process
-        assert process.stdout is not None
-        assert await process.stdout.readline() == b"ready\n"
-        return name
-
-    def signal(self, name: str, number: signal.Signals) -> None:
-        """Send a signal to one of them."""
-        self.all[name].send_signal(number)
-
-    async def kill(self, name: str) -> None:
-        """End one as a power cut does."""
-        process = self.all.pop(name)
-        process.kill()
-        await process.communicate()
-
-    async def end(self) -> None:
-        """Ask all of them for an ordered end; one that takes longer is killed."""
-        ending, self.all = list(self.all.values()), {}
-        for process in ending:
-            process.send_signal(signal.SIGCONT)
-            process.terminate()
-        for process in ending:
-            try:
-                async with asyncio.timeout(20):
-                    await process.communicate()
-            except TimeoutError:
-                process.kill()
-                await process.communicate()
-
-
-class Web:
-    """What a web process does: starts runs and takes clicks; it advances nothing."""
-
-    def __init__(self, store: Store, runtime: Runtime, notes: Path) -> None:
-        self.store, self.runtime = store, runtime
-        self.approvals: Approvals = approvals_of(runtime)
-        self._notes = notes
-
-    async def start(self, number: int) -> list[Run]:
-        """Start that many runs, and return them."""
-
-        async def one(name: str) -> Run:
-            return await self.runtime.start("scale", {"subject": name}, thread_id=name)
-
-        return await _some_at_once(one, [f"case-{n}" for n in range(number)])
-
-    async def asked(self, number: int) -> list[RequestView]:
-        """Return the open requests, once there are that many."""
-        while True:
-            found = await self.approvals.find(status="open", limit=10_000)
-            if len(found) == number:
-                break
-            await asyncio.sleep(0.05)
-        views = await _some_at_once(self.approvals.view, [request.id for request in found])
-        return [view for view in views if view is not None]
-
-    async def click(self, view: RequestView) -> None:
-        """Approve, as a person does: again when told that nothing was recorded, or that nobody knows."""
-        while True:
-            try:
-                await self.approvals.decide(ticket_of(view, self.store), boss(), "approve", place=CLI)
-            except CommitUnknown:
-                await asyncio.sleep(0.1)
-            except Refused as refused:
-                if refused.code == "ALREADY_DECIDED":
-                    return
-                if refused.code != "BUSY":
-                    raise
-            except StoreError:
-                await asyncio.sleep(0.1)
-            else:
-                return
-
-    async def all_done(self, runs: list[Run]) -> None:
-        """Return when every run is completed; fail when one ended otherwise."""
-        while True:
-            with contextlib.suppress(StoreError):
-                count = await self.runtime.count()
-                assert set(count) <= {"queued", "running", "interrupted", "completed"}, count
-                if count.get("completed") == len(runs):
-                    return
-            await asyncio.sleep(0.05)
-
-    async def check(self, runs: list[Run]) -> None:
-        """Fail unless each run was decided once and went its way once, as its checkpoints say."""
-        for run in runs:
-            view = await self.runtime.look(run.id)
-            assert view.state.values["log"] == ["prepared", "approved", "done"]
-            steps = [page.step for page in await self.runtime.history(run.id)]
-            assert steps == list(range(steps[0], steps[0] - len(steps), -1))
-            kinds = Counter(event.kind for event in await self.runtime.events(run_id=run.id))
-            assert (kinds["request.approved"], kinds["run.completed"]) == (1, 1)
-
-    def executions(self, node: str) -> Counter[str]:
-        """Return how often that node ran for each case."""
-        lines = [line.split() for line in self._notes.read_text(encoding="utf-8").splitlines()]
-        return Counter(case for _, ran, case in lines if ran == node)
-
-
-@asynccontextmanager
-async def house(database: str, folder: Path) -> AsyncIterator[tuple[Web, Workers]]:
-    """Yield a web process, which is this one, and workers."""
-    notes = folder / "notes"
-    notes.touch()
-    workers = Workers(database, notes)
-    async with open_store(database) as store, open_queue(database, store):
-        try:
-            yield Web(store, Runtime(store, [program(notes)], companions=[requests()]), notes), workers
-        finally:
-            await workers.end()
 
 
 async def test_workers_that_are_killed_under_load_lose_nothing(database: str, tmp_path: Path) -> None:
-    chance = random.Random(20260105)
-    async with house(database, tmp_path) as (web, workers):
-        names = [await workers.start(), await workers.start()]
-        runs = await web.start(20 * KILLS)
-        waiting = await web.asked(len(runs))
-        recovered = []
-        for batch in _batched(waiting, 20):
-            clicks = [asyncio.create_task(web.click(view)) for view in batch]
-            await asyncio.sleep(chance.uniform(0.05, 0.25))
-            await workers.kill(names.pop(0))
-            died = time.monotonic()
-            names.append(await workers.start())
-            await asyncio.gather(*clicks)
-            while (await web.runtime.count()).get("completed", 0) < 20 * (len(recovered) + 1):
-                await asyncio.sleep(0.05)
-            recovered.append(time.monotonic() - died)
-        await web.all_done(runs)
-        await web.check(runs)
-        ran = web.executions("carry_out")
-    assert set(ran) == {run.thread_id for run in runs}
-    assert ran.total() <= len(runs) + 16 * KILLS, "only what was under way ran again"
-    say(f"seconds from each kill to the end of all: {', '.join(f'{s:.1f}' for s in recovered)}")
-
-
-def _forgeries(other: Run) -> list[dict[str, str]]:
-    return [{"run_id": other.id}, {"thread_id": other.thread_id}, {"interrupt_id": "x"}]
-
-
-async def _some_at_once(work: Callable[[Any], Awaitable[Any]], items: list[Any]) -> list[Any]:
-    """Return what the work makes of each item, forty at once."""
-    return [one for some in _batched(items, 40) for one in await asyncio.gather(*map(work, some))]
-
-
-def _batched(items: list[Any], size: int) -> Iterator[list[Any]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
+    await kill_under_load(database, tmp_path, 1)
 
 
 async def test_a_worker_that_was_stopped_past_its_lease_writes_nothing_when_it_goes_on(
     database: str, tmp_path: Path
 ) -> None:
-    async with house(database, tmp_path) as (web, workers):
-        zombie = await workers.start(seconds=1)
-        runs = await web.start(3)
-        await asyncio.gather(*(web.click(view) for view in await web.asked(3)))
-        while len(web.executions("carry_out")) < 3:
-            await asyncio.sleep(0.01)
-        workers.signal(zombie, signal.SIGSTOP)
-        await workers.start()
-        await web.all_done(runs)
-        before = [await web.runtime.history(run.id) for run in runs]
-        assert set(web.executions("carry_out").values()) == {2}
-        workers.signal(zombie, signal.SIGCONT)
-        more = await web.runtime.start("scale", {"subject": "case-9"}, thread_id="case-9")
-        (view,) = await web.asked(1)
-        await web.click(view)
-        await web.all_done([*runs, more])
-        await workers.end()
-        assert [await web.runtime.history(run.id) for run in runs] == before
-        await web.check(runs)
+    await stop_past_the_lease(database, tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -260,69 +35,9 @@ def server(databases: Databases) -> Iterator[OwnServer]:
 async def test_a_database_that_is_away_for_a_while_costs_nobody_a_click(
     server: OwnServer, tmp_path: Path
 ) -> None:
-    async with house(server.address("postgres"), tmp_path) as (web, workers):
-        for _ in range(2):
-            await workers.start()
-        runs = await web.start(30)
-        waiting = await web.asked(30)
-        clicks = [asyncio.create_task(web.click(view)) for view in waiting]
-        await asyncio.sleep(0.03)
-        await asyncio.to_thread(server.stop, signal.SIGQUIT)
-        await asyncio.sleep(1.5)
-        await asyncio.to_thread(server.start)
-        back = time.monotonic()
-        await asyncio.gather(*clicks)
-        await web.all_done(runs)
-        say(f"{time.monotonic() - back:.1f} s from the database's return to the end of all")
-        await web.check(runs)
+    await take_the_database_away(server, tmp_path, 1.5, 30)
 
 
 @pytest.mark.databases("sqlite", "postgres")
 async def test_of_a_flood_of_clicks_exactly_the_right_ones_count(database: str, tmp_path: Path) -> None:
-    """A quarter of them is good; the others are the same again, or forged."""
-    chance = random.Random(20260105)
-    async with house(database, tmp_path) as (web, workers):
-        for _ in range(2):
-            await workers.start(seconds=0)
-        runs = await web.start(CLICKS // 4)
-        waiting = await web.asked(len(runs))
-        accepted: Counter[str] = Counter()
-        refused: Counter[str] = Counter()
-
-        async def click(clicked: tuple[RequestView, Any, dict[str, str]]) -> None:
-            view, actor, forged = clicked
-            ticket = replace(ticket_of(view, web.store), **forged)
-            while True:
-                try:
-                    await web.approvals.decide(ticket, actor, "approve", place=CLI)
-                except Refused as refusal:
-                    refused[refusal.code] += 1
-                    if refusal.code != "BUSY":
-                        return
-                except StoreError:
-                    refused["the database was busy"] += 1
-                else:
-                    accepted[view.request.id] += 1
-                    return
-
-        clicks = []
-        for view, other in zip(waiting, [*waiting[1:], waiting[0]], strict=True):
-            clicks += [
-                (view, boss(), {}),
-                (view, boss(), {}),
-                (view, person("U_NOBODY"), {}),
-                (view, boss(), chance.choice(_forgeries(other.run))),
-            ]
-        chance.shuffle(clicks)
-        began = time.monotonic()
-        await _some_at_once(click, clicks)
-        clicked = time.monotonic() - began
-        await web.all_done(runs)
-        ended = time.monotonic() - began
-        say(f"{len(clicks)} clicks in {clicked:.1f} s, all runs ended after {ended:.1f} s")
-        assert set(accepted.values()) == {1}
-        assert len(accepted) == len(runs)
-        again = refused["BUSY"] + refused["the database was busy"]
-        assert refused.total() - again == len(clicks) - len(runs)
-        await web.check(runs)
-        assert web.executions("carry_out") == Counter({run.thread_id: 1 for run in runs})
+    await flood(database, tmp_path, 120)

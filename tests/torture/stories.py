@@ -1,0 +1,528 @@
+"""What is played while something breaks. Each story has a beginning that is always whole, a play that may end
+anywhere and is played again until it comes through, and an end that it must come to.
+
+The first six are those at whose every write and flush the program is killed; with the others, every batch that
+the program commits has its place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from graphs import Log, one_after_another
+from living import HOUR, SECOND, World
+from people import CLI, approvals_of, boss, requests, ticket_of
+
+from graph_runtime import (
+    START,
+    Action,
+    AsyncSqliteSaver,
+    NotPaused,
+    RunFinished,
+    Runtime,
+    StateGraph,
+    Upkeep,
+    approve,
+)
+from graph_runtime.callers import Call
+
+Move = Callable[[World], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Story:
+    """A beginning, a play and an end."""
+
+    begin: Move
+    play: Move
+    end: Move
+    #: Batches beside whose commit it is broken off; each batch of the packages has one story at least.
+    home: tuple[str, ...] = ()
+    #: Whether its questions are approval requests.
+    asking: bool = True
+
+
+async def nothing(world: World) -> None:
+    return
+
+
+async def ended(world: World, thread: str, *log: str, by: Runtime | None = None) -> None:
+    """The thread's run is completed, has gone its way once, and everything of it has been told."""
+    run = await world.last(thread)
+    assert run.status == "completed", (run.status, run.error)
+    found = (await (by or world.runtime).look(run.id)).state.values["log"]
+    assert found == list(log), found
+    left = await world.outbox.count()
+    assert left.get("pending", 0) == 0, left
+
+
+# -- the six -------------------------------------------------------------------------------------------------
+
+
+async def play_start(world: World) -> None:
+    await world.start("pair")
+    await world.settle()
+
+
+async def end_start(world: World) -> None:
+    run = await world.last("pair")
+    assert run.status == "interrupted"
+    view = await world.runtime.look(run.id)
+    assert [q.status for q in view.open] == ["open", "open"]
+    cards = [await world.approvals.view(r.id) for r in await world.approvals.find(run_id=run.id)]
+    assert all(card is not None and card.card is not None for card in cards)
+    assert len(cards) == 2
+
+
+async def begin_click(world: World) -> None:
+    await world.start("errand")
+    await world.settle()
+
+
+async def play_click(world: World) -> None:
+    await world.decide()
+    await world.settle()
+
+
+async def end_click(world: World) -> None:
+    await ended(world, "errand", "prepared", "errand approved", "paid errand")
+
+
+async def play_two(world: World) -> None:
+    for title in ("a", "b"):
+        await world.decide(title=title)
+        await world.drive()
+    await world.settle()
+
+
+async def end_two(world: World) -> None:
+    await ended(world, "pair", "a approved", "b approved", "plain", "paid pair")
+
+
+async def begin_deadline(world: World) -> None:
+    await world.start("slow")
+    await world.settle()
+
+
+async def play_deadline(world: World) -> None:
+    (request,) = await world.approvals.find(run_id=(await world.last("slow")).id)
+    world.now = max(world.now, (request.deadline_at or 0) + 1)
+    while await world.approvals.expire_due():
+        view = await world.approvals.view(request.id)
+        if view is not None and view.request.status == "timed_out":
+            world.ack("expired", request.id, "slow")
+    await world.settle()
+
+
+async def end_deadline(world: World) -> None:
+    await ended(world, "slow", "prepared", "slow timed_out", "paid slow")
+
+
+async def begin_post(world: World) -> None:
+    await world.start("pair")
+    await world.start("errand")
+    await world.drive()
+
+
+async def play_post(world: World) -> None:
+    """One entry is told at the second try, one at once, one is put off first, one is given up."""
+    while (entry := await world.outbox.claim()) is not None:
+        view = await world.approvals.view(entry.request_id)
+        title = "" if view is None else view.request.title
+        tried = world.folder / f"tried-{entry.id}"
+        if title == "errand":
+            await world.outbox.park(entry, "the channel is gone")
+        elif title == "a" and not tried.exists():
+            tried.touch()
+            await world.outbox.retry(entry, "HTTP 500", wait=1_000_000)
+        elif title == "b" and not tried.exists():
+            tried.touch()
+            await world.outbox.defer(entry, world.now + 1_000_000)
+        else:
+            await world.tell(entry)
+        world.pass_seconds(2)
+    world.pass_seconds(60)
+    while (entry := await world.outbox.claim()) is not None:
+        await world.tell(entry)
+
+
+async def end_post(world: World) -> None:
+    assert await world.outbox.count() == {"parked": 1}
+    found = await world.approvals.find(status="open")
+    shown = {r.title: (await world.approvals.view(r.id)) for r in found}
+    assert {title: view is not None and view.card is not None for title, view in shown.items()} == {
+        "a": True,
+        "b": True,
+        "errand": False,
+    }
+
+
+async def begin_fork(world: World) -> None:
+    await world.start("steps")
+    await world.start("fragile")
+    await world.drive()
+    (world.folder / "mended").touch()
+
+
+async def play_fork(world: World) -> None:
+    """Go on elsewhere from an old checkpoint, round by goto; and again where something failed."""
+    run = await world.last("steps")
+    if run.origin == "input":
+        pages = await world.runtime.history(run.id)
+        old = next(page for page in pages if page.step == 1)
+        forked = await world.runtime.fork("steps", old.checkpoint_id)
+        world.ack("started", forked.id, "steps")
+    run = await world.last("fragile")
+    if run.status == "failed":
+        again = await world.runtime.retry("fragile", run.id)
+        world.ack("started", again.id, "fragile")
+    await world.settle()
+
+
+async def end_fork(world: World) -> None:
+    await ended(world, "steps", "counted", "counted", "counted", "last")
+    await ended(world, "fragile", "whole", "held")
+    assert len(await world.runtime.runs()) == 4
+    assert (await world.last("steps")).origin == "fork"
+
+
+SIX = {
+    "start-interrupt": Story(nothing, play_start, end_start, ("start", "claim", "task", "pause")),
+    "click-resume": Story(begin_click, play_click, end_click, ("decide", "effect", "step", "finish")),
+    "two-interrupts": Story(play_start, play_two, end_two, ("decide", "claim", "pause")),
+    "deadline": Story(begin_deadline, play_deadline, end_deadline, ("expire",)),
+    "outbox-post": Story(
+        begin_post,
+        play_post,
+        end_post,
+        ("claim entry", "retry entry", "defer entry", "park entry", "turn", "receipt"),
+    ),
+    "fork-goto": Story(begin_fork, play_fork, end_fork, ("fork", "retry")),
+}
+
+# -- the others ----------------------------------------------------------------------------------------------
+
+
+async def play_answers(world: World) -> None:
+    """A refused answer, an answer that does not fit, and one that does; and a halt between two nodes."""
+    await world.start("typed")
+    await world.drive()
+    run = await world.last("typed")
+    if run.status == "interrupted" and run.error is None:
+        await world.answer("typed", "many")
+        await world.drive()
+    run = await world.last("typed")
+    if run.status == "interrupted":
+        await world.answer("typed", 3)
+    await world.drive()
+    run = await world.last("typed")
+    with contextlib.suppress(RunFinished):
+        await world.runtime.resume("typed", run.id, "x", 4)
+
+
+async def end_answers(world: World) -> None:
+    await ended(world, "typed", "3")
+    assert "resume.refused" in {event.kind for event in await world.runtime.events()}
+    assert [event.kind for event in await world.runtime.events()].count("answer.invalid") == 1
+
+
+async def play_failing(world: World) -> None:
+    await world.start("fragile")
+    await world.settle()
+    (world.folder / "mended").touch()
+    run = await world.last("fragile")
+    if run.status == "failed":
+        again = await world.runtime.retry("fragile", run.id)
+        world.ack("started", again.id, "fragile")
+    await world.settle()
+
+
+async def end_failing(world: World) -> None:
+    await ended(world, "fragile", "whole", "held")
+    assert [run.origin for run in await world.runtime.runs()] == ["retry", "input"]
+
+
+async def play_halt(world: World) -> None:
+    """A run that is to stop before a node, and is told to go on."""
+    run = await world.start("steps")
+    claimed = await world.runtime.claim_this(run.id)
+    if claimed is not None:
+        claimed = await world.runtime.drive(claimed, Call(stop_before=("last",)))
+    run = await world.last("steps")
+    if run.status == "interrupted":
+        with contextlib.suppress(NotPaused):
+            await world.runtime.go_on("steps", run.id)
+    await world.settle()
+
+
+async def end_halt(world: World) -> None:
+    await ended(world, "steps", "counted", "counted", "counted", "last")
+
+
+async def play_nested(world: World) -> None:
+    await world.start("nested")
+    await world.drive()
+    await world.decide()
+    await world.settle()
+
+
+async def end_nested(world: World) -> None:
+    await ended(world, "nested", "first", "inside approved", "paid nested")
+
+
+async def begin_withdrawn(world: World) -> None:
+    await world.start("slow")
+    await world.start("errand")
+    await world.settle()
+
+
+async def play_withdrawn(world: World) -> None:
+    """An edit asks anew, a deadline of the old question is let go, the run is cancelled; a forged click."""
+    await world.drive()
+    run = await world.last("slow")
+    if run.live and len(await world.approvals.find(run_id=run.id)) < 2:
+        head = await world.runtime.edit("slow", {"log": ["edited"]}, as_node="prepare")
+        world.ack("edited", head, "slow")
+        await world.drive()
+    world.pass_seconds(2 * HOUR)
+    while await world.approvals.expire_due():
+        pass
+    for thread in ("errand", "slow"):
+        run = await world.last(thread)
+        if run.live:
+            cancelled = await world.runtime.cancel(thread, run.id)
+            world.ack("ended", cancelled.id, "cancelled", thread)
+    await world.settle()
+
+
+async def end_withdrawn(world: World) -> None:
+    run = await world.last("errand")
+    assert run.status == "cancelled"
+    assert (await world.last("slow")).status in {"cancelled", "completed"}
+    statuses = {r.title: r.status for r in await world.approvals.find()}
+    assert statuses["errand"] == "withdrawn"
+    assert statuses["slow"] in {"withdrawn", "timed_out"}
+
+
+async def begin_kept(world: World) -> None:
+    for graph in ("steps", "fragile", "review"):
+        await world.start(graph)
+    await world.settle()
+
+
+async def play_kept(world: World) -> None:
+    """A finished thread is let go, and another one deleted; one that waits stays."""
+    await world.runtime.prune(keep=1)
+    await AsyncSqliteSaver(world.store).adelete_thread("fragile")
+
+
+async def end_kept(world: World) -> None:
+    assert [run.thread_id for run in await world.runtime.runs()] == ["review"]
+    kinds = [event.kind for event in await world.runtime.events()]
+    assert kinds.count("thread.pruned") == 1
+    assert kinds.count("thread.deleted") == 1
+
+
+async def play_leases(world: World) -> None:
+    """A node that takes longer than a third of its lease; and one whose driver is asked to stop."""
+    slow = dawdling(world)
+    run = await world.start("dawdle", slow)
+    world.pass_seconds(1)
+    for _ in range(3):
+        claimed = await slow.claim_this(run.id)
+        if claimed is None:
+            break
+        driving = asyncio.create_task(slow.drive(claimed))
+        stopped = world.folder / "stopped"
+        if not stopped.exists():
+            while not driving.done() and not (world.folder / "begun").exists():
+                await asyncio.sleep(0)
+            stopped.touch()
+            driving.cancel()
+            await asyncio.wait({driving})
+            continue
+        await driving
+    await world.settle()
+
+
+def dawdling(world: World) -> Runtime:
+    """Return a runtime with a short lease and a long node."""
+
+    async def dawdle(state: Log) -> Log:
+        """Return when the lease was renewed, and somebody has asked for a stop before."""
+        run_id = (await world.last("dawdle")).id
+        until = (await world.runtime.get(run_id)).lease_until
+        (world.folder / "begun").touch()
+        while not (world.folder / "stopped").exists():
+            await asyncio.sleep(0)
+        while (await world.runtime.get(run_id)).lease_until == until:
+            await asyncio.sleep(0.001)
+        return {"log": ["dawdled"]}
+
+    return Runtime(
+        world.store,
+        [one_after_another("dawdle", dawdle=dawdle)],
+        companions=[requests()],
+        clock=world.clock,
+        owner=f"dawdler {world.now}",
+        lease=SECOND // 20,
+    )
+
+
+async def end_leases(world: World) -> None:
+    await ended(world, "dawdle", "dawdled", by=dawdling(world))
+
+
+def paying(world: World, version: str) -> Runtime:
+    """Return a runtime that knows one version of a graph that asks."""
+
+    async def ask(state: Log) -> Log:
+        said = approve("pay", action=Action("pay", {"version": version}))
+        return {"log": [f"{version} {said.outcome}"]}
+
+    async def ask_twice(state: Log) -> Log:
+        return await ask(state)
+
+    graph = StateGraph(Log).add_node("ask", ask if version == "1" else ask_twice).add_edge(START, "ask")
+    return Runtime(
+        world.store,
+        [graph.compile(name="pay", version=version)],
+        companions=[requests()],
+        clock=world.clock,
+        owner=f"{version} {world.now}",
+    )
+
+
+async def begin_migrated(world: World) -> None:
+    run = await paying(world, "1").start("pay", {"subject": "s"}, thread_id="pay")
+    await paying(world, "1").advance(run.id)
+    await world.deliver()
+
+
+async def play_migrated(world: World) -> None:
+    """What a run asks is asked anew by the graph as it is now."""
+    runtime = paying(world, "2")
+    run = await world.last("pay")
+    if not [e for e in await runtime.events(run_id=run.id) if e.kind == "run.migrated"]:
+        await runtime.migrate("pay", run.id)
+    await runtime.advance(run.id)
+    if (await world.last("pay")).live:
+        approvals = approvals_of(runtime)
+        for request in await approvals.find(status="open"):
+            view = await approvals.view(request.id)
+            assert view is not None
+            await approvals.decide(ticket_of(view, world.store), boss(), "approve", place=CLI)
+            world.ack("decided", request.id, "U_BOSS", "approve", "pay")
+        await runtime.advance(run.id)
+    await world.settle()
+
+
+async def end_migrated(world: World) -> None:
+    await ended(world, "pay", "2 approved", by=paying(world, "2"))
+    assert [r.status for r in await world.approvals.find()] == ["superseded", "approved"]
+
+
+async def begin_restored(world: World) -> None:
+    await world.start("errand")
+    await world.settle()
+    await world.start("steps")
+
+
+async def play_restored(world: World) -> None:
+    """The database was put back: what waits is asked anew, and what was under way waits for somebody."""
+    if "database.restored" not in {event.kind for event in await world.runtime.events()}:
+        await Upkeep(f"sqlite:///{world.folder}/signoff.db", clock=world.clock).renew()
+    await world.drive()
+    run = await world.last("steps")
+    if run.live:
+        await world.runtime.cancel("steps", run.id)
+        world.ack("ended", run.id, "cancelled", "steps")
+    await world.settle()
+
+
+async def end_restored(world: World) -> None:
+    assert (await world.last("steps")).status == "cancelled"
+    # One that had been queued by a renewal which then broke off has moved, as far as the next one knows.
+    asked = await world.last("errand")
+    assert asked.status in {"interrupted", "needs_attention"}
+    statuses = [r.status for r in await world.approvals.find()]
+    assert statuses.count("open") == (asked.status == "interrupted")
+    assert set(statuses) <= {"open", "superseded"}
+    assert "database.restored" in {event.kind for event in await world.runtime.events()}
+
+
+async def begin_waiting(world: World) -> None:
+    """A run has ended after a decision, and another one waits, with a deadline."""
+    await world.start("errand")
+    await world.settle()
+    await world.decide()
+    await world.settle()
+    await world.start("slow")
+    await world.settle()
+
+
+async def begin_overtaken(world: World) -> None:
+    await world.start("pair")
+    await world.drive()
+
+
+async def play_overtaken(world: World) -> None:
+    """Cards are decided while they are posted: what is posted then is out of date, and is drawn again."""
+    while (entry := await world.outbox.claim()) is not None:
+        await world.tell(entry, world.decide if entry.kind == "card" else None)
+    await world.decide()
+    await world.settle()
+
+
+async def play_busy(world: World) -> None:
+    """Work for ever, four cases at once, beside others who do the same."""
+
+    async def work(lane: int) -> None:
+        for n in itertools.count():
+            case = f"{world.runtime.owner} {lane} {n}"
+            run = await world.start("errand" if lane % 2 else "pair", thread=case)
+            await world.drive()
+            # What others drive at this moment is theirs to end.
+            for request in await world.approvals.find(run_id=run.id, status="open"):
+                await world.click(request.id, "reject" if n % 3 == 2 else "approve")
+            await world.drive()
+            await world.deliver()
+
+    await world.runtime.prune(keep=50)
+    async with asyncio.TaskGroup() as group:
+        for lane in range(4):
+            group.create_task(work(lane))
+
+
+async def end_busy(world: World) -> None:
+    assert set(await world.runtime.count()) == {"completed"}
+    assert await world.outbox.count() == {}
+
+
+async def finish_busy(world: World) -> None:
+    """Do what was left undone by all who were killed."""
+    while (await world.runtime.count()).keys() - {"completed"}:
+        await world.settle()
+        await world.decide()
+    await world.settle()
+
+
+OTHERS = {
+    "answers": Story(nothing, play_answers, end_answers, ("answer", "reopen", "refuse"), asking=False),
+    "failing": Story(nothing, play_failing, end_failing, ("end", "retry")),
+    "halt": Story(nothing, play_halt, end_halt, ("go on", "pause")),
+    "nested": Story(nothing, play_nested, end_nested, ("subgraph",)),
+    "overtaken": Story(begin_overtaken, play_overtaken, end_two, ("receipt", "decide")),
+    "withdrawn": Story(begin_withdrawn, play_withdrawn, end_withdrawn, ("edit", "drop due", "cancel")),
+    "kept": Story(begin_kept, play_kept, end_kept, ("prune", "delete")),
+    "leases": Story(nothing, play_leases, end_leases, ("hold", "give back")),
+    "migrated": Story(begin_migrated, play_migrated, end_migrated, ("migrate",)),
+    "busy": Story(nothing, play_busy, end_busy),
+    "waiting": Story(begin_waiting, play_click, end_click),
+    "restored": Story(begin_restored, play_restored, end_restored, ("restore run", "restore")),
+}
+STORIES = SIX | OTHERS
