@@ -6,13 +6,12 @@ import operator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from typing import Annotated, Any, NotRequired, TypedDict
+from typing import Annotated, Any, NotRequired, Required, TypedDict
 from uuid import UUID
 
 from harness import Lib, Log, Recorder, fan, line, program, step, thread
 from pydantic import BaseModel, Field
-from typing_extensions import NotRequired as NotRequiredHere
-from typing_extensions import ReadOnly, Required
+from typing_extensions import ReadOnly
 from typing_extensions import TypedDict as ExtendedTypedDict
 
 
@@ -60,7 +59,7 @@ class Partly(TypedDict):
 
 class Extended(ExtendedTypedDict, total=False):
     name: Required[str]
-    count: NotRequiredHere[int]
+    count: NotRequired[int]
     kind: ReadOnly[str]
     log: Required[Annotated[list[str], operator.add]]
 
@@ -377,7 +376,7 @@ async def input_of_another_kind(lib: Lib, record: Recorder) -> None:
         await record.call(line(lib, Log, step(record, "a")).compile().ainvoke(given))
 
 
-@program("The TypedDict of typing_extensions is a state of keys, with its own Required and NotRequired.")
+@program("The TypedDict of typing_extensions is a state of keys, and so are its qualifiers.")
 async def extended_typed_dict(lib: Lib, record: Recorder) -> None:
     async def a(state: Extended) -> Any:
         record.value(dict(state))

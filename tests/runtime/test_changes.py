@@ -246,6 +246,54 @@ async def test_an_edit_does_not_land_on_a_run_that_was_driven_meanwhile_though_i
     assert (await runtime.look(run.id)).state.values["log"] == ["yes", "no"]
 
 
+@pytest.mark.parametrize("how", [(None, END), ({"subject": "new"}, "after")], ids=["to the end", "as a node"])
+async def test_an_edit_that_a_look_at_the_run_overtook_is_made_where_the_same_is_asked_still(
+    make_runtime: MakeRuntime, store: Store, how: tuple[Any, str]
+) -> None:
+    async def gate(_: Log) -> dict[str, Any]:
+        return {"log": [interrupt("sure?")]}
+
+    async def after(_: Log) -> None:
+        return None
+
+    graph, slow = one_after_another(gate=gate, after=after), Slow(store)
+    runtime = make_runtime(graph)
+    run = await begin(runtime)
+    edit = asyncio.create_task(
+        Runtime(slow, [graph], owner="slow").edit(run.thread_id, how[0], as_node=how[1])  # type: ignore[arg-type]
+    )
+    await slow.reached.wait()
+    # Somebody has it driven, without an answer: it asks the same, and rests where it did.
+    assert (await runtime.drive(await runtime.take_up(run))).status == "interrupted"
+    slow.opened.set()
+
+    made = await edit
+    view = await runtime.look(run.id)
+    assert view.state.checkpoint_id == made
+    assert [q.status for q in view.questions] == ["superseded"]
+
+
+async def test_an_edit_does_not_begin_a_run_where_the_one_it_was_for_has_ended_meanwhile(
+    make_runtime: MakeRuntime, store: Store
+) -> None:
+    async def gate(_: Log) -> dict[str, Any]:
+        return {"log": [interrupt("sure?")]}
+
+    graph, slow = one_after_another(gate=gate), Slow(store)
+    runtime = make_runtime(graph)
+    run = await begin(runtime)
+    edit = asyncio.create_task(
+        Runtime(slow, [graph], owner="slow").edit(run.thread_id, {"subject": "new"})  # type: ignore[arg-type]
+    )
+    await slow.reached.wait()
+    assert (await answer_only(runtime, run, "yes")).status == "completed"
+    slow.opened.set()
+
+    with pytest.raises(ThreadBusy, match="completed"):
+        await edit
+    assert (await runtime.last_run(run.thread_id)) == await runtime.get(run.id)
+
+
 async def test_a_finished_thread_that_was_edited_takes_new_input(
     saver: AsyncSqliteSaver, count: Count
 ) -> None:
