@@ -16,6 +16,7 @@ import pydantic
 import typing_extensions
 
 from .errors import InvalidGraph, InvalidUpdateError
+from .messages import add_messages, reducer_for
 from .types import ROOT, Overwrite
 from .values import Codec, storable_class
 
@@ -225,7 +226,8 @@ def _channel(name: str, hint: Any) -> Channel:
         return Channel(name)
     if not _takes_two(extras[-1]):
         raise InvalidGraph(f"no graph was begun: the reducer of {name!r} must take two values, old and new")
-    return Channel(name, extras[-1], _start(type_))
+    reducer = extras[-1] if extras[-1] is not add_messages else reducer_for(_classes(type_))
+    return Channel(name, reducer, _start(type_))
 
 
 def _takes_two(function: Any) -> bool:
