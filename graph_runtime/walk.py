@@ -196,6 +196,8 @@ class Walk:
     ) -> Any:
         """Record an effect, and with it a line of the journal, so that both are on disk."""
         text, run, now = scope.plan.codec.encode(value), self.run, self.ground.clock()
+        # The run itself may be ahead of the disk, and a verdict is recorded before anything was waited for.
+        await self.barrier()
         effect: Params = {"task_id": scope.task.id, "key": key, "name": name, "run_id": run.id}
         writes = [self._hold(), Do("put_effect", {**effect, "value": text, "now": now}, "effect is new")]
         if told is not None:

@@ -25,6 +25,7 @@ from graph_runtime import (
     TimeOrderedIds,
     interrupt,
     open_store,
+    read_tool_policy,
     step,
     system_clock,
 )
@@ -163,6 +164,31 @@ async def test_a_step_finds_everything_before_it_on_disk_also_while_a_sibling_wa
     graph.add_edge("a", "first").add_edge("a", "second")
     await graph.compile(checkpointer=saver).ainvoke({"log": []}, THREAD, durability=durability)
     assert found == [1, 1]
+
+
+@pytest.mark.parametrize("durability", DURABILITIES)
+@pytest.mark.parametrize("tool", ["read", "mail"])
+async def test_a_tool_is_judged_and_used_in_the_first_node_under_every_durability(
+    saver: AsyncSqliteSaver, durability: Literal["sync", "async", "exit"], tool: str
+) -> None:
+    tools, used = read_tool_policy([{"tool": "read", "do": "allow"}]), list[str]()
+
+    def use(what: str) -> str:
+        used.append(what)
+        return what
+
+    async def uses(state: Log) -> Any:
+        return {"log": [await tools.call(tool, use, {"what": tool})]}
+
+    graph = kept_in(saver, uses)
+    result = await graph.ainvoke({"log": []}, THREAD, durability=durability)
+    if tool == "mail":
+        (asked,) = result["__interrupt__"]
+        result = await graph.ainvoke(
+            Command(resume={asked.id: {"decision": "approve"}}), THREAD, durability=durability
+        )
+    assert result["log"] == [tool]
+    assert used == [tool]
 
 
 @pytest.mark.parametrize("durability", DURABILITIES)
