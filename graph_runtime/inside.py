@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -80,7 +81,11 @@ async def run_once(at: str, name: str, function: Callable[..., Any], *args: Any)
         if inspect.isawaitable(value):
             value = await value
         scope.alive("step()")
-        effects[at] = await host.keep_effect(scope, at, name, value)
+        try:
+            effects[at] = await host.keep_effect(scope, at, name, value)
+        except asyncio.CancelledError:
+            scope.effects = None  # it is recorded all the same: another attempt must see it
+            raise
     return effects[at]
 
 

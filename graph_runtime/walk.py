@@ -44,7 +44,7 @@ from .meter import Meter
 from .plainjson import write_json
 from .plan import Plan, Result, after_step, start_updates
 from .questions import asked_of, finishing, newly_asked, no_longer_asking, pausing
-from .storage import Ask, Batch, Do, Params
+from .storage import Ask, Do, Params
 from .telling import Teller
 from .types import (
     START,
@@ -188,6 +188,8 @@ class Walk:
 
     async def effects_of(self, scope: TaskScope) -> dict[str, Any]:
         """Return what earlier executions of this task recorded, by key."""
+        if scope.attempts > 1:
+            await self.barrier()  # what the attempt before recorded when it was stopped
         (rows,) = await self.ground.store.read(Ask("find_effects", {"task_id": scope.task.id}))
         return {row["key"]: scope.plan.codec.decode(row["value"]) for row in rows}
 
@@ -196,15 +198,14 @@ class Walk:
     ) -> Any:
         """Record an effect, and with it a line of the journal, so that both are on disk."""
         text, run, now = scope.plan.codec.encode(value), self.run, self.ground.clock()
-        # The run itself may be ahead of the disk, and a verdict is recorded before anything was waited for.
-        await self.barrier()
         effect: Params = {"task_id": scope.task.id, "key": key, "name": name, "run_id": run.id}
         writes = [self._hold(), Do("put_effect", {**effect, "value": text, "now": now}, "effect is new")]
         if told is not None:
             id_ = self.ground.new_id("evt")
             line = {**told, "thread_id": run.thread_id, "run_id": run.id}
             writes.append(records.put_event(id_, now=now, **line))
-        await self.ledger.write(Batch("effect", tuple(writes)))
+        # With all that was before it: of the run itself nothing may be on disk yet.
+        await self.ledger.commit("effect", writes, at_once=True, beside=True)
         return scope.plan.codec.decode(text)
 
     async def barrier(self) -> None:
@@ -338,7 +339,8 @@ class Walk:
         writes_ = [do for one in opened for do in one.writes]
         if not self.ledger.knows(ns):
             self.ledger.stands(ns, opened[0].checkpoint.parent_id)
-        await self.ledger.commit("subgraph", [self._hold(), *writes_, Do("put_frame", put)])
+        begun = [self._hold(), *writes_, Do("put_frame", put)]
+        await self.ledger.commit("subgraph", begun, beside=True)
         frame = Frame(ns, plan, last.checkpoint, last.versions, {}, {}, new=True, lists=last.lists)
         self.tell.opened(frame, opened[0].checkpoint if len(opened) > 1 else None)
         return frame
@@ -355,8 +357,8 @@ class Walk:
 
     async def _save(self, frame: Frame, result: Result) -> None:
         """Save what one task returned while its siblings still run, so that it is never run again."""
-        writes = [self._hold(), self._put_write(frame, result)]
-        await self.ledger.commit("task", writes, shared=True)
+        write = [self._hold(), self._put_write(frame, result)]
+        await self.ledger.commit("task", write, beside=True)
         frame.saved[result.task.id] = result
 
     def _put_write(self, frame: Frame, result: Result) -> Do:
@@ -436,7 +438,8 @@ class Walk:
         # Whoever is shown a checkpoint may ask for it by its id.
         watched = self.call.durability == "async" and self.call.stream.shows_checkpoints
         at_once = watched or (root and ended)
-        await self.ledger.commit("finish" if root and ended else "step", writes, at_once=at_once)
+        name = "finish" if root and ended else "step"
+        await self.ledger.commit(name, writes, at_once=at_once, beside=not root)
         if root:
             self._taken += counted
         frame.steps += counted
