@@ -19,7 +19,6 @@ from .errors import (
     InvalidUpdateError,
     NoCheckpointer,
     NotPaused,
-    SignoffError,
     ThreadBusy,
     UnknownCheckpoint,
     UnknownInterrupt,
@@ -27,7 +26,6 @@ from .errors import (
     Unsupported,
 )
 from .executor import NodeFailed
-from .frames import plan_within
 from .ground import Begun
 from .inside import current_scope
 from .ledger import Durability
@@ -233,14 +231,14 @@ class CompiledGraph:
             run = await runtime.last_run(thread)
             if run is None:
                 return StateSnapshot({}, (), config, None, None, None)
-            plan = _plan_at(self.plan, ns)
+            plan = await runtime.views.plan_at(self.plan, thread, ns)
             if checkpoint is not None:
-                found = await runtime.views.at(plan, thread, checkpoint)
+                found = await runtime.views.at(plan, run, checkpoint, subgraphs=subgraphs)
                 if found is None:
                     raise UnknownCheckpoint(f"thread {thread!r} has no checkpoint {checkpoint!r}")
                 return found
             if ns:
-                inner = await runtime.views.state_of_frame(run, plan, ns)
+                inner = await runtime.views.state_of_frame(run, plan, ns, subgraphs=subgraphs)
                 if inner is None:
                     raise UnknownCheckpoint(f"thread {thread!r} has no subgraph {ns!r}")
                 return inner
@@ -254,15 +252,15 @@ class CompiledGraph:
         before: Mapping[str, Any] | None = None,
         limit: int | None = None,
     ) -> AsyncIterator[StateSnapshot]:
-        """Yield the thread's checkpoints, newest first, all branches of it."""
-        thread, _, ns = _address(merged(self._config, config))
+        """Yield the thread's checkpoints, newest first, all branches of it; the one that the config names."""
+        thread, at, ns = _address(merged(self._config, config))
         upto = None if before is None else before["configurable"].get("checkpoint_id")
         left = limit
         async with self._saver(must=True) as saver:
             views = saver.runtime_of(self).views
-            plan = _plan_at(self.plan, ns)
+            plan = await views.plan_at(self.plan, thread, ns)
             while left is None or left > 0:
-                page = await views.line(plan, thread, ns=ns, limit=100, before=upto)
+                page = await views.line(plan, thread, ns=ns, limit=100, before=upto, at=at)
                 for snapshot in page:
                     metadata = snapshot.metadata or {}
                     if filter and any(metadata.get(key) != value for key, value in filter.items()):
@@ -291,10 +289,11 @@ class CompiledGraph:
         """Write one checkpoint for each superstep, all or none; return the config of the last."""
         thread, checkpoint, ns = _address(merged(self._config, config))
         async with self._saver(must=True) as saver:
-            edits = saver.runtime_of(self).edits
+            runtime = saver.runtime_of(self)
+            edits = runtime.edits
             await self._let_out()
             if ns:
-                plan = _plan_at(self.plan, ns)
+                plan = await runtime.views.plan_at(self.plan, thread, ns)
                 made = await edits.edit_inside(ThreadId(thread), supersteps, ns=ns, plan=plan, at=checkpoint)
             else:
                 made = await edits.edit(ThreadId(thread), supersteps, at=checkpoint, graph=self.plan.name)
@@ -496,13 +495,6 @@ def _address(config: Mapping[str, Any] | None) -> tuple[str, str | None, str]:
     if not isinstance(thread, str) or not thread.strip():
         raise UnknownThread(f"nothing was done: {thread!r} is no thread id")
     return thread, configurable.get("checkpoint_id"), configurable.get("checkpoint_ns", "")
-
-
-def _plan_at(plan: Plan, ns: str) -> Plan:
-    found = plan_within(plan, ns)
-    if found is None:
-        raise SignoffError(f"graph {plan.name!r} has no subgraph {ns!r}")
-    return found
 
 
 def _names(names: str | Sequence[str] | None) -> tuple[str, ...]:

@@ -38,6 +38,7 @@
     │   └── RunCancelled
     ├── ThreadBusy                       new input for a thread whose run is still alive
     ├── UnknownCheckpoint                the thread has no such checkpoint
+    ├── UnknownSubgraph (ValueError)     the graph has no subgraph of that namespace
     ├── UnknownGraph                     no graph of that name is registered
     ├── UnknownNode                      the graph has no node of that name
     ├── MigrationRefused                 the run does not fit the other version of its graph
@@ -257,6 +258,10 @@ class ThreadBusy(SignoffError):
 
 class UnknownCheckpoint(SignoffError):
     """Nothing was done: the thread has no such checkpoint."""
+
+
+class UnknownSubgraph(SignoffError, ValueError):
+    """Nothing was read or written: the graph has no subgraph of that namespace."""
 
 
 class UnknownGraph(SignoffError):
