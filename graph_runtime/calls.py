@@ -8,6 +8,7 @@ import inspect
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import GenericAlias
 from typing import Any, NamedTuple
 
 from .errors import NodeTimeoutError
@@ -105,6 +106,9 @@ class NodeRuntime:
     execution_info: ExecutionInfo | None = None
     #: Puts off the node's idle timeout.
     heartbeat: Callable[[], None] = beat_nothing
+
+    def __class_getitem__(cls, context: Any) -> GenericAlias:
+        return GenericAlias(cls, (context,))
 
 
 @dataclass(frozen=True, slots=True)

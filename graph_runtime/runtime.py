@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from types import GenericAlias
 from typing import Any, Protocol
 
 from . import records
@@ -66,7 +67,13 @@ class Runtime:
     by side: each finishes the runs that began on it, and the last one given starts the new ones. ``owner``
     names this process in leases and must differ between processes. ``clock`` is the store's, unless a test
     wants another.
+
+    A node that asks for its ``runtime`` may call it ``Runtime[Context]``, as LangGraph's do: it is given a
+    :class:`NodeRuntime`.
     """
+
+    def __class_getitem__(cls, context: Any) -> GenericAlias:
+        return GenericAlias(cls, (context,))
 
     def __init__(
         self,
