@@ -125,13 +125,13 @@ class Walk:
             if frame.ns == "" and self.call.control is not None and self.call.control.drain_requested:
                 raise GraphDrained(self.call.control.drain_reason or "shutdown")
             left = frame.left()
-            if not (first and goes_on) and self.call.stops_before(frame.plan, left):
+            if not (first and goes_on) and self.call.stops_before(frame.plan, frame.ns, left):
                 return Resting(frame)
             resting = await self._step(frame, left)
             if resting is not None:
                 return resting
             first = False
-            if self.call.stops_after(frame.plan, left):
+            if self.call.stops_after(frame.plan, frame.ns, left):
                 if frame.checkpoint.due:
                     return Resting(frame)
                 if frame.ns == "":
