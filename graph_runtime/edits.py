@@ -8,11 +8,11 @@ from typing import Any
 
 from . import records
 from .beginnings import Beginnings
+from .branching import choose
 from .calls import Given
 from .companions import PauseFacts
 from .endings import ending
 from .errors import Conflict, InvalidUpdateError, ThreadBusy, UnknownCheckpoint, UnknownThread
-from .executor import choose
 from .frames import asks_of_frame, asks_of_root, read_frame, read_writes
 from .ground import Ground, Written
 from .plan import After, Plan, Result, after_step, check_targets, read_return, targets_of, task_id

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
 
 from . import records
+from .branching import choose
 from .callers import Call, given_to
 from .calls import RetryPolicy
 from .divergence import Kept, same
@@ -20,7 +21,6 @@ from .executor import (
     Bubble,
     NodeFailed,
     TaskScope,
-    choose,
     current,
     run_task,
 )

@@ -231,6 +231,7 @@ class Walk:
         context: Any = None,
     ) -> Any:
         """Run a graph inside this task to its end, and return its output; or raise the pause."""
+        scope.alive("another graph")
         ns = called(scope, memory=memory)
         try:
             frame = await self._load_frame(plan, ns, given, memory=memory)
@@ -247,6 +248,7 @@ class Walk:
             done = frame or await self._read_frame(plan, ns)
             return plan.result(done.checkpoint.values)
         scope.inside.append(resting)
+        scope.pausing()
         raise GraphInterrupt(tuple(i for p in resting.paused for i in p.interrupts))
 
     # -- loading -----------------------------------------------------------------------------------------

@@ -44,9 +44,9 @@ DOORS = {
 LEVELS = [
     {"clock", "config", "errors", "faults", "messages", "plainjson", "quick", "types"},
     {"calls", "policy", "storage", "values"},
-    {"state"},
+    {"beside", "state"},
     {"plan"},
-    {"companions", "drawing", "executor", "kept", "records", "stored", "streaming"},
+    {"branching", "companions", "drawing", "executor", "kept", "records", "stored", "streaming"},
     {"divergence", "ground", "inside", "meter", "retention", "saver"},
     {"beginnings", "endings", "frames", "ledger", "requests"},
     {"callers", "edits", "questions", "restoring", "telling", "tools", "versions", "views"},
