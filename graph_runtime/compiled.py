@@ -275,18 +275,30 @@ class CompiledGraph:
                 upto = page[-1].checkpoint_id
 
     async def aupdate_state(
-        self, config: Mapping[str, Any], values: Any, as_node: str | None = None
+        self,
+        config: Mapping[str, Any],
+        values: Any,
+        as_node: str | None = None,
+        *,
+        on_paused: str | None = None,
     ) -> Mapping[str, Any]:
         """Write to the thread's state as if ``as_node`` had; return the config of the new checkpoint.
 
-        See :meth:`Runtime.edit`. With a subgraph's config, write to its state.
+        See :meth:`Runtime.edit`. With a subgraph's config, write to its state. At an old checkpoint this
+        begins a run: while the thread waits for an answer, it raises :class:`ThreadBusy` unless
+        ``on_paused="discard"``, which withdraws the question in the same commit.
         """
-        return await self.abulk_update_state(config, [[StateUpdate(values, as_node)]])
+        return await self.abulk_update_state(config, [[StateUpdate(values, as_node)]], on_paused=on_paused)
 
     async def abulk_update_state(
-        self, config: Mapping[str, Any], supersteps: Sequence[Sequence[StateUpdate]]
+        self,
+        config: Mapping[str, Any],
+        supersteps: Sequence[Sequence[StateUpdate]],
+        *,
+        on_paused: str | None = None,
     ) -> Mapping[str, Any]:
         """Write one checkpoint for each superstep, all or none; return the config of the last."""
+        discard = _discards(on_paused)
         thread, checkpoint, ns = _address(merged(self._config, config))
         async with self._saver(must=True) as saver:
             runtime = saver.runtime_of(self)
@@ -296,7 +308,9 @@ class CompiledGraph:
                 plan = await runtime.views.plan_at(self.plan, thread, ns)
                 made = await edits.edit_inside(ThreadId(thread), supersteps, ns=ns, plan=plan, at=checkpoint)
             else:
-                made = await edits.edit(ThreadId(thread), supersteps, at=checkpoint, graph=self.plan.name)
+                made = await edits.edit(
+                    ThreadId(thread), supersteps, at=checkpoint, graph=self.plan.name, discard=discard
+                )
             return {"configurable": {"thread_id": thread, "checkpoint_ns": ns, "checkpoint_id": made}}
 
     async def aget_subgraphs(
@@ -366,7 +380,7 @@ class CompiledGraph:
         """Return a run that this call holds and must drive, or one that rests."""
         if isinstance(given, Command) and given.graph == PARENT:
             raise InvalidUpdateError("nothing was run: there is no graph around this one")
-        kept = isinstance(self.checkpointer, AsyncSqliteSaver)
+        kept, discard = isinstance(self.checkpointer, AsyncSqliteSaver), _discards(on_paused)
         await self._let_out()
         if not kept:
             if given is None:
@@ -389,11 +403,12 @@ class CompiledGraph:
             return Begun(await self._answered(runtime, thread, last, given, checkpoint), ())
         if given is None:
             if checkpoint is not None and (last is None or checkpoint != last.head or not last.live):
-                await self._discard(runtime, last, on_paused)
                 steps = _limits(config).steps
-                return Begun(await runtime.fork(thread, checkpoint, max_steps=steps, driver="caller"), ())
+                run = await runtime.fork(
+                    thread, checkpoint, max_steps=steps, driver="caller", discard=discard
+                )
+                return Begun(run, ())
             return Begun(await self._gone_on(runtime, thread, last, call), ())
-        await self._discard(runtime, last, on_paused)
         return await runtime.begin(
             self.name,
             given,
@@ -404,18 +419,8 @@ class CompiledGraph:
             metadata=call.metadata,
             at=checkpoint,
             later=call.durability == "async" and not call.stream.shows_checkpoints,
+            discard=discard,
         )
-
-    async def _discard(self, runtime: Runtime, last: Run | None, on_paused: str | None) -> None:
-        """Cancel the thread's run if it is alive. Raises :class:`ThreadBusy` unless that was asked for."""
-        if last is None or not last.live:
-            return
-        if on_paused != "discard":
-            raise ThreadBusy(
-                f"nothing was run: run {last.id!r} of thread {last.thread_id!r} is {last.status}; answer "
-                'what it asks, or say on_paused="discard" to withdraw it'
-            )
-        await runtime.cancel(last.thread_id, last.id, reason="discarded for new input")
 
     async def _answered(
         self, runtime: Runtime, thread: str, last: Run | None, command: Command[Any], checkpoint: str | None
@@ -495,6 +500,12 @@ def _address(config: Mapping[str, Any] | None) -> tuple[str, str | None, str]:
     if not isinstance(thread, str) or not thread.strip():
         raise UnknownThread(f"nothing was done: {thread!r} is no thread id")
     return thread, configurable.get("checkpoint_id"), configurable.get("checkpoint_ns", "")
+
+
+def _discards(on_paused: str | None) -> bool:
+    if on_paused not in {None, "discard"}:
+        raise ValueError(f'nothing was done: on_paused is "discard" or nothing, not {on_paused!r}')
+    return on_paused == "discard"
 
 
 def _names(names: str | Sequence[str] | None) -> tuple[str, ...]:

@@ -57,6 +57,7 @@ class Edits:
         at: str | None,
         graph: str | None,
         actor: str | None = None,
+        discard: bool = False,
     ) -> CheckpointId:
         """Write one checkpoint for each superstep, all or none. See :meth:`graph_runtime.Runtime.edit`."""
         read: _Read | None = None
@@ -67,8 +68,9 @@ class Edits:
                 raise UnknownThread(f"nothing was edited: there is no thread {thread!r}")
             branches = at is not None and (last is None or at != last.head)
             goes_on = last is not None and not branches and _rests(last, read)
-            if last is not None and not goes_on and (last.live or read is not None):
+            if last is not None and not goes_on and read is not None:
                 raise ThreadBusy(f"nothing was edited: run {last.id!r} of the thread is {last.status}")
+            ended = () if goes_on else self._beginnings.discarding(last, discard=discard and branches)
             place = at or (None if last is None else last.head)
             stands = None if place is None else await self._beginnings.at(plan, thread, place)
             run_id = last.id if last is not None and goes_on else RunId(self._ground.new_id("run"))
@@ -83,10 +85,9 @@ class Edits:
             if not steps[-1].checkpoint.due:
                 run = dataclasses.replace(run, status="completed")
             writes = [do for one in steps for do in one.writes]
+            begins = self._beginnings.beginning(run, last, writes, actor=actor)
             try:
-                await self._ground.store.commit(
-                    Batch("edit", self._beginnings.beginning(run, last, writes, actor=actor))
-                )
+                await self._ground.store.commit(Batch("edit", (*ended, *begins)))
             except Conflict as conflict:
                 raise ThreadBusy(f"nothing was edited: thread {thread!r} went on meanwhile") from conflict
             return steps[-1].checkpoint.id

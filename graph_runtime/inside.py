@@ -21,8 +21,9 @@ def interrupt(value: Any, *, response_schema: Any = None, key: str | None = None
 
     ``response_schema`` is a type that the answer must fit; an answer that does not is not used, and the
     question is open again. ``key`` names the question within its node; without one, the same value asked
-    again is the next occurrence, and what branches ask beside each other is told apart by what they were given. ``bind`` is what the answer is bound to instead of ``value``: when it has
-    changed by the re-run (a clock, a model's new words), the answer is not used and the new one is asked.
+    again is the next occurrence, and what branches ask beside each other is told apart by what their
+    functions were given. ``bind`` is what the answer is bound to instead of ``value``: when it has changed by
+    the re-run (a clock, a model's new words), the answer is not used and the new one is asked.
 
     Raises :class:`OutsideNode` where no node runs, :class:`ValueRefused` for a value that cannot be stored,
     and :class:`NodeEnded` from a task that outlived its node.
