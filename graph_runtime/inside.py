@@ -8,9 +8,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from .calls import NodeRuntime
-from .errors import OutsideNode
+from .errors import OutsideNode, ValueRefused
 from .executor import Host, TaskScope, current
 from .types import Task
+from .values import Unstorable
 
 
 def interrupt(value: Any, *, response_schema: Any = None, key: str | None = None, bind: Any = None) -> Any:
@@ -42,7 +43,9 @@ async def step(name: str, function: Callable[..., Any], *args: Any, key: str | N
     and occurrence. Everything before it is on disk when ``function`` starts. A crash between the end of
     ``function`` and its record runs it again: pass ``current_task().id`` on as an idempotency key.
 
-    Raises what ``function`` raises, recording nothing; :class:`OutsideNode` where no node runs.
+    Raises what ``function`` raises, recording nothing; :class:`OutsideNode` where no node runs; and
+    :class:`ValueRefused` when the result cannot be stored. That it was run is recorded then, and whenever the
+    node runs again this raises the same and calls nothing.
     """
     scope, _ = driven("step()")
     return await run_once(scope.effect_key(name, key, args), name, function, *args)
@@ -75,7 +78,7 @@ async def run_once(at: str, name: str, function: Callable[..., Any], *args: Any)
     scope, host = driven("step()")
     effects = await recorded()
     if at in effects:
-        return effects[at]
+        return as_recorded(name, effects[at])
     await host.barrier()
     with scope.effect("step()"):
         value = function(*args)
@@ -83,11 +86,24 @@ async def run_once(at: str, name: str, function: Callable[..., Any], *args: Any)
             value = await value
         scope.alive("step()")
         try:
-            effects[at] = await host.keep_effect(scope, at, name, value)
+            try:
+                effects[at] = await host.keep_effect(scope, at, name, value)
+            except ValueRefused as refused:
+                effects[at] = await host.keep_effect(scope, at, name, Unstorable(str(refused)))
         except asyncio.CancelledError:
             scope.effects = None  # it is recorded all the same: another attempt must see it
             raise
-    return effects[at]
+    return as_recorded(name, effects[at])
+
+
+def as_recorded(name: str, value: Any) -> Any:
+    """Return what an effect returned. Raises :class:`ValueRefused` when that could not be stored."""
+    if isinstance(value, Unstorable):
+        raise ValueRefused(
+            f"the result of step {name!r} is not there: {value.why}. Its function was run, which is recorded, "
+            "and is not run again; let it return what can be stored, under another key if it is to run once more"
+        )
+    return value
 
 
 def spend(name: str, amount: float = 1) -> None:

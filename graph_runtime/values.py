@@ -58,6 +58,13 @@ _from_text: dict[str, Callable[[Any], Any]] = {
 _TAGS = frozenset({"tuple", "set", "frozenset", "dict", *_from_text})
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Unstorable:
+    """Stands in the record of an effect that was done for what it returned, which could not be stored."""
+
+    why: str
+
+
 class Codec:
     """Writes and reads state values; knows, besides the built-in types, the classes it was given.
 
@@ -71,7 +78,7 @@ class Codec:
         self._classes: dict[str, type] = {}
         self._tags: dict[type, str] = {}
         self._bases: list[type] = []
-        ours = (Decision, Action, Overwrite, *MESSAGE_CLASSES)
+        ours = (Decision, Action, Overwrite, Unstorable, *MESSAGE_CLASSES)
         names = {cls.__qualname__: cls for cls in ours}
         for cls in (*ours, *classes):
             if cls.__qualname__ in _TAGS:

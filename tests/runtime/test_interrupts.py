@@ -32,12 +32,14 @@ from graph_runtime import (
     InterruptClosed,
     NodeEnded,
     OutsideNode,
+    RetryPolicy,
     Send,
     StateGraph,
     Store,
     ValueRefused,
     current_task,
     interrupt,
+    read_tool_policy,
     step,
 )
 
@@ -958,3 +960,30 @@ async def test_whether_an_answered_question_is_still_to_come_cannot_be_known_bef
     assert (run.status, (run.error or {})["type"]) == ("needs_attention", "AnswerUnused")
     assert did == [1]
     assert (await values(runtime, run)).get("log", []) == []
+
+
+# -- effects that return what cannot be stored ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("by", ["step", "tool"])
+async def test_what_was_done_is_not_done_again_though_its_result_could_not_be_stored(
+    make_runtime: MakeRuntime, by: str
+) -> None:
+    did, tools = list[str](), read_tool_policy([{"tool": "pay", "do": "allow"}])
+
+    def pay() -> Any:
+        did.append("paid")
+        return object()
+
+    async def node(state: Log) -> Any:
+        await (step("pay", pay) if by == "step" else tools.call("pay", pay, {}))
+
+    graph = StateGraph(Log).add_edge(START, "node")
+    again = RetryPolicy(initial_interval=0.001, jitter=False, retry_on=ValueRefused)
+    runtime = make_runtime(graph.add_node("node", node, retry_policy=again).compile())
+    run = await begin(runtime)
+    assert (run.status, (run.error or {})["type"]) == ("failed", "ValueRefused")
+    assert "is not run again" in (run.error or {})["message"]
+    run = await runtime.advance((await runtime.retry(run.thread_id, run.id)).id)
+    assert run.status == "failed"
+    assert did == ["paid"]
