@@ -11,6 +11,7 @@ from . import records
 from .endings import ending
 from .errors import Conflict, NotPaused, ThreadBusy, UnknownCheckpoint, UnknownThread
 from .ground import Begun, Ground, Written, read_written
+from .meter import KEPT_LIMITS, is_amount
 from .plainjson import write_json
 from .plan import After, Plan, Result, after_step, read_return, start_updates, task_id
 from .storage import Ask, Batch, Do, Params
@@ -29,7 +30,12 @@ class Limits:
     """What a run may use in its whole life, through every pause; None is no limit.
 
     ``steps`` counts for each subgraph by itself. ``seconds`` counts from the start of the run, pauses
-    included. ``budget`` names what nodes take with ``spend()``.
+    included: a node under way is stopped then, and a plain function, which runs in a thread that nothing can
+    stop, is no longer waited for. ``retries`` are the further attempts of all nodes together. ``budget``
+    names what nodes take with ``spend()``.
+
+    Raises ValueError for what is no limit: not a finite number of zero or more, or a budget with the name of
+    another limit.
     """
 
     steps: int | None = None
@@ -37,6 +43,19 @@ class Limits:
     questions: int | None = None
     retries: int | None = None
     budget: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("seconds", "questions", "retries"):
+            limit = getattr(self, name)
+            if limit is not None and not is_amount(limit):
+                raise ValueError(f"no run was limited: {name}={limit!r} is no finite number of zero or more")
+        if self.steps is not None and (not is_amount(self.steps) or self.steps != int(self.steps)):
+            raise ValueError(f"no run was limited: steps={self.steps!r} is no whole number")
+        for name, limit in self.budget.items():
+            if name in KEPT_LIMITS or not isinstance(name, str) or not name.strip():
+                raise ValueError(f"no run was limited: a budget cannot be called {name!r}")
+            if not is_amount(limit):
+                raise ValueError(f"no run was limited: the budget {name!r} is {limit!r}, no finite number")
 
     def stored(self) -> dict[str, float]:
         """Return the limits besides steps, by name."""

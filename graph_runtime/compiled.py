@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, NoReturn
 
@@ -114,6 +115,9 @@ class CompiledGraph:
         ``input`` is an input, ``None`` to go on where the thread rests, or a :class:`Command`: ``resume``
         answers the one open question, or several by ``{interrupt_id: answer}``. Nothing is returned before it
         is on disk.
+
+        A run that this call begins has the limits of the config: its ``recursion_limit``, and ``limits``, a
+        :class:`Limits`; they hold through every pause, whatever the config of later calls says.
 
         Raises what a node raised; a :class:`ResumeRefused` for an answer without its open question, and
         :class:`ThreadBusy` for new input on a paused thread unless ``on_paused="discard"``.
@@ -515,7 +519,10 @@ def _names(names: str | Sequence[str] | None) -> tuple[str, ...]:
 
 
 def _limits(config: Mapping[str, Any] | None) -> Limits:
+    given = (config or {}).get("limits") or Limits()
+    if not isinstance(given, Limits):
+        raise TypeError(f"nothing was run: the config's limits are Limits(...), not a {type(given).__name__}")
     limit = (config or {}).get("recursion_limit", RECURSION_LIMIT)
     if limit < 1:
         raise ValueError("recursion_limit must be at least 1")
-    return Limits(steps=limit)
+    return dataclasses.replace(given, steps=min(limit, given.steps or limit))

@@ -299,7 +299,7 @@ class Host(Protocol):
         """
         ...
 
-    def spend(self, name: str, amount: float) -> None:
+    def spend(self, scope: TaskScope, name: str, amount: float) -> None:
         """Take ``amount`` from the run's budget called ``name``. Raises :class:`LimitReached`."""
         ...
 

@@ -10,6 +10,7 @@ from typing import Any
 from .calls import NodeRuntime
 from .errors import OutsideNode, ValueRefused
 from .executor import Host, TaskScope, current
+from .meter import KEPT_LIMITS, is_amount
 from .types import Task
 from .values import Unstorable
 
@@ -100,8 +101,9 @@ def as_recorded(name: str, value: Any) -> Any:
     """Return what an effect returned. Raises :class:`ValueRefused` when that could not be stored."""
     if isinstance(value, Unstorable):
         raise ValueRefused(
-            f"the result of step {name!r} is not there: {value.why}. Its function was run, which is recorded, "
-            "and is not run again; let it return what can be stored, under another key if it is to run once more"
+            f"the result of step {name!r} is not there: {value.why}. Its function was run, which is "
+            "recorded, and is not run again; let it return what can be stored, under another key if it is to "
+            "run once more"
         )
     return value
 
@@ -109,13 +111,24 @@ def as_recorded(name: str, value: Any) -> Any:
 def spend(name: str, amount: float = 1) -> None:
     """Take ``amount`` from the run's own budget called ``name``, which survives every pause.
 
+    It is taken once per task and place, the first, second ... call with that name of an attempt: when the
+    node runs again after a pause, only what it takes more than before is taken. A further attempt of a node
+    that failed takes it anew, and so may a node whose process was killed.
+
     Raises :class:`LimitReached` when less than that is left, and nothing is taken; a name for which the run
-    was given no budget costs nothing.
+    was given no budget is counted and never refused. Raises ValueError for an amount that is no finite number
+    of zero or more, and for the name of a limit that the runtime keeps.
     """
     scope = current.get(None)
     if scope is None or scope.host is None:
         raise OutsideNode("nothing was spent: spend() works inside a node of a running graph")
-    scope.host.spend(name, amount)
+    if name in KEPT_LIMITS:
+        raise ValueError(
+            f"nothing was spent: {name!r} is a limit that the runtime keeps; call the budget otherwise"
+        )
+    if not is_amount(amount):
+        raise ValueError(f"nothing was spent: {amount!r} is no finite number of zero or more")
+    scope.host.spend(scope, name, amount)
 
 
 def current_scope() -> TaskScope | None:

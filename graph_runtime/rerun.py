@@ -143,7 +143,7 @@ class _Host:
     async def retrying(self) -> None:
         """Count nothing: what a retry costs was paid then."""
 
-    def spend(self, name: str, amount: float) -> None:
+    def spend(self, scope: TaskScope, name: str, amount: float) -> None:
         """Take nothing: it was taken then."""
 
     async def subgraph(

@@ -162,7 +162,9 @@ class Walk:
         if frame.plan.state.managed:
             values = {**values, **frame.plan.state.managed_values(self.run.max_steps - taken - 1)}
         try:
-            outcomes = await run_tasks(frame.plan, values, scopes, settled=save)
+            async with self.meter.in_time(self.ground.clock()):
+                outcomes = await run_tasks(frame.plan, values, scopes, settled=save)
+            self.meter.check_time(self.ground.clock())
         except NodeFailed as failed:
             self.tell.failed(frame, failed)
             raise
@@ -214,11 +216,12 @@ class Walk:
 
     async def retrying(self) -> None:
         """Count a retry. Raises :class:`LimitReached` when the run has used them up."""
-        self.spend("retries", 1)
+        self.meter.spend("retries", 1)
 
-    def spend(self, name: str, amount: float) -> None:
-        """Take ``amount`` from the run's limit called ``name``. Raises :class:`LimitReached`."""
-        self.meter.spend(name, amount)
+    def spend(self, scope: TaskScope, name: str, amount: float) -> None:
+        """Take ``amount`` from the run's budget called ``name``. Raises :class:`LimitReached`."""
+        number = scope.seen[f"spend {name}"] = scope.seen.get(f"spend {name}", 0) + 1
+        self.meter.spend_at(scope.task.id, f"{scope.attempts} {number} {name}", name, amount)
 
     async def subgraph(
         self,
@@ -395,6 +398,7 @@ class Walk:
             lists={} if self.call.durability == "exit" else frame.lists,
             metadata=self.call.metadata,
         )
+        self.meter.finished(result.task.id for result in results)
         now = written.checkpoint.created_at
         root, ended = frame.ns == "", not after.due
         # What the author's code chooses at START is no step of the graph's nodes.
@@ -458,7 +462,7 @@ class Walk:
         opened = newly_asked(self.questions, every)
         if opened:
             self.call.check_asking()
-            self.spend("questions", len(opened))
+            self.meter.spend("questions", len(opened))
         pause = pausing(self.ground, self.run, self.questions, every, opened, self._rest(now), now)
         writes = [self._hold(), *pause]
         await self.ledger.commit("pause", writes, at_once=True)
