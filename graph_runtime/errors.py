@@ -382,3 +382,11 @@ class GraphInterrupt(BaseException):
     def __init__(self, interrupts: tuple[Interrupt, ...] = ()) -> None:
         super().__init__(interrupts)
         self.interrupts = interrupts
+
+
+def first_leaf(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the first real failure in a group, at any depth."""
+    leaf: BaseException = group
+    while isinstance(leaf, BaseExceptionGroup):
+        leaf = leaf.exceptions[0]
+    return leaf

@@ -31,6 +31,8 @@ from .errors import (
     NodeMisused,
     ParentCommand,
     PauseSwallowed,
+    ValueRefused,
+    first_leaf,
 )
 from .plainjson import write_json
 from .plan import (
@@ -154,8 +156,13 @@ class TaskScope:
         self.misuse = self.misuse or error
         return error
 
-    def ask(self, value: Any, key: str | None, bind: Any, schema: Any) -> Any:
-        """Return the answer to this question, or raise the pause. See :func:`interrupt`."""
+    def ask(
+        self, value: Any, key: str | None, bind: Any, schema: Any, read: Callable[[Any], Any] | None = None
+    ) -> Any:
+        """Return the answer to this question, or raise the pause. See :func:`interrupt`.
+
+        It is what ``read`` makes of the answer; what that refuses leaves the question open.
+        """
         self.alive("interrupt()")
         codec = self.plan.codec
         codec.encode(value)
@@ -166,7 +173,7 @@ class TaskScope:
         self.seen[identity] = occurrence + 1
         known = self._asked_before(digest, key, occurrence)
         if known is not None and known.status == "answered":
-            answer = _fitting(known, schema)
+            answer = _fitting(known, schema, read)
             self.used.add(known.interrupt.id)
             return answer
         if known is not None:
@@ -242,8 +249,13 @@ class AnswerInvalid(Exception):
         self.error = error
 
 
-def _fitting(question: Question, schema: Any) -> Any:
+def _fitting(question: Question, schema: Any, read: Callable[[Any], Any] | None) -> Any:
     """Return the answer, read by the type it must fit. Raises :class:`AnswerInvalid`."""
+    if read is not None:
+        try:
+            return read(question.answer)
+        except ValueRefused as error:
+            raise AnswerInvalid(question, error) from error
     if schema is None or isinstance(schema, Mapping):
         return question.answer
     try:
@@ -525,11 +537,3 @@ def _read(plan: Plan, task: Task, returned: Any, scope: TaskScope) -> Result:
                 )
             raise Bubble(part)
     return read_return(plan, task, returned)
-
-
-def first_leaf(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return the first real failure in a group, at any depth."""
-    leaf: BaseException = group
-    while isinstance(leaf, BaseExceptionGroup):
-        leaf = leaf.exceptions[0]
-    return leaf

@@ -30,10 +30,22 @@ def interrupt(value: Any, *, response_schema: Any = None, key: str | None = None
     Raises :class:`OutsideNode` where no node runs, :class:`ValueRefused` for a value that cannot be stored,
     and :class:`NodeEnded` from a task that outlived its node.
     """
+    return ask(value, key=key, bind=bind, response_schema=response_schema)
+
+
+def ask(
+    value: Any,
+    *,
+    key: str | None,
+    bind: Any,
+    response_schema: Any = None,
+    read: Callable[[Any], Any] | None = None,
+) -> Any:
+    """Ask as :func:`interrupt`, and return what ``read`` makes of the answer; it may refuse it."""
     scope = current.get(None)
     if scope is None:
         raise OutsideNode("nothing was asked: interrupt() works inside a node of a running graph")
-    return scope.ask(value, key, bind, response_schema)
+    return scope.ask(value, key, bind, response_schema, read)
 
 
 async def step(name: str, function: Callable[..., Any], *args: Any, key: str | None = None) -> Any:
