@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from . import records
-from .endings import ending
+from .endings import ending, until
 from .errors import Conflict, NotPaused, ThreadBusy, UnknownCheckpoint, UnknownThread
 from .ground import Begun, Ground, Written, read_written
 from .meter import KEPT_LIMITS, is_amount
@@ -333,8 +333,9 @@ class Beginnings:
             return ()
         if not discard:
             raise ThreadBusy(
-                f"no run was begun: run {last.id!r} of thread {last.thread_id!r} is {last.status}; answer "
-                'what it asks, or cancel it, or say on_paused="discard" to withdraw it'
+                f"no run was begun: run {last.id!r} of thread {last.thread_id!r} is {last.status}"
+                f"{until(last, self._ground.clock())}; answer what it asks, or cancel it, or say "
+                'on_paused="discard" to withdraw it'
             )
         now = self._ground.clock()
         params: Params = {"run_id": last.id, "thread_id": last.thread_id, "now": now}

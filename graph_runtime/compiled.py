@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, NoReturn
 
-from .beginnings import Limits
 from .callers import Call
 from .calls import RunControl
-from .config import RECURSION_LIMIT, Config, fitted, merged
+from .config import Config, fitted, merged, thread_of
 from .drawing import draw_mermaid
+from .endings import until
 from .errors import (
     Conflict,
     EmptyInputError,
@@ -22,7 +21,6 @@ from .errors import (
     NotPaused,
     ThreadBusy,
     UnknownCheckpoint,
-    UnknownInterrupt,
     UnknownThread,
     Unsupported,
 )
@@ -48,6 +46,7 @@ from .types import (
     ThreadId,
 )
 from .values import copied
+from .wishes import address, answers_in, discards, limits_in, names_in
 
 
 class CompiledGraph:
@@ -229,7 +228,7 @@ class CompiledGraph:
 
     async def aget_state(self, config: Mapping[str, Any], *, subgraphs: bool = False) -> StateSnapshot:
         """Return where the thread stands, or stood at the config's checkpoint; empty if it is unknown."""
-        thread, checkpoint, ns = _address(merged(self._config, config))
+        thread, checkpoint, ns = address(merged(self._config, config))
         async with self._saver(must=True) as saver:
             runtime = saver.runtime_of(self)
             run = await runtime.last_run(thread)
@@ -257,7 +256,7 @@ class CompiledGraph:
         limit: int | None = None,
     ) -> AsyncIterator[StateSnapshot]:
         """Yield the thread's checkpoints, newest first, all branches of it; the one that the config names."""
-        thread, at, ns = _address(merged(self._config, config))
+        thread, at, ns = address(merged(self._config, config))
         upto = None if before is None else before["configurable"].get("checkpoint_id")
         left = limit
         async with self._saver(must=True) as saver:
@@ -302,8 +301,8 @@ class CompiledGraph:
         on_paused: str | None = None,
     ) -> Mapping[str, Any]:
         """Write one checkpoint for each superstep, all or none; return the config of the last."""
-        discard = _discards(on_paused)
-        thread, checkpoint, ns = _address(merged(self._config, config))
+        discard = discards(on_paused)
+        thread, checkpoint, ns = address(merged(self._config, config))
         async with self._saver(must=True) as saver:
             runtime = saver.runtime_of(self)
             edits = runtime.edits
@@ -365,8 +364,8 @@ class CompiledGraph:
         return Call(
             context=fitted(self.plan.context, context),
             durability=durability,
-            stop_before=_names(before),
-            stop_after=_names(after),
+            stop_before=names_in(before),
+            stop_after=names_in(after),
             config=merged(self._config, config),
             control=control,
             kept=isinstance(self.checkpointer, AsyncSqliteSaver),
@@ -384,7 +383,7 @@ class CompiledGraph:
         """Return a run that this call holds and must drive, or one that rests."""
         if isinstance(given, Command) and given.graph == PARENT:
             raise InvalidUpdateError("nothing was run: there is no graph around this one")
-        kept, discard = isinstance(self.checkpointer, AsyncSqliteSaver), _discards(on_paused)
+        kept, discard = isinstance(self.checkpointer, AsyncSqliteSaver), discards(on_paused)
         await self._let_out()
         if not kept:
             if given is None:
@@ -393,21 +392,22 @@ class CompiledGraph:
                 )
             if isinstance(given, Command) and given.resume is not UNSET:
                 raise NoCheckpointer("nothing was resumed: a graph without a checkpointer cannot pause")
+            place = (config or {}).get("configurable", {})
             return await runtime.begin(
                 self.name,
                 given,
-                thread_id=(config or {}).get("configurable", {}).get("thread_id"),
+                thread_id=None if place.get("thread_id") in {None, ""} else thread_of(place),
                 driver="caller",
-                limits=_limits(config),
+                limits=limits_in(config),
                 allow_empty=True,
             )
-        thread, checkpoint, _ = _address(config)
+        thread, checkpoint, _ = address(config)
         last = await runtime.last_run(thread)
         if isinstance(given, Command) and given.resume is not UNSET:
             return Begun(await self._answered(runtime, thread, last, given, checkpoint), ())
         if given is None:
             if checkpoint is not None and (last is None or checkpoint != last.head or not last.live):
-                steps = _limits(config).steps
+                steps = limits_in(config).steps
                 run = await runtime.fork(
                     thread, checkpoint, max_steps=steps, driver="caller", discard=discard
                 )
@@ -418,7 +418,7 @@ class CompiledGraph:
             given,
             thread_id=thread,
             driver="caller",
-            limits=_limits(config),
+            limits=limits_in(config),
             allow_empty=True,
             metadata=call.metadata,
             at=checkpoint,
@@ -434,7 +434,7 @@ class CompiledGraph:
         if checkpoint is not None and checkpoint != last.head:
             raise NotPaused(f"nothing was resumed: checkpoint {checkpoint!r} is not where the thread stands")
         waiting = [q.interrupt.id for q in await runtime.questions(last.id)]
-        answers = _answers(command.resume, waiting, strict=self._strict)
+        answers = answers_in(command.resume, waiting, strict=self._strict)
         if answers is None:
             answers = {InterruptId(waiting[0] if waiting else ""): command.resume}
         claimed = await runtime.answers.take_up(thread, last.id, answers, command=command)
@@ -447,7 +447,7 @@ class CompiledGraph:
             raise EmptyInputError(f"nothing was run: there is no thread {thread!r} to go on with")
         call.go_on = True
         if last.status in {"failed", "cancelled"}:
-            steps = _limits(call.config).steps
+            steps = limits_in(call.config).steps
             return await runtime.retry(thread, last.id, max_steps=steps, driver="caller")
         if last.status == "interrupted":
             return await runtime.take_up(last)
@@ -455,7 +455,11 @@ class CompiledGraph:
             return last
         claimed = await runtime.claim_this(last.id)
         if claimed is None:
-            raise ThreadBusy(f"nothing was run: run {last.id!r} of thread {thread!r} is {last.status}")
+            now = await runtime.get(last.id)
+            raise ThreadBusy(
+                f"nothing was run: run {last.id!r} of thread {thread!r} is {now.status}"
+                f"{until(now, runtime.clock())}"
+            )
         return claimed
 
 
@@ -473,56 +477,3 @@ async def _driven(runtime: Runtime, begun: Begun, call: Call) -> Run:
         # LangGraph needs one step more than it has nodes to run, to see that it is done.
         raise GraphRecursionError(f"run {run.id!r} took all of its {driven.max_steps} steps; it is completed")
     return driven
-
-
-def _answers(resume: Any, waiting: Sequence[str], *, strict: bool) -> dict[str, Any] | None:
-    """Return the answers by question id; None when one plain value is meant for the only question."""
-    ids = isinstance(resume, Mapping) and bool(resume) and all(_is_id(key) for key in resume)
-    if ids:
-        return dict(resume)
-    if strict:
-        raise UnknownInterrupt("nothing was resumed: a strict graph takes answers as {interrupt_id: answer}")
-    if len(waiting) > 1:
-        raise RuntimeError(
-            f"nothing was resumed: {len(waiting)} questions are open; answer by {{interrupt_id: answer}}: "
-            + ", ".join(waiting)
-        )
-    return None
-
-
-def _is_id(key: Any) -> bool:
-    return isinstance(key, str) and len(key) == 32 and all(c in "0123456789abcdef" for c in key)
-
-
-def _address(config: Mapping[str, Any] | None) -> tuple[str, str | None, str]:
-    configurable = (config or {}).get("configurable")
-    if configurable is None:
-        raise ValueError(
-            'nothing was done: a graph with a checkpointer needs {"configurable": {"thread_id": ...}}'
-        )
-    thread = configurable["thread_id"]
-    if not isinstance(thread, str) or not thread.strip():
-        raise UnknownThread(f"nothing was done: {thread!r} is no thread id")
-    return thread, configurable.get("checkpoint_id"), configurable.get("checkpoint_ns", "")
-
-
-def _discards(on_paused: str | None) -> bool:
-    if on_paused not in {None, "discard"}:
-        raise ValueError(f'nothing was done: on_paused is "discard" or nothing, not {on_paused!r}')
-    return on_paused == "discard"
-
-
-def _names(names: str | Sequence[str] | None) -> tuple[str, ...]:
-    if names is None:
-        return ()
-    return (names,) if isinstance(names, str) else tuple(names)
-
-
-def _limits(config: Mapping[str, Any] | None) -> Limits:
-    given = (config or {}).get("limits") or Limits()
-    if not isinstance(given, Limits):
-        raise TypeError(f"nothing was run: the config's limits are Limits(...), not a {type(given).__name__}")
-    limit = (config or {}).get("recursion_limit", RECURSION_LIMIT)
-    if limit < 1:
-        raise ValueError("recursion_limit must be at least 1")
-    return dataclasses.replace(given, steps=min(limit, given.steps or limit))

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import uuid
 from collections.abc import Mapping
 from typing import Any
 
 import pydantic
+
+from .errors import UnknownThread
 
 #: LangGraph's default: user steps a run may take, and one.
 RECURSION_LIMIT = 10_007
@@ -45,3 +48,18 @@ def fitted(schema: Any, context: Any) -> Any:
         issubclass(schema, pydantic.BaseModel) or dataclasses.is_dataclass(schema)
     )
     return schema(**context) if isinstance(context, dict) and a_class else context
+
+
+def thread_of(configurable: Mapping[str, Any]) -> str:
+    """Return the name of a thread as it is stored: of a number or a UUID, its text.
+
+    Raises KeyError where there is none, and :class:`UnknownThread` for what names no thread.
+    """
+    thread = configurable["thread_id"]
+    if isinstance(thread, int | uuid.UUID) and not isinstance(thread, bool):
+        return str(thread)
+    if not isinstance(thread, str) or not thread.strip():
+        raise UnknownThread(
+            f"nothing was done: {thread!r} is no thread id; a text, a number or a UUID is one"
+        )
+    return thread

@@ -49,7 +49,7 @@ LEVELS = [
     {"branching", "companions", "drawing", "executor", "kept", "records", "stored", "streaming"},
     {"divergence", "ground", "inside", "meter", "retention", "saver"},
     {"beginnings", "endings", "frames", "ledger", "requests"},
-    {"callers", "edits", "questions", "restoring", "telling", "tools", "versions", "views"},
+    {"callers", "edits", "questions", "restoring", "telling", "tools", "versions", "views", "wishes"},
     {"answers", "rerun", "upkeep", "walk"},
     {"replay"},
     {"advance"},
