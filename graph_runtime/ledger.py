@@ -69,9 +69,9 @@ class Ledger:
     ) -> None:
         """Commit now, or let the nodes run ahead of the disk when the caller wants that.
 
-        What is written ``beside`` running nodes goes on when they are cancelled, and the next barrier waits for
-        it: whoever then looks where the run stands sees it. What else comes at its moment goes along in one
-        batch.
+        What is written ``beside`` running nodes goes on when they are cancelled, and the next barrier waits
+        for it: whoever then looks where the run stands sees it. What else comes at its moment goes along in
+        one batch.
 
         Raises :class:`LeaseLost` or :class:`StoreUnavailable`, here or at the next barrier.
         """

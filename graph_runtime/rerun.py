@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
 
 from . import records
+from .beside import running_task
 from .branching import choose
 from .callers import Call, given_to
 from .calls import RetryPolicy
@@ -206,6 +207,7 @@ async def choose_again(
     """Return what the branches that leave a finished task choose this time, or what they raised."""
     outcome: tuple[Chosen, ...] | BaseException
     token = current.set(scope)
+    scope.home = running_task()
     try:
         outcome = await choose(plan, result, copy.deepcopy(dict(values)), scope.given)
     except (Exception, GraphInterrupt, OffRecord) as error:  # noqa: BLE001 - branches are the author's
