@@ -9,7 +9,7 @@ from typing import Any
 
 from .calls import ExecutionInfo, Given, Made, NodeRuntime, RunControl
 from .clock import SECOND
-from .config import of_task
+from .config import found_again, of_task
 from .errors import NoCheckpointer
 from .frames import Frame, path_of_task
 from .ledger import Durability
@@ -48,8 +48,7 @@ class Call:
     @property
     def metadata(self) -> Mapping[str, Any]:
         """What the caller wants to find again beside each checkpoint."""
-        found: Mapping[str, Any] = self.config.get("metadata") or {}
-        return found
+        return found_again(self.config)
 
     def stops_before(self, plan: Plan, ns: str, tasks: Iterable[Task]) -> bool:
         """Say whether the run is to rest before these tasks of the graph at a namespace.

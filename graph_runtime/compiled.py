@@ -9,8 +9,8 @@ from typing import Any, NoReturn
 
 from .callers import Call
 from .calls import RunControl
-from .config import Config, fitted, merged, thread_of
-from .drawing import draw_mermaid
+from .config import Config, fitted, found_again, merged, thread_of
+from .drawing import DrawableGraph, draw_mermaid
 from .endings import until
 from .errors import (
     Conflict,
@@ -76,6 +76,10 @@ class CompiledGraph:
     def draw_mermaid(self, view: RunView | None = None) -> str:
         """Return the graph as Mermaid text; with a view, what is due and what asks is marked."""
         return draw_mermaid(self.plan, view)
+
+    def get_graph(self) -> DrawableGraph:
+        """Return what can be drawn of the graph, as LangGraph has it: its Mermaid text."""
+        return DrawableGraph(self.plan)
 
     def with_config(self, config: Config | None = None, **more: Any) -> CompiledGraph:
         """Return the same graph with a config bound to it, which the config of each call adds to."""
@@ -302,17 +306,26 @@ class CompiledGraph:
     ) -> Mapping[str, Any]:
         """Write one checkpoint for each superstep, all or none; return the config of the last."""
         discard = discards(on_paused)
-        thread, checkpoint, ns = address(merged(self._config, config))
+        whole = merged(self._config, config)
+        thread, checkpoint, ns = address(whole)
+        metadata = found_again(whole)
         async with self._saver(must=True) as saver:
             runtime = saver.runtime_of(self)
             edits = runtime.edits
             await self._let_out()
             if ns:
                 plan = await runtime.views.plan_at(self.plan, thread, ns)
-                made = await edits.edit_inside(ThreadId(thread), supersteps, ns=ns, plan=plan, at=checkpoint)
+                made = await edits.edit_inside(
+                    ThreadId(thread), supersteps, ns=ns, plan=plan, at=checkpoint, metadata=metadata
+                )
             else:
                 made = await edits.edit(
-                    ThreadId(thread), supersteps, at=checkpoint, graph=self.plan.name, discard=discard
+                    ThreadId(thread),
+                    supersteps,
+                    at=checkpoint,
+                    graph=self.plan.name,
+                    discard=discard,
+                    metadata=metadata,
                 )
             return {"configurable": {"thread_id": thread, "checkpoint_ns": ns, "checkpoint_id": made}}
 

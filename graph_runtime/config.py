@@ -15,6 +15,8 @@ from .errors import UnknownThread
 RECURSION_LIMIT = 10_007
 
 Config = Mapping[str, Any]
+#: Keys of a config that say where a call runs.
+_PLACE = frozenset({"thread_id", "checkpoint_id", "checkpoint_ns", "checkpoint_map", "run_id", "task_id"})
 
 
 def merged(*configs: Config | None) -> dict[str, Any]:
@@ -37,6 +39,19 @@ def of_task(config: Config | None, configurable: Config, metadata: Config) -> di
     """Return what a task is given: the call's config, completed, with where the task runs."""
     whole = {"tags": [], "metadata": {}, "recursion_limit": RECURSION_LIMIT, "configurable": {}}
     return merged(whole, config, {"configurable": configurable, "metadata": metadata})
+
+
+def found_again(config: Config) -> dict[str, Any]:
+    """Return what is kept beside each checkpoint of a call: its metadata, and the plain ones of its own keys.
+
+    Not those that say where it runs, nor those that begin with two underscores.
+    """
+    own = {
+        key: value
+        for key, value in (config.get("configurable") or {}).items()
+        if isinstance(value, str | int | float) and key not in _PLACE and not key.startswith("__")
+    }
+    return {**(config.get("metadata") or {}), **own}
 
 
 def fitted(schema: Any, context: Any) -> Any:

@@ -58,6 +58,7 @@ class Edits:
         graph: str | None,
         actor: str | None = None,
         discard: bool = False,
+        metadata: Mapping[str, Any] | None = None,
     ) -> CheckpointId:
         """Write one checkpoint for each superstep, all or none. See :meth:`graph_runtime.Runtime.edit`."""
         read: _Read | None = None
@@ -74,7 +75,7 @@ class Edits:
             place = at or (None if last is None else last.head)
             stands = None if place is None else await self._beginnings.at(plan, thread, place)
             run_id = last.id if last is not None and goes_on else RunId(self._ground.new_id("run"))
-            steps = await self._written(plan, thread, run_id, "", stands, supersteps)
+            steps = await self._written(plan, thread, run_id, "", stands, supersteps, metadata)
             if last is not None and goes_on:
                 read = await self._committed(plan, last, steps, read, actor=actor)
                 if read is None:
@@ -100,6 +101,7 @@ class Edits:
         ns: str,
         plan: Plan,
         at: str | None,
+        metadata: Mapping[str, Any] | None = None,
     ) -> CheckpointId:
         """Do the same to a subgraph of a resting run, where it stands."""
         read: _Read | None = None
@@ -119,7 +121,7 @@ class Edits:
                 )
             at = frame.checkpoint.id
             stands = Written(frame.checkpoint, (), frame.versions)
-            steps = await self._written(plan, thread, last.id, ns, stands, supersteps)
+            steps = await self._written(plan, thread, last.id, ns, stands, supersteps, metadata)
             moved: Params = {
                 "thread_id": thread,
                 "ns": ns,
@@ -181,12 +183,13 @@ class Edits:
         ns: str,
         stands: Written | None,
         supersteps: Sequence[Sequence[StateUpdate]],
+        metadata: Mapping[str, Any] | None,
     ) -> list[Written]:
         if not supersteps or not all(supersteps):
             raise ValueError("nothing was edited: there is no update")
         steps: list[Written] = []
         for updates in supersteps:
-            stands = await self._superstep(plan, thread, run_id, ns, stands, updates)
+            stands = await self._superstep(plan, thread, run_id, ns, stands, updates, metadata)
             steps.append(stands)
         return steps
 
@@ -198,6 +201,7 @@ class Edits:
         ns: str,
         stands: Written | None,
         updates: Sequence[StateUpdate],
+        metadata: Mapping[str, Any] | None,
     ) -> Written:
         old = None if stands is None else stands.checkpoint
         values = {**plan.state.start_values(), **({} if old is None else old.values)}
@@ -232,6 +236,7 @@ class Edits:
             after=after,
             values=values,
             versions={} if stands is None else stands.versions,
+            metadata=metadata,
         )
 
     async def _cleared(

@@ -54,7 +54,8 @@
         ├── CommitUnknown                    the connection was lost while it was written
         └── SchemaMismatch                   the database is older or newer than this program
 
-    GraphInterrupt (BaseException)       not an error: the pause on its way out of a node
+    GraphBubbleUp (BaseException)        not an error: it leaves a node on purpose
+    └── GraphInterrupt                       the pause on its way out of a node
 """
 
 from __future__ import annotations
@@ -376,7 +377,11 @@ class SchemaMismatch(StoreError):
     """The database was left alone: its schema is not the one this program knows."""
 
 
-class GraphInterrupt(BaseException):
+class GraphBubbleUp(BaseException):
+    """What leaves a node on purpose and is no error: let it pass."""
+
+
+class GraphInterrupt(GraphBubbleUp):
     """The pause on its way out of a node: a ``BaseException``, so that ``except Exception`` lets it pass."""
 
     def __init__(self, interrupts: tuple[Interrupt, ...] = ()) -> None:

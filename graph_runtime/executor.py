@@ -23,6 +23,7 @@ from .branching import choose
 from .calls import Beat, Care, Given, NodeError, beat_nothing, call, is_async, with_care
 from .errors import (
     AnswerUnused,
+    GraphBubbleUp,
     GraphInterrupt,
     InvalidGraph,
     KeyRequired,
@@ -432,7 +433,7 @@ def _paused(scope: TaskScope) -> Paused:
     return Paused(scope.task, tuple(scope.asked), stale, tuple(scope.inside))
 
 
-class Bubble(BaseException):
+class Bubble(GraphBubbleUp):
     """``Command(graph=Command.PARENT)`` on its way out of the subgraph in which a node said it."""
 
     def __init__(self, command: Command[Any]) -> None:

@@ -83,6 +83,7 @@ class StateGraph:
     ) -> Self:
         """Add ``action`` under a name (the function's own, when only a function is given).
 
+        What has an ``ainvoke`` and cannot be called, as a Runnable of LangChain's, is awaited by that.
         The node is given the state, or the part that ``input_schema`` or else the annotation of its first
         parameter names, and returns a dict of updates, a :class:`~graph_runtime.Command` or None. Keys that
         only this part has become keys of the graph. ``defer`` makes it wait until nothing else is due.
@@ -97,6 +98,8 @@ class StateGraph:
         inner = run.plan if isinstance(run, CompiledGraph) else None
         if isinstance(run, CompiledGraph):
             run = _as_node(run)
+        elif not callable(run) and callable(getattr(run, "ainvoke", None)):
+            run = _as_called(run)
         if run is None:
             raise InvalidGraph(f"node {name!r} was not added: it has nothing to run")
         if not callable(run):
@@ -209,6 +212,7 @@ class StateGraph:
         name: str = "graph",
         version: str = "1",
         strict: bool = False,
+        debug: bool = False,
     ) -> CompiledGraph:
         """Return the graph, checked. ``name`` is how a stored run finds it again; it must stay the same.
 
@@ -221,6 +225,10 @@ class StateGraph:
             raise TypeError(f"the graph was not compiled: a {type(checkpointer).__name__} keeps no threads")
         if store is not None or cache is not None:
             raise Unsupported("the graph was not compiled: store and cache are not built")
+        if debug:
+            raise Unsupported(
+                'the graph was not compiled: nothing is printed; astream(stream_mode="debug") shows it'
+            )
         stops = (_stops(interrupt_before), _stops(interrupt_after))
         for stop in (*stops[0], *stops[1]):
             if stop != "*" and stop not in self._nodes:
@@ -290,7 +298,8 @@ def _name_of(node: Any) -> str:
     """Return what a node is called that was given no name."""
     if isinstance(node, CompiledGraph):
         return node.name
-    return str(getattr(node, "__name__", type(node).__name__))
+    named = getattr(node, "get_name", None)  # a Runnable of LangChain's
+    return str(named() if callable(named) else getattr(node, "__name__", type(node).__name__))
 
 
 def _part_of(function: Callable[..., Any], *known: Schema) -> Schema | None:
@@ -356,6 +365,13 @@ def _as_node(graph: CompiledGraph) -> Callable[..., Any]:
     async def run(state: Any) -> Any:
         given = state if isinstance(state, Mapping) else dict(state)
         return await graph.ainvoke(given)
+
+    return run
+
+
+def _as_called(runnable: Any) -> Callable[..., Any]:
+    async def run(state: Any, config: Any) -> Any:
+        return await runnable.ainvoke(state, config)
 
     return run
 

@@ -250,3 +250,7 @@ class InMemorySaver(AsyncSqliteSaver):
                 self._users -= 1
                 if self._users == 0:
                     await self.store.__aexit__(None, None, None)
+
+
+#: What LangGraph called it before.
+MemorySaver = InMemorySaver

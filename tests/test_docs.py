@@ -83,6 +83,12 @@ async def test_the_page_on_limits_runs_as_it_is_written_and_names_every_limit() 
     assert rows == [field.name for field in dataclasses.fields(Limits)]
 
 
+def test_the_number_of_programs_is_said_as_it_is() -> None:
+    files = (DOCS.parent / "tests" / "conformance").glob("programs_*.py")
+    programs = sum(len(re.findall(r"^@program\(", file.read_text(), re.MULTILINE)) for file in files)
+    assert f"and {programs} small programs" in (DOCS / "differences.md").read_text()
+
+
 def test_every_noun_has_its_line_in_the_glossary() -> None:
     glossary = (DOCS / "glossary.md").read_text()
     nouns = [

@@ -22,7 +22,11 @@ from graph_runtime import (
     Command,
     CompiledGraph,
     Conflict,
+    GraphBubbleUp,
+    GraphInterrupt,
     InMemorySaver,
+    MemorySaver,
+    NodeRuntime,
     SchemaMismatch,
     StateGraph,
     ThreadBusy,
@@ -85,11 +89,24 @@ async def test_an_id_of_what_waits_takes_the_answer() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["entrypoint", "task", "CachePolicy", "InMemoryStore", "BaseStore", "SqliteSaver"]
+    "name", ["entrypoint", "task", "CachePolicy", "InMemoryStore", "BaseStore", "SqliteSaver", "get_store"]
 )
 def test_what_is_not_built_says_so_when_it_is_imported(name: str) -> None:
     with pytest.raises(Unsupported, match=f"'{name}' was not imported: .* is not built here"):
         exec(f"from graph_runtime import {name}")  # noqa: S102 - the statement is what is tried
+
+
+def test_what_is_not_built_says_so_where_it_is_asked_for() -> None:
+    with pytest.raises(Unsupported, match="store"):
+        NodeRuntime().store  # noqa: B018 - to look is what is tried
+    with pytest.raises(Unsupported, match='stream_mode="debug"'):
+        StateGraph(Log).add_node("n", asking).add_edge(START, "n").compile(debug=True)
+
+
+def test_the_pause_is_what_langgraph_calls_what_bubbles_up() -> None:
+    assert issubclass(GraphInterrupt, GraphBubbleUp)
+    assert not issubclass(GraphBubbleUp, Exception)
+    assert MemorySaver is InMemorySaver
 
 
 def test_a_misspelt_name_is_an_ordinary_attribute_error() -> None:
