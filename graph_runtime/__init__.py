@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from .approvals import Approvals, Directory
 from .beginnings import Limits
-from .calls import ExecutionInfo, NodeError, NodeRuntime, RetryPolicy, RunControl
+from .calls import ExecutionInfo, NodeError, NodeRuntime, RetryPolicy, RunControl, StreamWriter
 from .clock import SECOND, Bell, Clock, NewId, TimeOrderedIds, system_clock
 from .compiled import CompiledGraph
 from .divergence import Divergence
@@ -19,6 +19,7 @@ from .errors import (
     Conflict,
     DecisionNeeded,
     EmptyInputError,
+    GraphBubbleUp,
     GraphChanged,
     GraphDrained,
     GraphError,
@@ -59,6 +60,7 @@ from .errors import (
     UnknownInterrupt,
     UnknownNode,
     UnknownRun,
+    UnknownSubgraph,
     UnknownThread,
     UnknownWay,
     Unsupported,
@@ -85,7 +87,7 @@ from .requests import Requests, approve
 from .restoring import Restored
 from .retention import Retention
 from .runtime import Runtime
-from .saver import AsyncSqliteSaver, InMemorySaver
+from .saver import AsyncSqliteSaver, InMemorySaver, MemorySaver
 from .state import IsLastStep, RemainingSteps
 from .storage import Store, open_store
 from .storage.copying import copy_database
@@ -130,6 +132,7 @@ _UNSUPPORTED = {
     "CachePolicy": "the cache of nodes",
     "InMemoryCache": "the cache of nodes",
     "SqliteSaver": "a saver for synchronous calls",
+    "get_store": "the long-term store",
 }
 
 
@@ -171,6 +174,7 @@ __all__ = [
     "EmptyInputError",
     "Event",
     "ExecutionInfo",
+    "GraphBubbleUp",
     "GraphChanged",
     "GraphDrained",
     "GraphError",
@@ -188,6 +192,7 @@ __all__ = [
     "LeaseLost",
     "LimitReached",
     "Limits",
+    "MemorySaver",
     "MessagesState",
     "Migration",
     "MigrationRefused",
@@ -241,6 +246,7 @@ __all__ = [
     "Store",
     "StoreError",
     "StoreUnavailable",
+    "StreamWriter",
     "SystemMessage",
     "ThreadBusy",
     "Ticket",
@@ -258,6 +264,7 @@ __all__ = [
     "UnknownInterrupt",
     "UnknownNode",
     "UnknownRun",
+    "UnknownSubgraph",
     "UnknownThread",
     "UnknownWay",
     "Unsupported",

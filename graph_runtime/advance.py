@@ -7,8 +7,8 @@ import asyncio
 from . import records
 from .callers import Call
 from .clock import SECOND
-from .errors import LeaseLost, StoreError, UnknownRun
-from .executor import NodeFailed, first_leaf
+from .errors import LeaseLost, StoreError, UnknownRun, first_leaf
+from .executor import NodeFailed
 from .ground import Begun, Ground
 from .storage import Ask, Batch, Do, Params
 from .types import Run

@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from . import records
+from .endings import ending, until
 from .errors import Conflict, NotPaused, ThreadBusy, UnknownCheckpoint, UnknownThread
 from .ground import Begun, Ground, Written, read_written
+from .meter import KEPT_LIMITS, is_amount
 from .plainjson import write_json
 from .plan import After, Plan, Result, after_step, read_return, start_updates, task_id
 from .storage import Ask, Batch, Do, Params
@@ -28,7 +30,12 @@ class Limits:
     """What a run may use in its whole life, through every pause; None is no limit.
 
     ``steps`` counts for each subgraph by itself. ``seconds`` counts from the start of the run, pauses
-    included. ``budget`` names what nodes take with ``spend()``.
+    included: a node under way is stopped then, and a plain function, which runs in a thread that nothing can
+    stop, is no longer waited for. ``retries`` are the further attempts of all nodes together. ``budget``
+    names what nodes take with ``spend()``.
+
+    Raises ValueError for what is no limit: not a finite number of zero or more, or a budget with the name of
+    another limit.
     """
 
     steps: int | None = None
@@ -36,6 +43,19 @@ class Limits:
     questions: int | None = None
     retries: int | None = None
     budget: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("seconds", "questions", "retries"):
+            limit = getattr(self, name)
+            if limit is not None and not is_amount(limit):
+                raise ValueError(f"no run was limited: {name}={limit!r} is no finite number of zero or more")
+        if self.steps is not None and (not is_amount(self.steps) or self.steps != int(self.steps)):
+            raise ValueError(f"no run was limited: steps={self.steps!r} is no whole number")
+        for name, limit in self.budget.items():
+            if name in KEPT_LIMITS or not isinstance(name, str) or not name.strip():
+                raise ValueError(f"no run was limited: a budget cannot be called {name!r}")
+            if not is_amount(limit):
+                raise ValueError(f"no run was limited: the budget {name!r} is {limit!r}, no finite number")
 
     def stored(self) -> dict[str, float]:
         """Return the limits besides steps, by name."""
@@ -64,10 +84,12 @@ class Beginnings:
         metadata: Mapping[str, Any] | None,
         at: str | None,
         later: bool = False,
+        discard: bool = False,
     ) -> Begun:
         """Begin a run with an input or a Command. See :meth:`graph_runtime.Runtime.start`.
 
-        With ``later`` nothing is stored: the walk of the run does it, before anything else.
+        With ``later`` nothing is stored: the walk of the run does it, before anything else. With ``discard``
+        a live run of the thread is cancelled in the same commit.
         """
         ground = self._ground
         if not isinstance(given, Command):
@@ -76,11 +98,7 @@ class Beginnings:
             keyed, last, stands = await self.before(plan, thread, idempotency_key)
             if keyed is not None:
                 return Begun(keyed, ())
-            if last is not None and last.live:
-                raise ThreadBusy(
-                    f"no run was started: run {last.id!r} of thread {thread!r} is {last.status}; "
-                    "answer it, or cancel it first"
-                )
+            ended = self.discarding(last, discard=discard)
             if at is not None:
                 stands = await self.at(plan, thread, at)
             run_id = RunId(ground.new_id("run"))
@@ -103,8 +121,8 @@ class Beginnings:
                 held=driver == "caller" or lane is not None,
             )
             writes = [do for one in opened for do in one.writes]
-            begins = self.beginning(run, last, writes, key=idempotency_key)
-            if later:
+            begins = (*ended, *self.beginning(run, last, writes, key=idempotency_key))
+            if later and not ended:
                 return Begun(run, opened, begins)
             try:
                 await ground.store.commit(Batch("start", begins))
@@ -114,6 +132,8 @@ class Beginnings:
                 if isinstance(error, Conflict):
                     continue  # another start won; look again at what is there now
                 raise
+            if ended:
+                ground.outbox_bell.ring()
             begun = Begun(run, opened)
             if lane is None:
                 ground.runs_bell.ring()
@@ -131,10 +151,18 @@ class Beginnings:
             run_id = RunId(self._ground.new_id("run"))
             limits = Limits(steps=max_steps)
             run = self.run_at(run_id, plan, stands, "retry", driver, limits=limits, parent=parent)
-            if await self._committed(run, last, ()):
+            if await self._committed(run, last, (), self.discarding(last, discard=False)):
                 return run
 
-    async def fork(self, thread: ThreadId, checkpoint_id: str, driver: Driver, max_steps: int | None) -> Run:
+    async def fork(
+        self,
+        thread: ThreadId,
+        checkpoint_id: str,
+        driver: Driver,
+        max_steps: int | None,
+        *,
+        discard: bool = False,
+    ) -> Run:
         """Begin a run with a copy of an old checkpoint, whose tasks are its own."""
         while True:
             last = await self.last_run(thread)
@@ -145,15 +173,14 @@ class Beginnings:
                 )
             (parents,) = await self._ground.store.read(Ask("get_run", {"run_id": rows[0]["run_id"]}))
             parent = records.read_run(parents[0])
-            if last.live:
-                raise ThreadBusy(f"nothing was begun: run {last.id!r} of the thread is {last.status}")
+            ended = self.discarding(last, discard=discard)
             plan = self._ground.plan_of(parent)
             old = await self.at(plan, thread, checkpoint_id)
             run_id = RunId(self._ground.new_id("run"))
             copied = self._copied(plan, run_id, old)
             limits = Limits(steps=max_steps)
             run = self.run_at(run_id, plan, copied, "fork", driver, limits=limits, parent=parent)
-            if await self._committed(run, last, copied.writes):
+            if await self._committed(run, last, copied.writes, ended):
                 return run
 
     async def before(
@@ -297,14 +324,32 @@ class Beginnings:
 
     # -- the inside ----------------------------------------------------------------------------------------
 
-    async def _committed(self, run: Run, last: Run | None, writes: Sequence[Do]) -> bool:
-        if last is not None and last.live:
-            raise ThreadBusy(f"nothing was begun: run {last.id!r} of the thread is {last.status}")
+    def discarding(self, last: Run | None, *, discard: bool) -> tuple[Do, ...]:
+        """Return what ends the thread's last run in the commit that begins another: nothing, if it is over.
+
+        Raises :class:`ThreadBusy` for one that is alive, unless it is to be discarded.
+        """
+        if last is None or not last.live:
+            return ()
+        if not discard:
+            raise ThreadBusy(
+                f"no run was begun: run {last.id!r} of thread {last.thread_id!r} is {last.status}"
+                f"{until(last, self._ground.clock())}; answer what it asks, or cancel it, or say "
+                'on_paused="discard" to withdraw it'
+            )
+        now = self._ground.clock()
+        params: Params = {"run_id": last.id, "thread_id": last.thread_id, "now": now}
+        said = ending(self._ground, last, "cancelled", None, now, reason="discarded for new input")
+        return (Do("cancel_run", params, guard="run alive"), *said)
+
+    async def _committed(self, run: Run, last: Run | None, writes: Sequence[Do], ended: Sequence[Do]) -> bool:
         try:
-            await self._ground.store.commit(Batch(run.origin, self.beginning(run, last, writes)))
+            await self._ground.store.commit(Batch(run.origin, (*ended, *self.beginning(run, last, writes))))
         except Conflict:
             return False
         self._ground.runs_bell.ring()
+        if ended:
+            self._ground.outbox_bell.ring()
         return True
 
     def _commanded(

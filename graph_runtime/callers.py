@@ -9,7 +9,7 @@ from typing import Any
 
 from .calls import ExecutionInfo, Given, Made, NodeRuntime, RunControl
 from .clock import SECOND
-from .config import of_task
+from .config import found_again, of_task
 from .errors import NoCheckpointer
 from .frames import Frame, path_of_task
 from .ledger import Durability
@@ -48,17 +48,19 @@ class Call:
     @property
     def metadata(self) -> Mapping[str, Any]:
         """What the caller wants to find again beside each checkpoint."""
-        found: Mapping[str, Any] = self.config.get("metadata") or {}
-        return found
+        return found_again(self.config)
 
-    def stops_before(self, plan: Plan, tasks: Iterable[Task]) -> bool:
-        """Say whether the run is to rest before these tasks; the call's breakpoints replace the plan's."""
-        stops = self.stop_before or plan.stop_before
+    def stops_before(self, plan: Plan, ns: str, tasks: Iterable[Task]) -> bool:
+        """Say whether the run is to rest before these tasks of the graph at a namespace.
+
+        The call's breakpoints take the place of the plan's, and are those of the outermost graph alone.
+        """
+        stops = plan.stop_before if ns else self.stop_before or plan.stop_before
         return bool(stops) and _names_one(stops, plan, tasks)
 
-    def stops_after(self, plan: Plan, tasks: Iterable[Task]) -> bool:
+    def stops_after(self, plan: Plan, ns: str, tasks: Iterable[Task]) -> bool:
         """Say whether the run is to rest after these tasks."""
-        stops = self.stop_after or plan.stop_after
+        stops = plan.stop_after if ns else self.stop_after or plan.stop_after
         return bool(stops) and _names_one(stops, plan, tasks)
 
 

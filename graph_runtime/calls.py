@@ -8,9 +8,10 @@ import inspect
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from types import GenericAlias
+from typing import Any, NamedTuple, NoReturn, Protocol
 
-from .errors import NodeTimeoutError
+from .errors import NodeTimeoutError, Unsupported
 from .types import TimeoutPolicy, read_seconds
 
 
@@ -67,6 +68,12 @@ class NodeError:
     error: BaseException
 
 
+class StreamWriter(Protocol):
+    """Puts its argument on the call's custom stream."""
+
+    def __call__(self, value: Any, /) -> None: ...
+
+
 Beat = Callable[[], None]
 
 
@@ -98,13 +105,20 @@ class NodeRuntime:
     """What a node is given as ``runtime``: the context, a writer to the custom stream, where it runs."""
 
     context: Any = None
-    stream_writer: Callable[[Any], None] = _write_nothing
-    store: None = None
+    stream_writer: StreamWriter = _write_nothing
     previous: None = None
     #: None outside of a run.
     execution_info: ExecutionInfo | None = None
     #: Puts off the node's idle timeout.
     heartbeat: Callable[[], None] = beat_nothing
+
+    @property
+    def store(self) -> NoReturn:
+        """Raise :class:`Unsupported`: the long-term store is not built."""
+        raise Unsupported("nothing was read or kept: the long-term store is not built here")
+
+    def __class_getitem__(cls, context: Any) -> GenericAlias:
+        return GenericAlias(cls, (context,))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,11 +7,11 @@ import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, NoReturn
 
-from .beginnings import Limits
 from .callers import Call
 from .calls import RunControl
-from .config import RECURSION_LIMIT, Config, fitted, merged
-from .drawing import draw_mermaid
+from .config import Config, fitted, found_again, merged, thread_of
+from .drawing import DrawableGraph, draw_mermaid
+from .endings import until
 from .errors import (
     Conflict,
     EmptyInputError,
@@ -19,15 +19,12 @@ from .errors import (
     InvalidUpdateError,
     NoCheckpointer,
     NotPaused,
-    SignoffError,
     ThreadBusy,
     UnknownCheckpoint,
-    UnknownInterrupt,
     UnknownThread,
     Unsupported,
 )
 from .executor import NodeFailed
-from .frames import plan_within
 from .ground import Begun
 from .inside import current_scope
 from .ledger import Durability
@@ -49,6 +46,7 @@ from .types import (
     ThreadId,
 )
 from .values import copied
+from .wishes import address, answers_in, discards, limits_in, names_in
 
 
 class CompiledGraph:
@@ -78,6 +76,10 @@ class CompiledGraph:
     def draw_mermaid(self, view: RunView | None = None) -> str:
         """Return the graph as Mermaid text; with a view, what is due and what asks is marked."""
         return draw_mermaid(self.plan, view)
+
+    def get_graph(self) -> DrawableGraph:
+        """Return what can be drawn of the graph, as LangGraph has it: its Mermaid text."""
+        return DrawableGraph(self.plan)
 
     def with_config(self, config: Config | None = None, **more: Any) -> CompiledGraph:
         """Return the same graph with a config bound to it, which the config of each call adds to."""
@@ -116,6 +118,9 @@ class CompiledGraph:
         ``input`` is an input, ``None`` to go on where the thread rests, or a :class:`Command`: ``resume``
         answers the one open question, or several by ``{interrupt_id: answer}``. Nothing is returned before it
         is on disk.
+
+        A run that this call begins has the limits of the config: its ``recursion_limit``, and ``limits``, a
+        :class:`Limits`; they hold through every pause, whatever the config of later calls says.
 
         Raises what a node raised; a :class:`ResumeRefused` for an answer without its open question, and
         :class:`ThreadBusy` for new input on a paused thread unless ``on_paused="discard"``.
@@ -227,20 +232,20 @@ class CompiledGraph:
 
     async def aget_state(self, config: Mapping[str, Any], *, subgraphs: bool = False) -> StateSnapshot:
         """Return where the thread stands, or stood at the config's checkpoint; empty if it is unknown."""
-        thread, checkpoint, ns = _address(merged(self._config, config))
+        thread, checkpoint, ns = address(merged(self._config, config))
         async with self._saver(must=True) as saver:
             runtime = saver.runtime_of(self)
             run = await runtime.last_run(thread)
             if run is None:
                 return StateSnapshot({}, (), config, None, None, None)
-            plan = _plan_at(self.plan, ns)
+            plan = await runtime.views.plan_at(self.plan, thread, ns)
             if checkpoint is not None:
-                found = await runtime.views.at(plan, thread, checkpoint)
+                found = await runtime.views.at(plan, run, checkpoint, subgraphs=subgraphs)
                 if found is None:
                     raise UnknownCheckpoint(f"thread {thread!r} has no checkpoint {checkpoint!r}")
                 return found
             if ns:
-                inner = await runtime.views.state_of_frame(run, plan, ns)
+                inner = await runtime.views.state_of_frame(run, plan, ns, subgraphs=subgraphs)
                 if inner is None:
                     raise UnknownCheckpoint(f"thread {thread!r} has no subgraph {ns!r}")
                 return inner
@@ -254,15 +259,15 @@ class CompiledGraph:
         before: Mapping[str, Any] | None = None,
         limit: int | None = None,
     ) -> AsyncIterator[StateSnapshot]:
-        """Yield the thread's checkpoints, newest first, all branches of it."""
-        thread, _, ns = _address(merged(self._config, config))
+        """Yield the thread's checkpoints, newest first, all branches of it; the one that the config names."""
+        thread, at, ns = address(merged(self._config, config))
         upto = None if before is None else before["configurable"].get("checkpoint_id")
         left = limit
         async with self._saver(must=True) as saver:
             views = saver.runtime_of(self).views
-            plan = _plan_at(self.plan, ns)
+            plan = await views.plan_at(self.plan, thread, ns)
             while left is None or left > 0:
-                page = await views.line(plan, thread, ns=ns, limit=100, before=upto)
+                page = await views.line(plan, thread, ns=ns, limit=100, before=upto, at=at)
                 for snapshot in page:
                     metadata = snapshot.metadata or {}
                     if filter and any(metadata.get(key) != value for key, value in filter.items()):
@@ -277,27 +282,51 @@ class CompiledGraph:
                 upto = page[-1].checkpoint_id
 
     async def aupdate_state(
-        self, config: Mapping[str, Any], values: Any, as_node: str | None = None
+        self,
+        config: Mapping[str, Any],
+        values: Any,
+        as_node: str | None = None,
+        *,
+        on_paused: str | None = None,
     ) -> Mapping[str, Any]:
         """Write to the thread's state as if ``as_node`` had; return the config of the new checkpoint.
 
-        See :meth:`Runtime.edit`. With a subgraph's config, write to its state.
+        See :meth:`Runtime.edit`. With a subgraph's config, write to its state. At an old checkpoint this
+        begins a run: while the thread waits for an answer, it raises :class:`ThreadBusy` unless
+        ``on_paused="discard"``, which withdraws the question in the same commit.
         """
-        return await self.abulk_update_state(config, [[StateUpdate(values, as_node)]])
+        return await self.abulk_update_state(config, [[StateUpdate(values, as_node)]], on_paused=on_paused)
 
     async def abulk_update_state(
-        self, config: Mapping[str, Any], supersteps: Sequence[Sequence[StateUpdate]]
+        self,
+        config: Mapping[str, Any],
+        supersteps: Sequence[Sequence[StateUpdate]],
+        *,
+        on_paused: str | None = None,
     ) -> Mapping[str, Any]:
         """Write one checkpoint for each superstep, all or none; return the config of the last."""
-        thread, checkpoint, ns = _address(merged(self._config, config))
+        discard = discards(on_paused)
+        whole = merged(self._config, config)
+        thread, checkpoint, ns = address(whole)
+        metadata = found_again(whole)
         async with self._saver(must=True) as saver:
-            edits = saver.runtime_of(self).edits
+            runtime = saver.runtime_of(self)
+            edits = runtime.edits
             await self._let_out()
             if ns:
-                plan = _plan_at(self.plan, ns)
-                made = await edits.edit_inside(ThreadId(thread), supersteps, ns=ns, plan=plan, at=checkpoint)
+                plan = await runtime.views.plan_at(self.plan, thread, ns)
+                made = await edits.edit_inside(
+                    ThreadId(thread), supersteps, ns=ns, plan=plan, at=checkpoint, metadata=metadata
+                )
             else:
-                made = await edits.edit(ThreadId(thread), supersteps, at=checkpoint, graph=self.plan.name)
+                made = await edits.edit(
+                    ThreadId(thread),
+                    supersteps,
+                    at=checkpoint,
+                    graph=self.plan.name,
+                    discard=discard,
+                    metadata=metadata,
+                )
             return {"configurable": {"thread_id": thread, "checkpoint_ns": ns, "checkpoint_id": made}}
 
     async def aget_subgraphs(
@@ -348,8 +377,8 @@ class CompiledGraph:
         return Call(
             context=fitted(self.plan.context, context),
             durability=durability,
-            stop_before=_names(before),
-            stop_after=_names(after),
+            stop_before=names_in(before),
+            stop_after=names_in(after),
             config=merged(self._config, config),
             control=control,
             kept=isinstance(self.checkpointer, AsyncSqliteSaver),
@@ -367,7 +396,7 @@ class CompiledGraph:
         """Return a run that this call holds and must drive, or one that rests."""
         if isinstance(given, Command) and given.graph == PARENT:
             raise InvalidUpdateError("nothing was run: there is no graph around this one")
-        kept = isinstance(self.checkpointer, AsyncSqliteSaver)
+        kept, discard = isinstance(self.checkpointer, AsyncSqliteSaver), discards(on_paused)
         await self._let_out()
         if not kept:
             if given is None:
@@ -376,47 +405,39 @@ class CompiledGraph:
                 )
             if isinstance(given, Command) and given.resume is not UNSET:
                 raise NoCheckpointer("nothing was resumed: a graph without a checkpointer cannot pause")
+            place = (config or {}).get("configurable", {})
             return await runtime.begin(
                 self.name,
                 given,
-                thread_id=(config or {}).get("configurable", {}).get("thread_id"),
+                thread_id=None if place.get("thread_id") in {None, ""} else thread_of(place),
                 driver="caller",
-                limits=_limits(config),
+                limits=limits_in(config),
                 allow_empty=True,
             )
-        thread, checkpoint, _ = _address(config)
+        thread, checkpoint, _ = address(config)
         last = await runtime.last_run(thread)
         if isinstance(given, Command) and given.resume is not UNSET:
             return Begun(await self._answered(runtime, thread, last, given, checkpoint), ())
         if given is None:
             if checkpoint is not None and (last is None or checkpoint != last.head or not last.live):
-                await self._discard(runtime, last, on_paused)
-                steps = _limits(config).steps
-                return Begun(await runtime.fork(thread, checkpoint, max_steps=steps, driver="caller"), ())
+                steps = limits_in(config).steps
+                run = await runtime.fork(
+                    thread, checkpoint, max_steps=steps, driver="caller", discard=discard
+                )
+                return Begun(run, ())
             return Begun(await self._gone_on(runtime, thread, last, call), ())
-        await self._discard(runtime, last, on_paused)
         return await runtime.begin(
             self.name,
             given,
             thread_id=thread,
             driver="caller",
-            limits=_limits(config),
+            limits=limits_in(config),
             allow_empty=True,
             metadata=call.metadata,
             at=checkpoint,
             later=call.durability == "async" and not call.stream.shows_checkpoints,
+            discard=discard,
         )
-
-    async def _discard(self, runtime: Runtime, last: Run | None, on_paused: str | None) -> None:
-        """Cancel the thread's run if it is alive. Raises :class:`ThreadBusy` unless that was asked for."""
-        if last is None or not last.live:
-            return
-        if on_paused != "discard":
-            raise ThreadBusy(
-                f"nothing was run: run {last.id!r} of thread {last.thread_id!r} is {last.status}; answer "
-                'what it asks, or say on_paused="discard" to withdraw it'
-            )
-        await runtime.cancel(last.thread_id, last.id, reason="discarded for new input")
 
     async def _answered(
         self, runtime: Runtime, thread: str, last: Run | None, command: Command[Any], checkpoint: str | None
@@ -426,7 +447,7 @@ class CompiledGraph:
         if checkpoint is not None and checkpoint != last.head:
             raise NotPaused(f"nothing was resumed: checkpoint {checkpoint!r} is not where the thread stands")
         waiting = [q.interrupt.id for q in await runtime.questions(last.id)]
-        answers = _answers(command.resume, waiting, strict=self._strict)
+        answers = answers_in(command.resume, waiting, strict=self._strict)
         if answers is None:
             answers = {InterruptId(waiting[0] if waiting else ""): command.resume}
         claimed = await runtime.answers.take_up(thread, last.id, answers, command=command)
@@ -439,7 +460,7 @@ class CompiledGraph:
             raise EmptyInputError(f"nothing was run: there is no thread {thread!r} to go on with")
         call.go_on = True
         if last.status in {"failed", "cancelled"}:
-            steps = _limits(call.config).steps
+            steps = limits_in(call.config).steps
             return await runtime.retry(thread, last.id, max_steps=steps, driver="caller")
         if last.status == "interrupted":
             return await runtime.take_up(last)
@@ -447,7 +468,11 @@ class CompiledGraph:
             return last
         claimed = await runtime.claim_this(last.id)
         if claimed is None:
-            raise ThreadBusy(f"nothing was run: run {last.id!r} of thread {thread!r} is {last.status}")
+            now = await runtime.get(last.id)
+            raise ThreadBusy(
+                f"nothing was run: run {last.id!r} of thread {thread!r} is {now.status}"
+                f"{until(now, runtime.clock())}"
+            )
         return claimed
 
 
@@ -465,54 +490,3 @@ async def _driven(runtime: Runtime, begun: Begun, call: Call) -> Run:
         # LangGraph needs one step more than it has nodes to run, to see that it is done.
         raise GraphRecursionError(f"run {run.id!r} took all of its {driven.max_steps} steps; it is completed")
     return driven
-
-
-def _answers(resume: Any, waiting: Sequence[str], *, strict: bool) -> dict[str, Any] | None:
-    """Return the answers by question id; None when one plain value is meant for the only question."""
-    ids = isinstance(resume, Mapping) and bool(resume) and all(_is_id(key) for key in resume)
-    if ids:
-        return dict(resume)
-    if strict:
-        raise UnknownInterrupt("nothing was resumed: a strict graph takes answers as {interrupt_id: answer}")
-    if len(waiting) > 1:
-        raise RuntimeError(
-            f"nothing was resumed: {len(waiting)} questions are open; answer by {{interrupt_id: answer}}: "
-            + ", ".join(waiting)
-        )
-    return None
-
-
-def _is_id(key: Any) -> bool:
-    return isinstance(key, str) and len(key) == 32 and all(c in "0123456789abcdef" for c in key)
-
-
-def _address(config: Mapping[str, Any] | None) -> tuple[str, str | None, str]:
-    configurable = (config or {}).get("configurable")
-    if configurable is None:
-        raise ValueError(
-            'nothing was done: a graph with a checkpointer needs {"configurable": {"thread_id": ...}}'
-        )
-    thread = configurable["thread_id"]
-    if not isinstance(thread, str) or not thread.strip():
-        raise UnknownThread(f"nothing was done: {thread!r} is no thread id")
-    return thread, configurable.get("checkpoint_id"), configurable.get("checkpoint_ns", "")
-
-
-def _plan_at(plan: Plan, ns: str) -> Plan:
-    found = plan_within(plan, ns)
-    if found is None:
-        raise SignoffError(f"graph {plan.name!r} has no subgraph {ns!r}")
-    return found
-
-
-def _names(names: str | Sequence[str] | None) -> tuple[str, ...]:
-    if names is None:
-        return ()
-    return (names,) if isinstance(names, str) else tuple(names)
-
-
-def _limits(config: Mapping[str, Any] | None) -> Limits:
-    limit = (config or {}).get("recursion_limit", RECURSION_LIMIT)
-    if limit < 1:
-        raise ValueError("recursion_limit must be at least 1")
-    return Limits(steps=limit)

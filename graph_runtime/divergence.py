@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from . import records
 from .errors import InvalidUpdateError, ValueRefused
-from .messages import Message, add_messages
+from .messages import MERGES_MESSAGES, without_id
 from .plan import After, Chosen, Plan, Result, Target, check_targets, merged_values
 from .types import START, UNSET, Checkpoint, CheckpointId, Route, Task, TaskId
 from .values import Codec
@@ -211,7 +211,7 @@ def named_ids(plan: Plan, values: Mapping[str, Any], results: Iterable[Result]) 
     named: dict[str, set[Any]] = {
         name: _ids(values.get(name, []))
         for name, channel in plan.state.channels.items()
-        if channel.reducer is add_messages
+        if channel.reducer in MERGES_MESSAGES
     }
     for name, update in (one for result in results for one in result.updates):
         if name in named:
@@ -228,10 +228,7 @@ def _ids(messages: Any) -> set[Any]:
 def _without_chance(messages: Any, named: frozenset[Any]) -> Any:
     if not isinstance(messages, list):
         return messages
-    return [
-        dataclasses.replace(one, id=None) if isinstance(one, Message) and one.id not in named else one
-        for one in messages
-    ]
+    return [without_id(one) if getattr(one, "id", None) not in named else one for one in messages]
 
 
 def _essence(codec: Codec, result: Result) -> str:

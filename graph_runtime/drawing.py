@@ -90,6 +90,22 @@ def way(plan: Plan, view: RunView, steps: Sequence[Passed], *, cut: bool = False
     return Way(tuple(stages), tuple(node for node in plan.nodes if node not in on_it), cut)
 
 
+@dataclass(frozen=True, slots=True)
+class DrawableGraph:
+    """A graph to be drawn."""
+
+    plan: Plan
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """The names of its nodes, with where it begins and ends."""
+        return (START, *self.plan.nodes, END)
+
+    def draw_mermaid(self) -> str:
+        """Return the graph as Mermaid text. See :func:`draw_mermaid`."""
+        return draw_mermaid(self.plan)
+
+
 def draw_mermaid(plan: Plan, view: RunView | None = None) -> str:
     """Return a flowchart: solid edges always follow, dotted ones by choice.
 

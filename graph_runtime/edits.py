@@ -8,11 +8,11 @@ from typing import Any
 
 from . import records
 from .beginnings import Beginnings
+from .branching import choose
 from .calls import Given
 from .companions import PauseFacts
 from .endings import ending
 from .errors import Conflict, InvalidUpdateError, ThreadBusy, UnknownCheckpoint, UnknownThread
-from .executor import choose
 from .frames import asks_of_frame, asks_of_root, read_frame, read_writes
 from .ground import Ground, Written
 from .plan import After, Plan, Result, after_step, check_targets, read_return, targets_of, task_id
@@ -34,6 +34,14 @@ from .types import (
 )
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Read:
+    """What an edit that lost a race had read: the run, and its questions with whether a node still waits."""
+
+    run: Run
+    asked: frozenset[tuple[InterruptId, bool]]
+
+
 class Edits:
     """Writes checkpoints that no node made."""
 
@@ -49,37 +57,41 @@ class Edits:
         at: str | None,
         graph: str | None,
         actor: str | None = None,
+        discard: bool = False,
+        metadata: Mapping[str, Any] | None = None,
     ) -> CheckpointId:
         """Write one checkpoint for each superstep, all or none. See :meth:`graph_runtime.Runtime.edit`."""
-        last = await self._beginnings.last_run(thread)
-        plan = self._ground.plan_of(last) if last is not None else self._ground.plans.get(graph or "")
-        if plan is None:
-            raise UnknownThread(f"nothing was edited: there is no thread {thread!r}")
-        if last is not None and last.status in {"running", "queued"}:
-            raise ThreadBusy(f"nothing was edited: run {last.id!r} is {last.status}")
-        branches = at is not None and (last is None or at != last.head)
-        goes_on = last is not None and last.status == "interrupted" and not branches
-        if last is not None and last.live and not goes_on:
-            raise ThreadBusy(f"nothing was edited: run {last.id!r} of the thread is {last.status}")
-        place = at or (None if last is None else last.head)
-        stands = None if place is None else await self._beginnings.at(plan, thread, place)
-        run_id = last.id if last is not None and goes_on else RunId(self._ground.new_id("run"))
-        steps = await self._written(plan, thread, run_id, "", stands, supersteps)
-        if last is not None and goes_on:
-            await self._commit(plan, last, steps, actor=actor)
-        else:
+        read: _Read | None = None
+        while True:
+            last = await self._beginnings.last_run(thread)
+            plan = self._ground.plan_of(last) if last is not None else self._ground.plans.get(graph or "")
+            if plan is None:
+                raise UnknownThread(f"nothing was edited: there is no thread {thread!r}")
+            branches = at is not None and (last is None or at != last.head)
+            goes_on = last is not None and not branches and _rests(last, read)
+            if last is not None and not goes_on and read is not None:
+                raise ThreadBusy(f"nothing was edited: run {last.id!r} of the thread is {last.status}")
+            ended = () if goes_on else self._beginnings.discarding(last, discard=discard and branches)
+            place = at or (None if last is None else last.head)
+            stands = None if place is None else await self._beginnings.at(plan, thread, place)
+            run_id = last.id if last is not None and goes_on else RunId(self._ground.new_id("run"))
+            steps = await self._written(plan, thread, run_id, "", stands, supersteps, metadata)
+            if last is not None and goes_on:
+                read = await self._committed(plan, last, steps, read, actor=actor)
+                if read is None:
+                    return steps[-1].checkpoint.id
+                continue
             driver = "caller" if last is None else last.driver
             run = self._beginnings.run_at(run_id, plan, steps[-1], "update", driver, rests=True)
             if not steps[-1].checkpoint.due:
                 run = dataclasses.replace(run, status="completed")
             writes = [do for one in steps for do in one.writes]
+            begins = self._beginnings.beginning(run, last, writes, actor=actor)
             try:
-                await self._ground.store.commit(
-                    Batch("edit", self._beginnings.beginning(run, last, writes, actor=actor))
-                )
+                await self._ground.store.commit(Batch("edit", (*ended, *begins)))
             except Conflict as conflict:
                 raise ThreadBusy(f"nothing was edited: thread {thread!r} went on meanwhile") from conflict
-        return steps[-1].checkpoint.id
+            return steps[-1].checkpoint.id
 
     async def edit_inside(
         self,
@@ -89,29 +101,39 @@ class Edits:
         ns: str,
         plan: Plan,
         at: str | None,
+        metadata: Mapping[str, Any] | None = None,
     ) -> CheckpointId:
         """Do the same to a subgraph of a resting run, where it stands."""
-        last = await self._beginnings.last_run(thread)
-        known, head, values, writes = await self._ground.store.read(*asks_of_frame(thread, ns))
-        if last is None or not known:
-            raise UnknownThread(f"nothing was edited: thread {thread!r} has no subgraph {ns!r}")
-        if last.status != "interrupted" or known[0]["done"]:
-            raise ThreadBusy(f"nothing was edited: subgraph {ns!r} does not rest; its run is {last.status}")
-        frame = read_frame(plan, head[0], values, writes, known[0]["steps"])
-        if at is not None and at != frame.checkpoint.id:
-            raise UnknownCheckpoint(f"nothing was edited: subgraph {ns!r} does not stand at {at!r} any more")
-        stands = Written(frame.checkpoint, (), frame.versions)
-        steps = await self._written(plan, thread, last.id, ns, stands, supersteps)
-        moved: Params = {
-            "thread_id": thread,
-            "ns": ns,
-            "run_id": last.id,
-            "head": steps[-1].checkpoint.id,
-            "done": int(not steps[-1].checkpoint.due),
-            "steps": frame.steps,
-        }
-        await self._commit(self._ground.plan_of(last), last, steps, ns=ns, moved=Do("put_frame", moved))
-        return steps[-1].checkpoint.id
+        read: _Read | None = None
+        while True:
+            last = await self._beginnings.last_run(thread)
+            known, head, values, writes = await self._ground.store.read(*asks_of_frame(thread, ns))
+            if last is None or not known:
+                raise UnknownThread(f"nothing was edited: thread {thread!r} has no subgraph {ns!r}")
+            if not _rests(last, read) or known[0]["done"]:
+                raise ThreadBusy(
+                    f"nothing was edited: subgraph {ns!r} does not rest; its run is {last.status}"
+                )
+            frame = read_frame(plan, head[0], values, writes, known[0]["steps"])
+            if at is not None and at != frame.checkpoint.id:
+                raise UnknownCheckpoint(
+                    f"nothing was edited: subgraph {ns!r} does not stand at {at!r} any more"
+                )
+            at = frame.checkpoint.id
+            stands = Written(frame.checkpoint, (), frame.versions)
+            steps = await self._written(plan, thread, last.id, ns, stands, supersteps, metadata)
+            moved: Params = {
+                "thread_id": thread,
+                "ns": ns,
+                "run_id": last.id,
+                "head": steps[-1].checkpoint.id,
+                "done": int(not steps[-1].checkpoint.due),
+                "steps": frame.steps,
+            }
+            outer = self._ground.plan_of(last)
+            read = await self._committed(outer, last, steps, read, ns=ns, moved=Do("put_frame", moved))
+            if read is None:
+                return steps[-1].checkpoint.id
 
     async def answering(self, run: Run, command: Command[Any]) -> tuple[Do, ...]:
         """Return the statements that add a caller's update and goto to the present step of a resting run.
@@ -161,12 +183,13 @@ class Edits:
         ns: str,
         stands: Written | None,
         supersteps: Sequence[Sequence[StateUpdate]],
+        metadata: Mapping[str, Any] | None,
     ) -> list[Written]:
         if not supersteps or not all(supersteps):
             raise ValueError("nothing was edited: there is no update")
         steps: list[Written] = []
         for updates in supersteps:
-            stands = await self._superstep(plan, thread, run_id, ns, stands, updates)
+            stands = await self._superstep(plan, thread, run_id, ns, stands, updates, metadata)
             steps.append(stands)
         return steps
 
@@ -178,6 +201,7 @@ class Edits:
         ns: str,
         stands: Written | None,
         updates: Sequence[StateUpdate],
+        metadata: Mapping[str, Any] | None,
     ) -> Written:
         old = None if stands is None else stands.checkpoint
         values = {**plan.state.start_values(), **({} if old is None else old.values)}
@@ -212,6 +236,7 @@ class Edits:
             after=after,
             values=values,
             versions={} if stands is None else stands.versions,
+            metadata=metadata,
         )
 
     async def _cleared(
@@ -267,20 +292,28 @@ class Edits:
             old = parent
         return START
 
-    async def _commit(
+    async def _committed(
         self,
         plan: Plan,
         run: Run,
         steps: Sequence[Written],
+        before: _Read | None,
         *,
         ns: str = "",
         moved: Do | None = None,
         actor: str | None = None,
-    ) -> None:
-        """Put the edit in the place where the run rests; what was asked there is asked anew."""
+    ) -> _Read | None:
+        """Put the edit in the place where the run rests; what was asked there is asked anew.
+
+        Nothing is written when the run was driven since it was read: then what was read is returned, to look
+        again. Raises :class:`ThreadBusy` when the run asks something else by now than it did ``before``.
+        """
         ground = self._ground
         (rows,) = await ground.store.read(Ask("find_questions", {"run_id": run.id}))
         asked = [records.read_question(plan.codec, row) for row in rows]
+        read = _Read(run, frozenset((q.interrupt.id, q.delivered_at is None) for q in asked))
+        if before is not None and before.asked != read.asked:
+            raise ThreadBusy(f"nothing was edited: run {run.id!r} went on meanwhile")
         now, stale = ground.clock(), tuple(_stale(asked, ns))
         # What was due in the graph itself is due no more, even where the same nodes are due again.
         past = [q.interrupt.id for q in asked if not ns and not q.ns]
@@ -303,9 +336,10 @@ class Edits:
         )
         try:
             await ground.store.commit(Batch("edit", writes))
-        except Conflict as conflict:
-            raise ThreadBusy(f"nothing was edited: run {run.id!r} went on meanwhile") from conflict
+        except Conflict:
+            return read
         ground.runs_bell.ring()
+        return None
 
     def _moved(self, run: Run, written: Written, status: str) -> Do:
         return Do(
@@ -321,6 +355,17 @@ class Edits:
             },
             guard="thread unchanged",
         )
+
+
+def _rests(run: Run, read: _Read | None) -> bool:
+    """Say whether an edit may be put where the run stands.
+
+    One that has ``read`` it before, and lost a race, is judged again: the run must stand there still, though
+    an answer may have come that nobody has used.
+    """
+    if read is None:
+        return run.status == "interrupted"
+    return run.status in {"interrupted", "queued"} and (run.id, run.head) == (read.run.id, read.run.head)
 
 
 def _stale(asked: Iterable[Question], ns: str) -> Iterable[InterruptId]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 
 from . import records
+from .clock import SECOND
 from .companions import EndFacts
 from .ground import Ground
 from .plainjson import write_json
@@ -25,6 +26,17 @@ def _spoken(speak: Callable[[BaseException], str], error: BaseException) -> str:
     except Exception:  # noqa: BLE001 - whatever it raises, the run has failed with the error, not with this
         return "(the error could not be put into words)"
     return records.legible(text[:2_000])
+
+
+def until(run: Run, now: int) -> str:
+    """Return for how long a run that is driven is held, for the sentence that somebody else must wait."""
+    if run.status != "running" or run.lease_until is None:
+        return ""
+    seconds = max(0.0, (run.lease_until - now) / SECOND)
+    return (
+        f", and whoever drives it holds it for another {seconds:.0f} s and renews that; if that process has "
+        "died, try again then"
+    )
 
 
 def closing(ground: Ground, run: Run, status: RunStatus, error: Mapping[str, str] | None) -> Iterable[Do]:

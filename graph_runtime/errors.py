@@ -38,6 +38,7 @@
     │   └── RunCancelled
     ├── ThreadBusy                       new input for a thread whose run is still alive
     ├── UnknownCheckpoint                the thread has no such checkpoint
+    ├── UnknownSubgraph (ValueError)     the graph has no subgraph of that namespace
     ├── UnknownGraph                     no graph of that name is registered
     ├── UnknownNode                      the graph has no node of that name
     ├── MigrationRefused                 the run does not fit the other version of its graph
@@ -53,7 +54,8 @@
         ├── CommitUnknown                    the connection or the disk failed while it was written
         └── SchemaMismatch                   the database is older or newer than this program
 
-    GraphInterrupt (BaseException)       not an error: the pause on its way out of a node
+    GraphBubbleUp (BaseException)        not an error: it leaves a node on purpose
+    └── GraphInterrupt                       the pause on its way out of a node
 """
 
 from __future__ import annotations
@@ -259,6 +261,10 @@ class UnknownCheckpoint(SignoffError):
     """Nothing was done: the thread has no such checkpoint."""
 
 
+class UnknownSubgraph(SignoffError, ValueError):
+    """Nothing was read or written: the graph has no subgraph of that namespace."""
+
+
 class UnknownGraph(SignoffError):
     """Nothing was done: no graph of that name is registered."""
 
@@ -371,9 +377,21 @@ class SchemaMismatch(StoreError):
     """The database was left alone: its schema is not the one this program knows."""
 
 
-class GraphInterrupt(BaseException):
+class GraphBubbleUp(BaseException):
+    """What leaves a node on purpose and is no error: let it pass."""
+
+
+class GraphInterrupt(GraphBubbleUp):
     """The pause on its way out of a node: a ``BaseException``, so that ``except Exception`` lets it pass."""
 
     def __init__(self, interrupts: tuple[Interrupt, ...] = ()) -> None:
         super().__init__(interrupts)
         self.interrupts = interrupts
+
+
+def first_leaf(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the first real failure in a group, at any depth."""
+    leaf: BaseException = group
+    while isinstance(leaf, BaseExceptionGroup):
+        leaf = leaf.exceptions[0]
+    return leaf

@@ -12,42 +12,38 @@ import contextlib
 import contextvars
 import dataclasses
 import hashlib
-import inspect
-from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import pydantic
 
-from .calls import Beat, Care, Given, NodeError, beat_nothing, call, is_async, wanted, with_care
+from .beside import branch_key, is_beside, running_task
+from .branching import choose
+from .calls import Beat, Care, Given, NodeError, beat_nothing, call, is_async, with_care
 from .errors import (
     AnswerUnused,
+    GraphBubbleUp,
     GraphInterrupt,
     InvalidGraph,
-    InvalidUpdateError,
     KeyRequired,
     NodeCancelledError,
     NodeEnded,
     NodeMisused,
-    NoWay,
     ParentCommand,
     PauseSwallowed,
-    UnknownWay,
+    ValueRefused,
+    first_leaf,
 )
 from .plainjson import write_json
 from .plan import (
-    Branch,
-    Chosen,
     Node,
     Plan,
     Result,
-    Target,
-    check_targets,
-    fresh_values,
     read_return,
 )
 from .quick import quick
-from .types import PARENT, START, Command, Interrupt, InterruptId, Question, Send, Task, TaskId
+from .types import PARENT, START, Command, Interrupt, InterruptId, Question, Task, TaskId
 from .values import copied
 
 #: The task whose node is running here.
@@ -102,6 +98,12 @@ class TaskScope:
     #: The node has paused or failed, and is left as soon as its effects are recorded.
     leaving: bool = False
     ended: bool = False
+    #: The asyncio task in which the node itself runs; it may start others beside it.
+    home: asyncio.Task[Any] | None = None
+    #: The asyncio tasks that a pause was raised in: none of them has anything more to do.
+    paused: set[asyncio.Task[Any]] = field(default_factory=set)
+    #: A rule that was broken beside a pause, which would hide it.
+    misuse: NodeMisused | None = None
 
     @contextlib.contextmanager
     def effect(self, what: str) -> Iterator[None]:
@@ -136,29 +138,43 @@ class TaskScope:
                 f"nothing was done: node {self.task.node!r} had already ended when a task it left behind "
                 f"called {what}; await every task before the node returns"
             )
+        if self.paused and running_task() in self.paused:
+            raise self.misused(
+                PauseSwallowed(
+                    f"nothing was done: node {self.task.node!r} caught the pause of its own question and "
+                    f"went on to call {what} as if it had been answered; let GraphInterrupt pass"
+                )
+            )
 
-    def ask(self, value: Any, key: str | None, bind: Any, schema: Any) -> Any:
-        """Return the answer to this question, or raise the pause. See :func:`interrupt`."""
+    def pausing(self) -> None:
+        """Note that the pause is raised here."""
+        task = running_task()
+        if task is not None:
+            self.paused.add(task)
+
+    def misused(self, error: NodeMisused) -> NodeMisused:
+        """Return the error, noted: gather() shows only the first of what its branches raise."""
+        self.misuse = self.misuse or error
+        return error
+
+    def ask(
+        self, value: Any, key: str | None, bind: Any, schema: Any, read: Callable[[Any], Any] | None = None
+    ) -> Any:
+        """Return the answer to this question, or raise the pause. See :func:`interrupt`.
+
+        It is what ``read`` makes of the answer; what that refuses leaves the question open.
+        """
         self.alive("interrupt()")
         codec = self.plan.codec
         codec.encode(value)
         digest = codec.digest(value if bind is None else bind)
+        key = branch_key(codec, self.home) if key is None else key
         identity = f"key:{key}" if key is not None else digest
         occurrence = self.seen.get(identity, 0)
         self.seen[identity] = occurrence + 1
-        known = next(
-            (
-                q
-                for q in self.questions
-                if q.status in {"open", "answered"}
-                and q.interrupt.digest == digest
-                and q.interrupt.key == key
-                and q.interrupt.occurrence == occurrence
-            ),
-            None,
-        )
+        known = self._asked_before(digest, key, occurrence)
         if known is not None and known.status == "answered":
-            answer = _fitting(known, schema)
+            answer = _fitting(known, schema, read)
             self.used.add(known.interrupt.id)
             return answer
         if known is not None:
@@ -177,12 +193,30 @@ class TaskScope:
             asked = dataclasses.replace(asked, response_schema=_described(schema))
         if any(other.id != asked.id and _same(other, asked) for other in self.asked):
             # Which of two equal questions comes first is chance, and the answers would be swapped.
-            raise KeyRequired(
-                f"nothing was asked: node {self.task.node!r} asks the same thing twice at once; "
-                "give each question its own key="
+            raise self.misused(
+                KeyRequired(
+                    f"nothing was asked: node {self.task.node!r} asks the same thing twice at once; "
+                    "give each question its own key="
+                )
             )
         self.asked.append(asked)
+        self.pausing()
         raise GraphInterrupt((asked,))
+
+    def _asked_before(self, digest: str, key: str | None, occurrence: int) -> Question | None:
+        asked = [
+            q for q in self.questions if q.status in {"open", "answered"} and q.interrupt.digest == digest
+        ]
+        same = [q for q in asked if (q.interrupt.key, q.interrupt.occurrence) == (key, occurrence)]
+        if (
+            not same
+            and key is None
+            and occurrence == 0
+            and len(asked) == 1
+            and is_beside(asked[0].interrupt.key)
+        ):
+            return asked[0]  # one of its branches asked it then, and nobody asked the same
+        return same[0] if same else None
 
     def effect_key(self, name: str, key: str | None, args: Sequence[Any]) -> str:
         """Return the key under which this call is recorded; an equal call after it gets another one."""
@@ -216,8 +250,13 @@ class AnswerInvalid(Exception):
         self.error = error
 
 
-def _fitting(question: Question, schema: Any) -> Any:
+def _fitting(question: Question, schema: Any, read: Callable[[Any], Any] | None) -> Any:
     """Return the answer, read by the type it must fit. Raises :class:`AnswerInvalid`."""
+    if read is not None:
+        try:
+            return read(question.answer)
+        except ValueRefused as error:
+            raise AnswerInvalid(question, error) from error
     if schema is None or isinstance(schema, Mapping):
         return question.answer
     try:
@@ -273,7 +312,7 @@ class Host(Protocol):
         """
         ...
 
-    def spend(self, name: str, amount: float) -> None:
+    def spend(self, scope: TaskScope, name: str, amount: float) -> None:
         """Take ``amount`` from the run's budget called ``name``. Raises :class:`LimitReached`."""
         ...
 
@@ -321,6 +360,7 @@ async def run_tasks(
 async def run_task(plan: Plan, values: Mapping[str, Any], scope: TaskScope) -> Result | Paused:
     """Run one node, and then the branches that leave it, on ``values``; return its result or its pause."""
     token = current.set(scope)
+    scope.home = asyncio.current_task()
     try:
         try:
             # A copy of its own: what a node changes in place is no write, and no sibling sees it.
@@ -347,6 +387,8 @@ async def run_task(plan: Plan, values: Mapping[str, Any], scope: TaskScope) -> R
     finally:
         scope.ended = True
         current.reset(token)
+    if scope.misuse is not None:
+        raise scope.misuse
     if scope.asked or scope.inside:
         raise PauseSwallowed(
             f"what node {scope.task.node!r} returned was thrown away: it caught the pause of its own "
@@ -366,6 +408,8 @@ def _failure(error: BaseException, task: TaskId) -> BaseException:
 
 
 def _paused(scope: TaskScope) -> Paused:
+    if scope.misuse is not None:
+        raise scope.misuse
     if not scope.asked and not scope.inside:
         raise PauseSwallowed(
             f"node {scope.task.node!r} was left by a pause without a question; only interrupt() may raise it"
@@ -377,16 +421,19 @@ def _paused(scope: TaskScope) -> Paused:
     if ids <= known:
         # Nothing else was asked instead: what this execution did not reach, a later one will.
         return Paused(scope.task, tuple(scope.asked), inside=tuple(scope.inside))
+    # What another branch asked is not asked otherwise: it was not reached, which is a matter of chance.
+    keys = {asked.key for asked in scope.asked}
+    reached = (q for q in scope.questions if not is_beside(q.interrupt.key) or q.interrupt.key in keys)
     stale = tuple(
         q.interrupt.id
-        for q in scope.questions
+        for q in reached
         if (q.status == "open" and q.interrupt.id not in ids)
         or (q.status == "answered" and q.interrupt.id not in scope.used)
     )
     return Paused(scope.task, tuple(scope.asked), stale, tuple(scope.inside))
 
 
-class Bubble(BaseException):
+class Bubble(GraphBubbleUp):
     """``Command(graph=Command.PARENT)`` on its way out of the subgraph in which a node said it."""
 
     def __init__(self, command: Command[Any]) -> None:
@@ -404,20 +451,6 @@ async def _body(plan: Plan, values: Mapping[str, Any], scope: TaskScope) -> Resu
     if result.handled or task.node not in plan.branches:
         return result
     return dataclasses.replace(result, chosen=await choose(plan, result, values, scope.given))
-
-
-async def choose(plan: Plan, result: Result, values: Mapping[str, Any], given: Given) -> tuple[Chosen, ...]:
-    """Return what the branches that leave a finished task choose on its fresh state."""
-    source = result.task.node
-    own = plan.shared if source == START else plan.nodes[source].sees
-    fresh = fresh_values(plan, values, result.updates)
-    chosen = []
-    for branch in plan.branches.get(source, ()):
-        state = (branch.sees or own).present(fresh)
-        if branch.sees is None and isinstance(state, dict):
-            state = {**dict(result.updates), **state}
-        chosen.append(await _choose(plan, source, branch, state, given))
-    return tuple(chosen)
 
 
 async def _run_node(plan: Plan, node: Node, values: Mapping[str, Any], scope: TaskScope) -> Result:
@@ -461,6 +494,7 @@ async def _attempt(
     """Run the node once, from its first line."""
     task = scope.task
     scope.seen.clear()
+    scope.paused.clear()
     scope.leaving = False
     scope.subgraphs = 0
     scope.attempts += 1
@@ -504,39 +538,3 @@ def _read(plan: Plan, task: Task, returned: Any, scope: TaskScope) -> Result:
                 )
             raise Bubble(part)
     return read_return(plan, task, returned)
-
-
-async def _choose(plan: Plan, source: str, branch: Branch, state: Any, given: Given) -> Chosen:
-    said = branch.choose(state, **given.named(wanted(branch.choose)))
-    if inspect.isawaitable(said):
-        said = await said
-    targets: list[Target] = []
-    for one in said if isinstance(said, list | tuple) else [said]:
-        target = one
-        if branch.ends is not None and not isinstance(one, Send):
-            target = branch.ends.get(one) if isinstance(one, Hashable) else None
-            if target is None:
-                raise UnknownWay(
-                    f"nothing of this step was stored: branch {branch.name!r} after {source!r} returned "
-                    f"{one!r}; it declares {', '.join(map(repr, branch.ends))}"
-                )
-        if target is None or target == START:
-            raise NoWay(
-                f"nothing of this step was stored: branch {branch.name!r} after {source!r} chose {one!r}"
-            )
-        if not isinstance(target, str | Send):
-            raise InvalidUpdateError(
-                f"nothing of this step was stored: branch {branch.name!r} after {source!r} returned {one!r}, "
-                "which names no node"
-            )
-        targets.append(target)
-    check_targets(plan, source, targets)
-    return Chosen(branch.name, tuple(targets))
-
-
-def first_leaf(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return the first real failure in a group, at any depth."""
-    leaf: BaseException = group
-    while isinstance(leaf, BaseExceptionGroup):
-        leaf = leaf.exceptions[0]
-    return leaf

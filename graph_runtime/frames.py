@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import inspect
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -86,6 +89,43 @@ def plan_within(plan: Plan, ns: str) -> Plan | None:
             return None
         plan = inner
     return plan
+
+
+def plans_at(plan: Plan, ns: str) -> tuple[Plan, ...]:
+    """Return whose namespace it may be: the graph's that is a node, or of those that a node's code calls."""
+    around: tuple[Plan, ...] = ()
+    here: tuple[Plan, ...] = (plan,)
+    for part in ns.split("|") if ns else ():
+        if not part.startswith(":"):  # that is a further call of the same node, of any of its graphs
+            around = here
+            name = part.partition(":")[0]
+        here = tuple(inner for one in around for inner in plans_in(one, name))
+    return here
+
+
+def plans_in(plan: Plan, node: str) -> tuple[Plan, ...]:
+    """Return the plan of the graph that the node is, else those of the graphs that its function holds."""
+    inner = plan.subgraphs.get(node)
+    if inner is not None:
+        return (inner,)
+    return _held_by(plan.nodes[node].run) if node in plan.nodes else ()
+
+
+def _held_by(function: Any) -> tuple[Plan, ...]:
+    """Return the plans of the compiled graphs that a function names, or the object has whose method it is."""
+    found: list[Any] = []
+    if isinstance(function, functools.partial):
+        found += [*function.args, *function.keywords.values()]
+        function = function.func
+    if not inspect.isroutine(function):
+        found += getattr(function, "__dict__", {}).values()
+        function = type(function).__call__
+    found += getattr(getattr(function, "__self__", None), "__dict__", {}).values()
+    with contextlib.suppress(TypeError, ValueError):  # no function of Python, or a name that is not bound yet
+        names = inspect.getclosurevars(function)
+        found += [*names.nonlocals.values(), *names.globals.values()]
+    plans = (getattr(one, "plan", None) for one in found)
+    return tuple({id(plan): plan for plan in plans if isinstance(plan, Plan)}.values())
 
 
 def memory(ns: str, task: Task) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import inspect
 import typing
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any, Literal, Self, get_args, get_origin
 
 from .calls import Care, RetryPolicy, is_async, read_retries
@@ -80,6 +83,7 @@ class StateGraph:
     ) -> Self:
         """Add ``action`` under a name (the function's own, when only a function is given).
 
+        What has an ``ainvoke`` and cannot be called, as a Runnable of LangChain's, is awaited by that.
         The node is given the state, or the part that ``input_schema`` or else the annotation of its first
         parameter names, and returns a dict of updates, a :class:`~graph_runtime.Command` or None. Keys that
         only this part has become keys of the graph. ``defer`` makes it wait until nothing else is due.
@@ -94,6 +98,8 @@ class StateGraph:
         inner = run.plan if isinstance(run, CompiledGraph) else None
         if isinstance(run, CompiledGraph):
             run = _as_node(run)
+        elif not callable(run) and callable(getattr(run, "ainvoke", None)):
+            run = _as_called(run)
         if run is None:
             raise InvalidGraph(f"node {name!r} was not added: it has nothing to run")
         if not callable(run):
@@ -102,7 +108,8 @@ class StateGraph:
             raise InvalidGraph(f"node {name!r} was not added: a name is not reserved and has none of | :")
         if name in self._nodes:
             raise InvalidGraph(f"node {name!r} was not added: the name is taken")
-        part = _part_of(run) if input_schema is None else read_schema(input_schema)
+        known = (self._state, self._input, self._output)
+        part = _part_of(run, *known) if input_schema is None else read_schema(input_schema)
         sees = self._state if part is None or part.type is self._state.type else part
         self._know(sees)
         care = Care(read_retries(retry_policy), TimeoutPolicy.coerce(timeout), error_handler)
@@ -159,7 +166,7 @@ class StateGraph:
         branches = self._branches.setdefault(source, [])
         if any(branch.name == name for branch in branches):
             raise InvalidGraph(f"no branch was added: {source!r} already has a branch called {name!r}")
-        part = _part_of(path)
+        part = _part_of(path, self._state, self._input, self._output)
         if part is not None:
             self._know(part)
         branches.append(Branch(name, path, _ends(path, path_map), part))
@@ -205,6 +212,7 @@ class StateGraph:
         name: str = "graph",
         version: str = "1",
         strict: bool = False,
+        debug: bool = False,
     ) -> CompiledGraph:
         """Return the graph, checked. ``name`` is how a stored run finds it again; it must stay the same.
 
@@ -217,6 +225,10 @@ class StateGraph:
             raise TypeError(f"the graph was not compiled: a {type(checkpointer).__name__} keeps no threads")
         if store is not None or cache is not None:
             raise Unsupported("the graph was not compiled: store and cache are not built")
+        if debug:
+            raise Unsupported(
+                'the graph was not compiled: nothing is printed; astream(stream_mode="debug") shows it'
+            )
         stops = (_stops(interrupt_before), _stops(interrupt_after))
         for stop in (*stops[0], *stops[1]):
             if stop != "*" and stop not in self._nodes:
@@ -286,18 +298,67 @@ def _name_of(node: Any) -> str:
     """Return what a node is called that was given no name."""
     if isinstance(node, CompiledGraph):
         return node.name
-    return str(getattr(node, "__name__", type(node).__name__))
+    named = getattr(node, "get_name", None)  # a Runnable of LangChain's
+    return str(named() if callable(named) else getattr(node, "__name__", type(node).__name__))
 
 
-def _part_of(function: Callable[..., Any]) -> Schema | None:
-    """Return the part of the state that the annotation of the function's first parameter names."""
+def _part_of(function: Callable[..., Any], *known: Schema) -> Schema | None:
+    """Return the part of the state that the annotation of the function's first parameter names.
+
+    A name that cannot be looked up means the schema of that name which is ``known``.
+    """
     try:
-        call = function if inspect.isroutine(function) else type(function).__call__
-        hints = typing.get_type_hints(call)
-        first = hints.get(next(iter(inspect.signature(function).parameters)))
-    except (NameError, TypeError, ValueError, StopIteration):
+        first = next(iter(inspect.signature(function).parameters))
+    except (TypeError, ValueError, StopIteration):
         return None
-    return read_schema(first) if has_keys(first) else None
+    so = "it does not say which part of the state is seen there: say it as input_schema="
+    hint = _hint(function, first, so, known)
+    if isinstance(hint, Schema):
+        return hint
+    return read_schema(hint) if has_keys(hint) else None
+
+
+def _annotation(function: Callable[..., Any], name: str) -> Any:
+    return getattr(_called(function), "__annotations__", {}).get(name)
+
+
+def _called(function: Callable[..., Any]) -> Any:
+    return inspect.unwrap(function if inspect.isroutine(function) else type(function).__call__)
+
+
+def _hint(function: Callable[..., Any], name: str, so: str, known: Sequence[Schema] = ()) -> Any:
+    """Return one annotation of a function, None where there is none.
+
+    One that cannot be read, because it names what is not there, is warned of, with what is ``so`` for it; the
+    others do not matter to it.
+    """
+    call, said = _called(function), _annotation(function, name)
+    if not isinstance(said, str):
+        return said
+    alone = SimpleNamespace(__annotations__={name: said})
+    try:
+        return typing.get_type_hints(alone, getattr(call, "__globals__", {}), _closed_over(call))[name]
+    except Exception as error:  # noqa: BLE001 - an annotation is the author's code, and may raise anything
+        for schema in known:
+            if said == getattr(schema.type, "__name__", None):
+                return schema
+        warnings.warn(
+            f"the annotation {said!r} of {call.__qualname__} was not read ({error}): {so}", stacklevel=4
+        )
+        return None
+
+
+def _closed_over(call: Callable[..., Any]) -> dict[str, Any]:
+    cells = (
+        zip(call.__code__.co_freevars, call.__closure__ or (), strict=True)
+        if inspect.isfunction(call)
+        else ()
+    )
+    found = {}
+    for name, cell in cells:
+        with contextlib.suppress(ValueError):  # a name that is not bound yet
+            found[name] = cell.cell_contents
+    return found
 
 
 def _as_node(graph: CompiledGraph) -> Callable[..., Any]:
@@ -308,16 +369,26 @@ def _as_node(graph: CompiledGraph) -> Callable[..., Any]:
     return run
 
 
+def _as_called(runnable: Any) -> Callable[..., Any]:
+    async def run(state: Any, config: Any) -> Any:
+        return await runnable.ainvoke(state, config)
+
+    return run
+
+
 def _said(run: Callable[..., Any]) -> tuple[str, ...]:
     """Return where a node says it goes: ``-> Command[Literal["a", "b"]]``."""
-    try:
-        said = typing.get_type_hints(run if inspect.isroutine(run) else type(run).__call__).get("return")
-    except (NameError, TypeError):
-        return ()
+    said = _returns(run, "Command", "drawings do not show where it goes")
     for one in (said, *get_args(said)):
         if get_origin(one) is Command and get_args(one) and get_origin(get_args(one)[0]) is Literal:
             return tuple(get_args(get_args(one)[0]))
     return ()
+
+
+def _returns(function: Callable[..., Any], word: str, so: str) -> Any:
+    """Return the annotation of what the function returns, where it has the word; see :func:`_hint`."""
+    said = _annotation(function, "return")
+    return _hint(function, "return", so) if not isinstance(said, str) or word in said else None
 
 
 def _ends(
@@ -327,10 +398,7 @@ def _ends(
         return dict(path_map)
     if path_map is not None:
         return {end: end for end in path_map}
-    try:
-        said = typing.get_type_hints(path if inspect.isroutine(path) else type(path).__call__).get("return")
-    except (NameError, TypeError):
-        return None
+    said = _returns(path, "Literal", "what it returns is not checked against it: give it a path_map")
     if get_origin(said) is Literal:
         return {end: end for end in get_args(said)}
     return None

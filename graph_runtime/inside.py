@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from .calls import NodeRuntime
-from .errors import OutsideNode
+from .errors import OutsideNode, ValueRefused
 from .executor import Host, TaskScope, current
+from .meter import KEPT_LIMITS, is_amount
 from .types import Task
+from .values import Unstorable
 
 
 def interrupt(value: Any, *, response_schema: Any = None, key: str | None = None, bind: Any = None) -> Any:
@@ -20,16 +23,29 @@ def interrupt(value: Any, *, response_schema: Any = None, key: str | None = None
 
     ``response_schema`` is a type that the answer must fit; an answer that does not is not used, and the
     question is open again. ``key`` names the question within its node; without one, the same value asked
-    again is the next occurrence. ``bind`` is what the answer is bound to instead of ``value``: when it has
-    changed by the re-run (a clock, a model's new words), the answer is not used and the new one is asked.
+    again is the next occurrence, and what branches ask beside each other is told apart by what their
+    functions were given. ``bind`` is what the answer is bound to instead of ``value``: when it has changed by
+    the re-run (a clock, a model's new words), the answer is not used and the new one is asked.
 
     Raises :class:`OutsideNode` where no node runs, :class:`ValueRefused` for a value that cannot be stored,
     and :class:`NodeEnded` from a task that outlived its node.
     """
+    return ask(value, key=key, bind=bind, response_schema=response_schema)
+
+
+def ask(
+    value: Any,
+    *,
+    key: str | None,
+    bind: Any,
+    response_schema: Any = None,
+    read: Callable[[Any], Any] | None = None,
+) -> Any:
+    """Ask as :func:`interrupt`, and return what ``read`` makes of the answer; it may refuse it."""
     scope = current.get(None)
     if scope is None:
         raise OutsideNode("nothing was asked: interrupt() works inside a node of a running graph")
-    return scope.ask(value, key, bind, response_schema)
+    return scope.ask(value, key, bind, response_schema, read)
 
 
 async def step(name: str, function: Callable[..., Any], *args: Any, key: str | None = None) -> Any:
@@ -40,7 +56,9 @@ async def step(name: str, function: Callable[..., Any], *args: Any, key: str | N
     and occurrence. Everything before it is on disk when ``function`` starts. A crash between the end of
     ``function`` and its record runs it again: pass ``current_task().id`` on as an idempotency key.
 
-    Raises what ``function`` raises, recording nothing; :class:`OutsideNode` where no node runs.
+    Raises what ``function`` raises, recording nothing; :class:`OutsideNode` where no node runs; and
+    :class:`ValueRefused` when the result cannot be stored. That it was run is recorded then, and whenever the
+    node runs again this raises the same and calls nothing.
     """
     scope, _ = driven("step()")
     return await run_once(scope.effect_key(name, key, args), name, function, *args)
@@ -73,27 +91,56 @@ async def run_once(at: str, name: str, function: Callable[..., Any], *args: Any)
     scope, host = driven("step()")
     effects = await recorded()
     if at in effects:
-        return effects[at]
+        return as_recorded(name, effects[at])
     await host.barrier()
     with scope.effect("step()"):
         value = function(*args)
         if inspect.isawaitable(value):
             value = await value
         scope.alive("step()")
-        effects[at] = await host.keep_effect(scope, at, name, value)
-    return effects[at]
+        try:
+            try:
+                effects[at] = await host.keep_effect(scope, at, name, value)
+            except ValueRefused as refused:
+                effects[at] = await host.keep_effect(scope, at, name, Unstorable(str(refused)))
+        except asyncio.CancelledError:
+            scope.effects = None  # it is recorded all the same: another attempt must see it
+            raise
+    return as_recorded(name, effects[at])
+
+
+def as_recorded(name: str, value: Any) -> Any:
+    """Return what an effect returned. Raises :class:`ValueRefused` when that could not be stored."""
+    if isinstance(value, Unstorable):
+        raise ValueRefused(
+            f"the result of step {name!r} is not there: {value.why}. Its function was run, which is "
+            "recorded, and is not run again; let it return what can be stored, under another key if it is to "
+            "run once more"
+        )
+    return value
 
 
 def spend(name: str, amount: float = 1) -> None:
     """Take ``amount`` from the run's own budget called ``name``, which survives every pause.
 
+    It is taken once per task and place, the first, second ... call with that name of an attempt: when the
+    node runs again after a pause, only what it takes more than before is taken. A further attempt of a node
+    that failed takes it anew, and so may a node whose process was killed.
+
     Raises :class:`LimitReached` when less than that is left, and nothing is taken; a name for which the run
-    was given no budget costs nothing.
+    was given no budget is counted and never refused. Raises ValueError for an amount that is no finite number
+    of zero or more, and for the name of a limit that the runtime keeps.
     """
     scope = current.get(None)
     if scope is None or scope.host is None:
         raise OutsideNode("nothing was spent: spend() works inside a node of a running graph")
-    scope.host.spend(name, amount)
+    if name in KEPT_LIMITS:
+        raise ValueError(
+            f"nothing was spent: {name!r} is a limit that the runtime keeps; call the budget otherwise"
+        )
+    if not is_amount(amount):
+        raise ValueError(f"nothing was spent: {amount!r} is no finite number of zero or more")
+    scope.host.spend(scope, name, amount)
 
 
 def current_scope() -> TaskScope | None:

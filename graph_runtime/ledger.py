@@ -65,16 +65,19 @@ class Ledger:
         return ns in self._stands
 
     async def commit(
-        self, name: str, writes: Sequence[Do], *, at_once: bool = False, shared: bool = False
+        self, name: str, writes: Sequence[Do], *, at_once: bool = False, beside: bool = False
     ) -> None:
         """Commit now, or let the nodes run ahead of the disk when the caller wants that.
 
-        With ``shared``, what else comes at this moment goes along in one batch. Raises :class:`LeaseLost` or
-        :class:`StoreUnavailable`, here or at the next barrier.
+        What is written ``beside`` running nodes goes on when they are cancelled, and the next barrier waits
+        for it: whoever then looks where the run stands sees it. What else comes at its moment goes along in
+        one batch.
+
+        Raises :class:`LeaseLost` or :class:`StoreUnavailable`, here or at the next barrier.
         """
         self._held += writes
         self._name = name
-        alone = not shared and not self._writing and len(self._held) == len(writes)
+        alone = not beside and not self._writing and len(self._held) == len(writes)
         if self._durability == "sync" and alone:
             # Nothing else waits: it needs no writer of its own.
             self._held = []

@@ -1,10 +1,15 @@
-"""Lists of messages that grow, are replaced by id and removed by id: ``Annotated[list, add_messages]``."""
+"""Lists of messages that grow, are replaced by id and removed by id: ``Annotated[list, add_messages]``.
+
+The classes here are for programs that use no other. LangChain's messages are taken as they are where a
+program has loaded them: nothing of it is imported here, and without it nothing is missing.
+"""
 
 from __future__ import annotations
 
+import sys
 import uuid
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from typing import Annotated, Any, ClassVar, TypedDict
 
 #: A RemoveMessage with this id removes all.
@@ -82,18 +87,58 @@ def add_messages(left: Any, right: Any) -> list[Any]:
     removes it. A message without an id is given one.
 
     Texts are what a person said; ``{"role": ..., "content": ...}`` and ``(role, content)`` are messages too.
+    They become LangChain's when one of its messages is among the others; so they always do in a state whose
+    annotation names its classes, or whose graph is made in a program that has loaded them.
     Raises ValueError for removing an id that is not there, and for what is no message.
     """
-    merged = [_read(one) for one in _many(left)]
-    added = [_read(one) for one in _many(right)]
+    theirs = langchain_message()
+    if theirs is not None and any(isinstance(one, theirs) for one in (*_many(left), *_many(right))):
+        return add_langchain_messages(left, right)
+    return _merged([_read(one) for one in _many(left)], [_read(one) for one in _many(right)])
+
+
+def add_langchain_messages(left: Any, right: Any) -> list[Any]:
+    """Do as :func:`add_messages`, and make all of them messages of LangChain, as LangGraph does."""
+    return _merged(_langchain(_many(left)), _langchain(_many(right)))
+
+
+#: How a list of messages may be merged.
+MERGES_MESSAGES = (add_messages, add_langchain_messages)
+
+
+def without_id(one: Any) -> Any:
+    """Return a message as it was before it was given an id; what is no message, as it is."""
+    theirs = langchain_message()
+    if isinstance(one, Message):
+        return replace(one, id=None)
+    if theirs is not None and isinstance(one, theirs):
+        return one.model_copy(update={"id": None})  # type: ignore[attr-defined]
+    return one
+
+
+def langchain_message() -> type | None:
+    """Return the base of LangChain's messages, if this program has loaded them."""
+    found = getattr(sys.modules.get("langchain_core.messages"), "BaseMessage", None)
+    return found if isinstance(found, type) else None
+
+
+def reducer_for(classes: Iterable[type]) -> Callable[[Any, Any], list[Any]]:
+    """Return how a list of messages whose annotation names these classes is merged."""
+    theirs, named = langchain_message(), tuple(classes)
+    if theirs is None or any(issubclass(one, MESSAGE_CLASSES) for one in named):
+        return add_messages
+    return add_langchain_messages
+
+
+def _merged(merged: list[Any], added: list[Any]) -> list[Any]:
     for number, one in enumerate(added):
-        if isinstance(one, RemoveMessage) and one.id == REMOVE_ALL_MESSAGES:
-            return [m for m in added[number + 1 :] if not isinstance(m, RemoveMessage)]
+        if _removes(one) and one.id == REMOVE_ALL_MESSAGES:
+            return [m for m in added[number + 1 :] if not _removes(m)]
     places = {one.id: number for number, one in enumerate(merged)}
     removed: set[str | None] = set()
     for one in added:
         place = places.get(one.id)
-        if isinstance(one, RemoveMessage):
+        if _removes(one):
             if place is None:
                 raise ValueError(f"no message was removed: there is none with the id {one.id!r}")
             removed.add(one.id)
@@ -106,6 +151,10 @@ def add_messages(left: Any, right: Any) -> list[Any]:
     return [one for one in merged if one.id not in removed]
 
 
+def _removes(one: Any) -> bool:
+    return bool(one.type == "remove")
+
+
 class MessagesState(TypedDict):
     """A state of messages; a state of one's own may inherit from it."""
 
@@ -114,6 +163,21 @@ class MessagesState(TypedDict):
 
 def _many(messages: Any) -> Sequence[Any]:
     return messages if isinstance(messages, list) else [messages]
+
+
+def _langchain(messages: Sequence[Any]) -> list[Any]:
+    library = sys.modules["langchain_core.messages"]
+    read = library.convert_to_messages([_spelled(one) for one in messages])
+    whole = (library.message_chunk_to_message(one) for one in read)
+    return [one if one.id is not None else one.model_copy(update={"id": str(uuid.uuid4())}) for one in whole]
+
+
+def _spelled(one: Any) -> Any:
+    """Return a message of ours as a dict; anything else as it is."""
+    if not isinstance(one, Message | RemoveMessage):
+        return one
+    given = {f.name: getattr(one, f.name) for f in fields(one)}
+    return {"role": one.type, "content": "", **{name: value for name, value in given.items() if value}}
 
 
 def _read(one: Any) -> Any:

@@ -40,6 +40,23 @@ def legible(text: str) -> str:
     return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode("utf-8")
 
 
+#: Begins the keys under which a run keeps what its unfinished tasks took, beside what it used.
+_TAKEN = "@ "
+
+
+def write_used(used: Mapping[str, float], taken: Mapping[str, float]) -> str:
+    """Return what a run has used, and what its unfinished tasks took of it, as one JSON text."""
+    if not used and not taken:
+        return "{}"
+    return write_json({**used, **{_TAKEN + key: amount for key, amount in taken.items()}})
+
+
+def _used(row: Row, *, taken: bool) -> dict[str, float]:
+    if row["used"] == "{}":
+        return {}
+    return {k: v for k, v in read_json(row["used"]).items() if k.startswith(_TAKEN) == taken}
+
+
 def read_run(row: Row) -> Run:
     """Return the run that a row of ``runs`` stands for."""
     return Run(
@@ -56,7 +73,8 @@ def read_run(row: Row) -> Run:
         requester=row["requester"],
         error=None if row["error"] is None else read_json(row["error"]),
         limits=read_json(row["limits"]),
-        used=read_json(row["used"]),
+        used=_used(row, taken=False),
+        taken={key.removeprefix(_TAKEN): amount for key, amount in _used(row, taken=True).items()},
         origin=row["origin"],
         parent_run=row["parent_run"],
         passes=row["passes"],

@@ -12,7 +12,7 @@ from . import records
 from .clock import SECOND
 from .companions import EndFacts, PauseFacts
 from .errors import PolicyError, ValueRefused
-from .inside import interrupt
+from .inside import ask
 from .plainjson import write_json
 from .policy import Policy
 from .storage import Do, Params
@@ -44,7 +44,8 @@ def approve(
     time the node runs again, the answer is not used and a new question is asked. ``requester`` and the
     people in ``also`` may not approve, unless the policy says so. The run pauses as in ``interrupt()``.
 
-    Raises :class:`ValueRefused` when the action or a fact is not of plain types.
+    Raises :class:`ValueRefused` when the action or a fact is not of plain types. An answer of another shape
+    than a decision decides nothing: whoever resumed the run is told, and the question is open still.
     """
     shown = dict(facts or {})
     _plain.encode([action, shown])
@@ -57,18 +58,24 @@ def approve(
         "requester": requester,
         "also": list(also),
     }
-    answer = interrupt(value, key=key, bind={"action": action, "facts": shown})
-    if isinstance(answer, Decision):
-        return answer
-    # Answered by a program that keeps no approval requests, through Runtime.resume.
-    said = answer.get("decision") if isinstance(answer, Mapping) else None
-    if not isinstance(said, str) or said not in _OUTCOMES:
-        raise ValueRefused(
-            f"the answer to {title!r} was not understood: a Decision, "
-            'or {"decision": "approve"} or {"decision": "reject"} was expected'
-        )
-    digest = _plain.digest({"action": action, "facts": shown})
-    return Decision(_OUTCOMES[said], RequestId(""), digest, reason=answer.get("reason"))
+    bound = {"action": action, "facts": shown}
+
+    def decision(answer: Any) -> Decision:
+        if isinstance(answer, Decision):
+            return answer
+        # Answered by a program that keeps no approval requests, through Runtime.resume.
+        said = answer.get("decision") if isinstance(answer, Mapping) else None
+        reason = answer.get("reason") if isinstance(answer, Mapping) else None
+        if not isinstance(said, str) or said not in _OUTCOMES or not isinstance(reason, str | None):
+            raise ValueRefused(
+                f"nothing was decided: the answer to {title!r} was not understood, and it is still open; a "
+                'Decision, or {"decision": "approve"} or {"decision": "reject"}, with a "reason" if there is '
+                "one, was expected"
+            )
+        return Decision(_OUTCOMES[said], RequestId(""), _plain.digest(bound), reason=reason)
+
+    answered: Decision = ask(value, key=key, bind=bound, read=decision)
+    return answered
 
 
 class Requests:

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
 
 from . import records
+from .beside import running_task
+from .branching import choose
 from .callers import Call, given_to
 from .calls import RetryPolicy
 from .divergence import Kept, same
@@ -20,7 +22,6 @@ from .executor import (
     Bubble,
     NodeFailed,
     TaskScope,
-    choose,
     current,
     run_task,
 )
@@ -143,7 +144,7 @@ class _Host:
     async def retrying(self) -> None:
         """Count nothing: what a retry costs was paid then."""
 
-    def spend(self, name: str, amount: float) -> None:
+    def spend(self, scope: TaskScope, name: str, amount: float) -> None:
         """Take nothing: it was taken then."""
 
     async def subgraph(
@@ -206,6 +207,7 @@ async def choose_again(
     """Return what the branches that leave a finished task choose this time, or what they raised."""
     outcome: tuple[Chosen, ...] | BaseException
     token = current.set(scope)
+    scope.home = running_task()
     try:
         outcome = await choose(plan, result, copy.deepcopy(dict(values)), scope.given)
     except (Exception, GraphInterrupt, OffRecord) as error:  # noqa: BLE001 - branches are the author's

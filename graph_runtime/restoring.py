@@ -123,7 +123,7 @@ def _attended(run: Run, stale: Sequence[Row], actor: str | None, now: int, new_i
 
 
 def _asked_anew(run: Run, stale: Sequence[Row], actor: str | None, now: int, new_id: NewId) -> Iterator[Do]:
-    used = write_json(refunded(run, len(stale)))
+    used = records.write_used(refunded(run, len(stale)), run.taken)
     yield Do("ask_anew", {"run_id": run.id, "used": used, "now": now}, guard="run rests")
     yield from _superseded(run, stale, now, new_id)
     yield records.put_event(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from types import GenericAlias
 from typing import Any, Protocol
 
 from . import records
@@ -66,7 +67,13 @@ class Runtime:
     by side: each finishes the runs that began on it, and the last one given starts the new ones. ``owner``
     names this process in leases and must differ between processes. ``clock`` is the store's, unless a test
     wants another.
+
+    A node that asks for its ``runtime`` may call it ``Runtime[Context]``, as LangGraph's do: it is given a
+    :class:`NodeRuntime`.
     """
+
+    def __class_getitem__(cls, context: Any) -> GenericAlias:
+        return GenericAlias(cls, (context,))
 
     def __init__(
         self,
@@ -169,10 +176,12 @@ class Runtime:
         metadata: Mapping[str, Any] | None = None,
         at: str | None = None,
         later: bool = False,
+        discard: bool = False,
     ) -> Begun:
         """Do as :meth:`start`, for a caller who drives the run at once: ``drive(begun.run, call, begun)``.
 
-        With ``later`` the run is stored by its walk, together with what its first nodes come to.
+        With ``later`` the run is stored by its walk, together with what its first nodes come to. With
+        ``discard`` a live run of the thread is cancelled in the commit that begins the new one.
         """
         plan = self.ground.plans.get(graph)
         if plan is None:
@@ -196,6 +205,7 @@ class Runtime:
             metadata=metadata,
             at=at,
             later=later,
+            discard=discard,
         )
 
     async def retry(
@@ -220,16 +230,25 @@ class Runtime:
         return await self._beginnings.retry(run, driver, max_steps)
 
     async def fork(
-        self, thread_id: str, checkpoint_id: str, *, max_steps: int | None = None, driver: Driver = "worker"
+        self,
+        thread_id: str,
+        checkpoint_id: str,
+        *,
+        max_steps: int | None = None,
+        driver: Driver = "worker",
+        discard: bool = False,
     ) -> Run:
         """Begin a new run at an old checkpoint of the thread, and return it; the old line stays readable.
 
         It is a journey of its own: nothing that was answered, recorded or granted is taken over, and what was
         asked is asked anew. Its limits are those of the run it leaves, unless ``max_steps`` says otherwise.
-        Raises :class:`UnknownCheckpoint`, and :class:`ThreadBusy` while a run is alive.
+        Raises :class:`UnknownCheckpoint`, and :class:`ThreadBusy` while a run is alive; with ``discard`` that
+        one is cancelled in the same commit.
         """
         _check_steps(max_steps)
-        return await self._beginnings.fork(ThreadId(thread_id), checkpoint_id, driver, max_steps)
+        return await self._beginnings.fork(
+            ThreadId(thread_id), checkpoint_id, driver, max_steps, discard=discard
+        )
 
     async def edit(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import weakref
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from . import records
 from .clock import SECOND, TimeOrderedIds
+from .config import thread_of
 from .errors import Conflict, ThreadBusy
 from .retention import drop_thread
 from .storage import Ask, Batch, Do, Params, Row, Store, keep_memory, open_store
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 #: Sorts after every checkpoint id.
 _NEWEST = "~"
 _PAGE = 100
+#: Seconds.
+LEASE = 30.0
 
 
 class CheckpointTuple(NamedTuple):
@@ -41,16 +45,34 @@ class CheckpointTuple(NamedTuple):
 class AsyncSqliteSaver:
     """Where a compiled graph keeps its threads. What else a LangGraph saver has is in docs/differences.md."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, lease: float = LEASE) -> None:
+        """Keep threads in ``store``, as :func:`open_store` gives it.
+
+        ``lease`` is for how many seconds a call whose process was killed still counts as under way. Raises
+        TypeError for a connection, and ValueError for a lease of less than a second.
+        """
+        if not hasattr(store, "read"):
+            raise TypeError(
+                f"no saver was made: a {type(store).__name__} of {type(store).__module__} is no store; write "
+                "async with AsyncSqliteSaver.from_conn_string(path) as saver"
+            )
+        if not 1 <= lease < math.inf:
+            raise ValueError(f"no saver was made: a lease of {lease!r} s is not kept; it is a second or more")
         self.store = store
-        self._runtimes: dict[int, tuple[Compiled, Runtime]] = {}
+        self._lease = lease
+        self._runtimes: weakref.WeakKeyDictionary[Compiled, Runtime] = weakref.WeakKeyDictionary()
 
     @classmethod
     @asynccontextmanager
-    async def from_conn_string(cls, conn_string: str) -> AsyncIterator[AsyncSqliteSaver]:
-        """Open the database at a path, or ``:memory:``, and close it at the end of the block."""
+    async def from_conn_string(
+        cls, conn_string: str, *, lease: float = LEASE
+    ) -> AsyncIterator[AsyncSqliteSaver]:
+        """Open the database at a path, or ``:memory:``, and close it at the end of the block.
+
+        Raises :class:`SchemaMismatch` for a file that another program has made, LangGraph's own included.
+        """
         async with open_store(f"sqlite:///{conn_string}") as store:
-            yield cls(store)
+            yield cls(store, lease=lease)
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[Self]:
@@ -58,13 +80,14 @@ class AsyncSqliteSaver:
         yield self
 
     def runtime_of(self, graph: Compiled) -> Runtime:
-        """Return the runtime that drives this graph over this store; one per graph and saver."""
+        """Return the runtime that drives this graph over this store; one for as long as the graph lives."""
         from .runtime import Runtime  # noqa: PLC0415 - the saver is below the runtime that it keeps
 
-        known = self._runtimes.get(id(graph))
+        known = self._runtimes.get(graph)
         if known is None:
-            known = self._runtimes[id(graph)] = (graph, Runtime(self.store, [graph]))
-        return known[1]
+            lease = round(self._lease * SECOND)
+            known = self._runtimes[graph] = Runtime(self.store, [graph], lease=lease)
+        return known
 
     async def aget_tuple(self, config: Mapping[str, Any]) -> CheckpointTuple | None:
         """Return the checkpoint that the config names, else the thread's newest; None when there is none."""
@@ -76,35 +99,33 @@ class AsyncSqliteSaver:
             return None
         async with self.opened() as saver:
             (rows,) = await saver.store.read(Ask("get_checkpoint", {"checkpoint_id": wanted}))
-            here = (place["thread_id"], place.get("checkpoint_ns", ""))
+            here = (thread_of(place), place.get("checkpoint_ns", ""))
             if not rows or (rows[0]["thread_id"], rows[0]["ns"]) != here:
                 return None
             return await saver._tuple(rows[0])  # noqa: SLF001 - our own, opened
 
     async def alist(
         self,
-        config: Mapping[str, Any],
+        config: Mapping[str, Any] | None,
         *,
         filter: Mapping[str, Any] | None = None,  # noqa: A002 - LangGraph's name
         before: Mapping[str, Any] | None = None,
         limit: int | None = None,
     ) -> AsyncIterator[CheckpointTuple]:
-        """Yield the checkpoints of the config's thread and namespace, newest first.
+        """Yield the checkpoints of the config's thread and namespace, newest first; for None, all there are.
 
         Values of an author's own classes are read by the graphs that this saver was compiled into.
         """
-        place = config["configurable"]
+        place = None if config is None else config["configurable"]
         upto = _NEWEST if before is None else before["configurable"]["checkpoint_id"]
         left = limit
         async with self.opened() as saver:
             while left is None or left > 0:
-                page: Params = {
-                    "thread_id": place["thread_id"],
-                    "ns": place.get("checkpoint_ns", ""),
-                    "before": upto,
-                    "limit": _PAGE,
-                }
-                (rows,) = await saver.store.read(Ask("find_thread_checkpoints", page))
+                ask = Ask("find_all_checkpoints", {"before": upto, "limit": _PAGE})
+                if place is not None:
+                    of_thread: Params = {"thread_id": thread_of(place), "ns": place.get("checkpoint_ns", "")}
+                    ask = Ask("find_thread_checkpoints", {**of_thread, **ask.params})
+                (rows,) = await saver.store.read(ask)
                 for row in rows:
                     found = await saver._tuple(row)  # noqa: SLF001 - our own, opened
                     if any(found.metadata.get(key) != value for key, value in (filter or {}).items()):
@@ -125,7 +146,7 @@ class AsyncSqliteSaver:
         What is asked or answered while this runs may or may not be among them. Values of an author's own
         classes are read by the graphs that this saver was compiled into.
         """
-        thread = "" if config is None else config["configurable"]["thread_id"]
+        thread = "" if config is None else thread_of(config["configurable"])
         at, id_, left = 0, "", limit
         async with self.opened() as saver:
             while left is None or left > 0:
@@ -146,6 +167,7 @@ class AsyncSqliteSaver:
         asks may still be answered, so cancel it first.
         """
         async with self.opened() as saver:
+            thread_id = thread_of({"thread_id": thread_id})
             one: Params = {"thread_id": thread_id}
             (known,) = await saver.store.read(Ask("get_thread", one))
             if not known:
@@ -195,7 +217,7 @@ class AsyncSqliteSaver:
         )
 
     def _codec(self, graph: str) -> Codec:
-        known = (one.plan for one, _ in self._runtimes.values())
+        known = [graph.plan for graph in self._runtimes]
         return next((plan.codec for plan in known if plan.name == graph), Codec())
 
 
@@ -205,10 +227,10 @@ class InMemorySaver(AsyncSqliteSaver):
     The calls that use it at the same moment share a connection, which the last of them closes.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, lease: float = LEASE) -> None:
         url, let_go = keep_memory()
         weakref.finalize(self, let_go)
-        super().__init__(open_store(url))
+        super().__init__(open_store(url), lease=lease)
         self._users = 0
         self._door = asyncio.Lock()
 
@@ -228,3 +250,7 @@ class InMemorySaver(AsyncSqliteSaver):
                 self._users -= 1
                 if self._users == 0:
                     await self.store.__aexit__(None, None, None)
+
+
+#: What LangGraph called it before.
+MemorySaver = InMemorySaver

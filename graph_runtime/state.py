@@ -13,8 +13,10 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import pydantic
+import typing_extensions
 
 from .errors import InvalidGraph, InvalidUpdateError
+from .messages import add_messages, reducer_for
 from .types import ROOT, Overwrite
 from .values import Codec, storable_class
 
@@ -33,6 +35,14 @@ RemainingSteps = Annotated[int, Managed.REMAINING_STEPS]
 #: A key of this type holds whether one step more would end the run for its limit.
 IsLastStep = Annotated[bool, Managed.IS_LAST_STEP]
 
+#: What a TypedDict says of a key besides its type; typing_extensions has its own of what typing has later.
+_QUALIFIERS = (
+    typing.Required,
+    typing.NotRequired,
+    typing_extensions.Required,
+    typing_extensions.NotRequired,
+    typing_extensions.ReadOnly,
+)
 #: What an abstract annotation starts as, so that a reducer has a left side at the first write.
 _CONCRETE: dict[Any, type] = {
     collections.abc.Sequence: list,
@@ -175,7 +185,9 @@ def _spoken(value: pydantic.BaseModel) -> Iterator[str]:
 def has_keys(type_: Any) -> bool:
     """Say whether a state of this type has keys: a TypedDict, dataclass or pydantic model."""
     return isinstance(type_, type) and (
-        typing.is_typeddict(type_) or dataclasses.is_dataclass(type_) or issubclass(type_, pydantic.BaseModel)
+        typing_extensions.is_typeddict(type_)
+        or dataclasses.is_dataclass(type_)
+        or issubclass(type_, pydantic.BaseModel)
     )
 
 
@@ -190,7 +202,7 @@ def read_schema(type_: Any) -> Schema:
         if issubclass(type_, pydantic.BaseModel):
             hints = {n: h for n, h in hints.items() if n in type_.model_fields}
         channels = {name: _channel(name, hint) for name, hint in hints.items()}
-        form: Literal["mapping", "object"] = "mapping" if typing.is_typeddict(type_) else "object"
+        form: Literal["mapping", "object"] = "mapping" if typing_extensions.is_typeddict(type_) else "object"
         found = frozenset(cls for hint in hints.values() for cls in _classes(hint))
         return Schema(type_, channels, form, found)
     return Schema(type_, {ROOT: _channel(ROOT, type_)}, "root", frozenset(_classes(type_)))
@@ -203,7 +215,7 @@ def codec_for(*schemas: Schema) -> Codec:
 
 
 def _channel(name: str, hint: Any) -> Channel:
-    while get_origin(hint) in (typing.Required, typing.NotRequired):
+    while get_origin(hint) in _QUALIFIERS:
         hint = get_args(hint)[0]
     if get_origin(hint) is not Annotated:
         return Channel(name)
@@ -214,7 +226,8 @@ def _channel(name: str, hint: Any) -> Channel:
         return Channel(name)
     if not _takes_two(extras[-1]):
         raise InvalidGraph(f"no graph was begun: the reducer of {name!r} must take two values, old and new")
-    return Channel(name, extras[-1], _start(type_))
+    reducer = extras[-1] if extras[-1] is not add_messages else reducer_for(_classes(type_))
+    return Channel(name, reducer, _start(type_))
 
 
 def _takes_two(function: Any) -> bool:
@@ -231,7 +244,7 @@ def _takes_two(function: Any) -> bool:
 
 
 def _start(type_: Any) -> Callable[[], Any] | None:
-    while get_origin(type_) in (typing.Required, typing.NotRequired, Annotated):
+    while get_origin(type_) in (*_QUALIFIERS, Annotated):
         type_ = get_args(type_)[0]
     origin = get_origin(type_) or type_
     origin = _CONCRETE.get(origin, origin)

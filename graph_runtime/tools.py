@@ -21,7 +21,7 @@ from typing import Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from .errors import PolicyError, ToolBlocked, ToolRejected
-from .inside import driven, recorded, run_once
+from .inside import as_recorded, driven, recorded, run_once
 from .requests import DEFAULT_POLICY, approve
 from .types import Action
 
@@ -121,7 +121,7 @@ class ToolPolicy:
             done = await recorded()
             if at in done:
                 scope.settle(at)
-                return done[at]
+                return as_recorded(name, done[at])
             verdict, asked = await self._judged(tool, at)
         if verdict.do == "block":
             scope.settle(at)

@@ -272,6 +272,8 @@ class Run:
     #: What it may use in its whole life by name: seconds, questions, retries, the author's own budgets.
     limits: Mapping[str, float] = field(default_factory=dict)
     used: Mapping[str, float] = field(default_factory=dict)
+    #: What its unfinished tasks took of that, by task and place.
+    taken: Mapping[str, float] = field(default_factory=dict)
     origin: Origin = "input"
     #: The run that a retry or fork goes back to.
     parent_run: RunId | None = None

@@ -2,7 +2,8 @@
 
 JSON's own types lie as they are. Anything else is an object with the key ``"$"``, its tag, and ``"v"``.
 There is no pickle and no import by name: a tag is looked up in a closed table, to which a graph adds the
-enums, dataclasses and pydantic models that its state names.
+enums, dataclasses and pydantic models that its state names. With a pydantic model come those of its
+subclasses that the program has loaded, and with every table LangChain's messages, when it has loaded them.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import enum
 import hashlib
 import math
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -23,7 +24,7 @@ import pydantic
 import rfc8785
 
 from .errors import ValueRefused
-from .messages import MESSAGE_CLASSES
+from .messages import MESSAGE_CLASSES, langchain_message
 from .plainjson import read_json, write_json, write_sorted
 from .types import Action, Decision, Overwrite
 
@@ -57,25 +58,64 @@ _from_text: dict[str, Callable[[Any], Any]] = {
 _TAGS = frozenset({"tuple", "set", "frozenset", "dict", *_from_text})
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Unstorable:
+    """Stands in the record of an effect that was done for what it returned, which could not be stored."""
+
+    why: str
+
+
 class Codec:
     """Writes and reads state values; knows, besides the built-in types, the classes it was given.
 
-    A class is stored under its ``__qualname__``, so moving it to another module changes nothing and
-    renaming it makes old values unreadable, with an error that names it.
+    A class that a state names is stored under its ``__qualname__``, so moving it to another module changes
+    nothing and renaming it makes old values unreadable, with an error that names it. A class that comes along
+    with another one, or is called as one of ours, is stored under its module and name: it cannot be taken for
+    another.
     """
 
     def __init__(self, classes: Iterable[type] = ()) -> None:
         self._classes: dict[str, type] = {}
-        for cls in (Decision, Action, Overwrite, *MESSAGE_CLASSES, *classes):
+        self._tags: dict[type, str] = {}
+        self._bases: list[type] = []
+        ours = (Decision, Action, Overwrite, Unstorable, *MESSAGE_CLASSES)
+        names = {cls.__qualname__: cls for cls in ours}
+        for cls in (*ours, *classes):
             if cls.__qualname__ in _TAGS:
                 raise ValueRefused(
                     f"a class of a state is called {cls.__qualname__!r}, which is taken: rename it"
                 )
-            known = self._classes.setdefault(cls.__qualname__, cls)
+            tag = cls.__qualname__ if names.get(cls.__qualname__, cls) is cls else _full_name(cls)
+            known = self._classes.setdefault(tag, cls)
             if known is not cls:
                 raise ValueRefused(
                     f"two classes of one state are called {cls.__qualname__!r}: rename one of them"
                 )
+            self._tags[cls] = tag
+            if issubclass(cls, pydantic.BaseModel):
+                self._bases.append(cls)
+
+    def _tag_of(self, cls: type) -> str | None:
+        """Return what a class is stored under; None when it cannot be read back from there."""
+        tag = self._tags.get(cls)
+        if tag is None and any(issubclass(cls, base) for base in self._all_bases()):
+            found = _full_name(cls)
+            if self._class_of(found) is cls:
+                tag = self._tags[cls] = found
+        return tag
+
+    def _class_of(self, tag: str) -> type[Any] | None:
+        """Return the class that was stored under a tag: one that is known, or a subclass of one."""
+        known = self._classes.get(tag)
+        if known is None:
+            found = {one for base in self._all_bases() for one in _family(base) if _is_called(one, tag)}
+            if len(found) == 1:
+                known = self._classes[tag] = found.pop()
+        return known
+
+    def _all_bases(self) -> list[type]:
+        theirs = langchain_message()
+        return self._bases if theirs is None else [*self._bases, theirs]
 
     def encode(self, value: Any) -> str:
         """Return ``value`` as JSON text of at most :data:`MAX_VALUE` characters.
@@ -159,11 +199,12 @@ class Codec:
 
     def _tagged_object(self, value: Any, path: str) -> Any:
         cls = type(value)
-        name = cls.__qualname__
-        if self._classes.get(name) is not cls:
+        name = self._tag_of(cls)
+        if name is None:
             raise ValueRefused(
-                f"a value was not stored: {path or 'it'} is a {cls.__module__}.{name}, which would not be "
-                "read back the same; use plain JSON types, or name the class in the graph's state annotations"
+                f"a value was not stored: {path or 'it'} is a {cls.__module__}.{cls.__qualname__}, which "
+                "would not be read back the same; use plain JSON types, or name the class in the annotations "
+                "of the graph's state"
             )
         if isinstance(value, enum.Enum):
             return self._checked({_TAG: name, "v": value.name}, value, path)
@@ -202,9 +243,12 @@ class Codec:
             return frozenset(self._untagged(item) for item in body)
         if tag == "dict":
             return {self._untagged(key): self._untagged(item) for key, item in body}
-        cls = self._classes.get(tag)
+        cls: Any = self._class_of(tag)
         if cls is None:
-            raise ValueRefused(f"a stored value was not read: this graph's state names no class {tag!r}")
+            raise ValueRefused(
+                f"a stored value was not read: this graph's state names no class {tag!r}, and none that it "
+                "names has a subclass of that name which this program has loaded"
+            )
         if issubclass(cls, enum.Enum):
             return cls[body]
         return cls(**{key: self._untagged(item) for key, item in body.items()})
@@ -258,9 +302,23 @@ def _ordered(tagged: Any) -> Any:
     return ordered
 
 
+def _full_name(cls: type) -> str:
+    return f"{cls.__module__}:{cls.__qualname__}"
+
+
+def _is_called(cls: type, tag: str) -> bool:
+    return tag in {cls.__qualname__, _full_name(cls)}
+
+
+def _family(base: type[Any]) -> Iterator[type[Any]]:
+    yield base
+    for cls in base.__subclasses__():
+        yield from _family(cls)
+
+
 def _fields(value: Any) -> Mapping[str, Any]:
     if isinstance(value, pydantic.BaseModel):
-        return {name: getattr(value, name) for name in type(value).model_fields}
+        return {name: getattr(value, name) for name in type(value).model_fields} | (value.model_extra or {})
     return {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.init}
 
 

@@ -16,7 +16,7 @@ from .companions import PauseFacts
 from .errors import Conflict, MigrationRefused, ThreadBusy, UnknownGraph, ValueRefused
 from .frames import Frame, asks_of_frame, asks_of_root, inside, memory, read_frame, within
 from .ground import Ground, Written
-from .plainjson import read_json, write_json
+from .plainjson import read_json
 from .plan import After, Plan
 from .storage import Ask, Batch, Do, Params, Row
 from .types import END, ROOT, START, InterruptId, Run, RunStatus, Send
@@ -104,7 +104,7 @@ class Versions:
             "head": head.id,
             "step": head.step,
             "status": migration.status,
-            "used": write_json(refunded(run, len(stale))),
+            "used": records.write_used(refunded(run, len(stale)), run.taken),
             "before": run.head,
             "epoch": run.epoch,
             "was": run.status,

@@ -10,13 +10,15 @@ from typing import Any
 from . import records
 from .clock import SECOND
 from .drawing import Passed, Way, way
-from .errors import UnknownRun
+from .errors import UnknownRun, UnknownSubgraph
 from .frames import (
     Frame,
     asked_within,
     asks_of_frame,
     asks_of_root,
     asks_of_task,
+    plans_at,
+    plans_in,
     read_frame,
     read_writes,
 )
@@ -80,9 +82,27 @@ class Views:
     async def state(self, run: Run, *, subgraphs: bool = False) -> StateSnapshot:
         """Return where the thread of its last run stands now."""
         frame, questions = self._frame(run, await self._ground.store.read(*asks_of_root(run.id)))
-        return await self._with_subgraphs(live(frame, run, questions), frame, questions, run, deep=subgraphs)
+        return await self._with_subgraphs(live(frame, run, questions), frame.plan, run, deep=subgraphs)
 
-    async def state_of_frame(self, run: Run, plan: Plan, ns: str) -> StateSnapshot | None:
+    async def plan_at(self, plan: Plan, thread_id: str, ns: str) -> Plan:
+        """Return the plan of the graph at a namespace; of several that a node's code may call, one that fits.
+
+        Raises :class:`UnknownSubgraph` when none is known there.
+        """
+        fitting = plans_at(plan, ns)
+        if len(fitting) > 1:
+            (heads,) = await self._ground.store.read(
+                Ask("get_frame_head", {"thread_id": thread_id, "ns": ns})
+            )
+            due = {name for row in heads for name in read_json(row["fingerprints"])}
+            fitting = tuple(one for one in fitting if due <= set(one.nodes))
+        if not fitting:
+            raise UnknownSubgraph(f"graph {plan.name!r} has no subgraph {ns!r}")
+        return fitting[0]
+
+    async def state_of_frame(
+        self, run: Run, plan: Plan, ns: str, *, subgraphs: bool = False
+    ) -> StateSnapshot | None:
         """Return where a subgraph of the thread stands; None when there is none of that namespace."""
         asks = asks_of_frame(run.thread_id, ns)
         known, head, values, writes, questions = await self._ground.store.read(
@@ -91,14 +111,18 @@ class Views:
         if not known:
             return None
         asked = tuple(records.read_question(plan.codec, row) for row in questions)
-        return live(read_frame(plan, head[0], values, writes), run, asked)
+        found = live(read_frame(plan, head[0], values, writes), run, asked)
+        return await self._with_subgraphs(found, plan, run, deep=subgraphs)
 
-    async def at(self, plan: Plan, thread_id: str, checkpoint_id: str) -> StateSnapshot | None:
-        """Return the state at one checkpoint; None when the thread has no such checkpoint."""
+    async def at(
+        self, plan: Plan, run: Run, checkpoint_id: str, *, subgraphs: bool = False
+    ) -> StateSnapshot | None:
+        """Return the state at one checkpoint of the run's thread; None when the thread has no such one."""
         (rows,) = await self._ground.store.read(Ask("get_checkpoint", {"checkpoint_id": checkpoint_id}))
-        if not rows or rows[0]["thread_id"] != thread_id:
+        if not rows or rows[0]["thread_id"] != run.thread_id:
             return None
-        return (await self._past(plan, ThreadId(thread_id), rows))[0]
+        (found,) = await self._past(plan, run.thread_id, rows)
+        return await self._with_subgraphs(found, plan, run, deep=True) if subgraphs else found
 
     async def history(self, run: Run, *, limit: int, before: int | None) -> list[StateSnapshot]:
         """Return the checkpoints of a run, newest first."""
@@ -128,15 +152,18 @@ class Views:
         return way(self._ground.plan_of(run), view, steps, cut=not whole)
 
     async def line(
-        self, plan: Plan, thread_id: str, *, ns: str, limit: int, before: str | None
+        self, plan: Plan, thread_id: str, *, ns: str, limit: int, before: str | None, at: str | None = None
     ) -> list[StateSnapshot]:
-        """Return the checkpoints of a thread, newest first, all branches of it."""
+        """Return the checkpoints of a thread, newest first, all branches of it; or only the one ``at``."""
         ask = Ask(
             "find_thread_checkpoints",
             {"thread_id": thread_id, "ns": ns, "before": before or _NEWEST, "limit": limit},
         )
+        if at is not None:
+            ask = Ask("get_checkpoint", {"checkpoint_id": at})
         (rows,) = await self._ground.store.read(ask)
-        return await self._past(plan, ThreadId(thread_id), rows)
+        here = [row for row in rows if (row["thread_id"], row["ns"]) == (thread_id, ns)]
+        return await self._past(plan, ThreadId(thread_id), here)
 
     async def _past(self, plan: Plan, thread_id: ThreadId, rows: Sequence[Row]) -> list[StateSnapshot]:
         if not rows:
@@ -165,7 +192,8 @@ class Views:
         snapshots = []
         for row, mine, wrote in zip(rows, values, writes, strict=True):
             checkpoint = records.read_checkpoint(plan.codec, row, mine, decoded)
-            snapshots.append(past(plan, checkpoint, asked, read_writes(plan, checkpoint, wrote), shown_of))
+            found_then = past(plan, checkpoint, asked, read_writes(plan, checkpoint, wrote), shown_of)
+            snapshots.append(_with_addresses(found_then, plan))
         return snapshots
 
     def _frame(self, run: Run, rows: Sequence[Sequence[Row]]) -> tuple[Frame, tuple[Question, ...]]:
@@ -175,26 +203,48 @@ class Views:
         return read_frame(plan, head[0], values, writes), asked
 
     async def _with_subgraphs(
-        self,
-        snapshot: StateSnapshot,
-        frame: Frame,
-        questions: Sequence[Question],
-        run: Run,
-        *,
-        deep: bool,
+        self, snapshot: StateSnapshot, plan: Plan, run: Run, *, deep: bool
     ) -> StateSnapshot:
-        tasks = []
-        for task in snapshot.tasks:
-            due = next(t for t in frame.checkpoint.due if t.id == task.id)
-            ns = frame.inside(due)
-            plan = frame.plan.subgraphs.get(task.name)
-            inner = None if plan is None else await self.state_of_frame(run, plan, ns)
-            if inner is None:
-                tasks.append(task)
-                continue
-            config = {"configurable": {"thread_id": run.thread_id, "checkpoint_ns": ns}}
-            tasks.append(dataclasses.replace(task, state=inner if deep else config))
-        return dataclasses.replace(snapshot, tasks=tuple(tasks))
+        """Return the snapshot with where the subgraphs of its tasks stand, or with how to ask for that."""
+        addressed = _with_addresses(snapshot, plan)
+        if not deep:
+            return addressed
+        tasks = [await self._with_state(task, run) for task in addressed.tasks]
+        return dataclasses.replace(addressed, tasks=tuple(tasks))
+
+    async def _with_state(self, task: TaskView, run: Run) -> TaskView:
+        if task.state is None or isinstance(task.state, StateSnapshot):
+            return task
+        way = task.state["configurable"]["checkpoint_ns"]
+        for ns in (way, way.rpartition(":")[0]):  # of this task, or kept over the calls of its node
+            inner = await self.plan_at(self._ground.plan_of(run), run.thread_id, ns)
+            state = await self.state_of_frame(run, inner, ns, subgraphs=True)
+            if state is not None:
+                return dataclasses.replace(task, state=state)
+        return dataclasses.replace(task, state=StateSnapshot({}, (), task.state, None, None, None))
+
+
+def _with_addresses(snapshot: StateSnapshot, plan: Plan) -> StateSnapshot:
+    """Return the snapshot with how to ask for the states of the subgraphs in its tasks."""
+    place = snapshot.config["configurable"]
+    around = place["checkpoint_ns"]
+    tasks = [
+        dataclasses.replace(
+            task,
+            state={
+                "configurable": {
+                    "thread_id": place["thread_id"],
+                    "checkpoint_ns": f"{around}|{task.name}:{task.id}"
+                    if around
+                    else f"{task.name}:{task.id}",
+                }
+            },
+        )
+        if plans_in(plan, task.name)
+        else task
+        for task in snapshot.tasks
+    ]
+    return dataclasses.replace(snapshot, tasks=tuple(tasks))
 
 
 def _in_order(questions: Iterable[Question]) -> tuple[Question, ...]:

@@ -44,7 +44,7 @@ from .meter import Meter
 from .plainjson import write_json
 from .plan import Plan, Result, after_step, start_updates
 from .questions import asked_of, finishing, newly_asked, no_longer_asking, pausing
-from .storage import Ask, Batch, Do, Params
+from .storage import Ask, Do, Params
 from .telling import Teller
 from .types import (
     START,
@@ -125,13 +125,13 @@ class Walk:
             if frame.ns == "" and self.call.control is not None and self.call.control.drain_requested:
                 raise GraphDrained(self.call.control.drain_reason or "shutdown")
             left = frame.left()
-            if not (first and goes_on) and self.call.stops_before(frame.plan, left):
+            if not (first and goes_on) and self.call.stops_before(frame.plan, frame.ns, left):
                 return Resting(frame)
             resting = await self._step(frame, left)
             if resting is not None:
                 return resting
             first = False
-            if self.call.stops_after(frame.plan, left):
+            if self.call.stops_after(frame.plan, frame.ns, left):
                 if frame.checkpoint.due:
                     return Resting(frame)
                 if frame.ns == "":
@@ -162,7 +162,9 @@ class Walk:
         if frame.plan.state.managed:
             values = {**values, **frame.plan.state.managed_values(self.run.max_steps - taken - 1)}
         try:
-            outcomes = await run_tasks(frame.plan, values, scopes, settled=save)
+            async with self.meter.in_time(self.ground.clock()):
+                outcomes = await run_tasks(frame.plan, values, scopes, settled=save)
+            self.meter.check_time(self.ground.clock())
         except NodeFailed as failed:
             if self.ledger.broken is not None:
                 # The node is not to blame: what it could not store here it may store another time.
@@ -192,8 +194,11 @@ class Walk:
     async def effects_of(self, scope: TaskScope) -> dict[str, Any]:
         """Return what earlier executions of this task recorded, by key."""
         try:
+            if scope.attempts > 1:
+                await self.barrier()  # what the attempt before recorded when it was stopped
             (rows,) = await self.ground.store.read(Ask("find_effects", {"task_id": scope.task.id}))
         except StoreError as error:
+            # Away, not wrong: a node that sees this error must not make its run fail of it.
             self.ledger.broken = error
             raise
         return {row["key"]: scope.plan.codec.decode(row["value"]) for row in rows}
@@ -209,7 +214,8 @@ class Walk:
             id_ = self.ground.new_id("evt")
             line = {**told, "thread_id": run.thread_id, "run_id": run.id}
             writes.append(records.put_event(id_, now=now, **line))
-        await self.ledger.write(Batch("effect", tuple(writes)))
+        # With all that was before it: of the run itself nothing may be on disk yet.
+        await self.ledger.commit("effect", writes, at_once=True, beside=True)
         return scope.plan.codec.decode(text)
 
     async def barrier(self) -> None:
@@ -218,11 +224,12 @@ class Walk:
 
     async def retrying(self) -> None:
         """Count a retry. Raises :class:`LimitReached` when the run has used them up."""
-        self.spend("retries", 1)
+        self.meter.spend("retries", 1)
 
-    def spend(self, name: str, amount: float) -> None:
-        """Take ``amount`` from the run's limit called ``name``. Raises :class:`LimitReached`."""
-        self.meter.spend(name, amount)
+    def spend(self, scope: TaskScope, name: str, amount: float) -> None:
+        """Take ``amount`` from the run's budget called ``name``. Raises :class:`LimitReached`."""
+        number = scope.seen[f"spend {name}"] = scope.seen.get(f"spend {name}", 0) + 1
+        self.meter.spend_at(scope.task.id, f"{scope.attempts} {number} {name}", name, amount)
 
     async def subgraph(
         self,
@@ -235,6 +242,7 @@ class Walk:
         context: Any = None,
     ) -> Any:
         """Run a graph inside this task to its end, and return its output; or raise the pause."""
+        scope.alive("another graph")
         ns = called(scope, memory=memory)
         try:
             frame = await self._load_frame(plan, ns, given, memory=memory)
@@ -251,6 +259,7 @@ class Walk:
             self.ledger.broken = error
             raise
         scope.inside.append(resting)
+        scope.pausing()
         raise GraphInterrupt(tuple(i for p in resting.paused for i in p.interrupts))
 
     # -- loading -----------------------------------------------------------------------------------------
@@ -343,7 +352,8 @@ class Walk:
         writes_ = [do for one in opened for do in one.writes]
         if not self.ledger.knows(ns):
             self.ledger.stands(ns, opened[0].checkpoint.parent_id)
-        await self.ledger.commit("subgraph", [self._hold(), *writes_, Do("put_frame", put)])
+        begun = [self._hold(), *writes_, Do("put_frame", put)]
+        await self.ledger.commit("subgraph", begun, beside=True)
         frame = Frame(ns, plan, last.checkpoint, last.versions, {}, {}, new=True, lists=last.lists)
         self.tell.opened(frame, opened[0].checkpoint if len(opened) > 1 else None)
         return frame
@@ -360,8 +370,8 @@ class Walk:
 
     async def _save(self, frame: Frame, result: Result) -> None:
         """Save what one task returned while its siblings still run, so that it is never run again."""
-        writes = [self._hold(), self._put_write(frame, result)]
-        await self.ledger.commit("task", writes, shared=True)
+        write = [self._hold(), self._put_write(frame, result)]
+        await self.ledger.commit("task", write, beside=True)
         frame.saved[result.task.id] = result
 
     def _put_write(self, frame: Frame, result: Result) -> Do:
@@ -396,6 +406,7 @@ class Walk:
             lists={} if self.call.durability == "exit" else frame.lists,
             metadata=self.call.metadata,
         )
+        self.meter.finished(result.task.id for result in results)
         now = written.checkpoint.created_at
         root, ended = frame.ns == "", not after.due
         # What the author's code chooses at START is no step of the graph's nodes.
@@ -441,7 +452,8 @@ class Walk:
         # Whoever is shown a checkpoint may ask for it by its id.
         watched = self.call.durability == "async" and self.call.stream.shows_checkpoints
         at_once = watched or (root and ended)
-        await self.ledger.commit("finish" if root and ended else "step", writes, at_once=at_once)
+        name = "finish" if root and ended else "step"
+        await self.ledger.commit(name, writes, at_once=at_once, beside=not root)
         if root:
             self._taken += counted
         frame.steps += counted
@@ -458,7 +470,7 @@ class Walk:
         opened = newly_asked(self.questions, every)
         if opened:
             self.call.check_asking()
-            self.spend("questions", len(opened))
+            self.meter.spend("questions", len(opened))
         pause = pausing(self.ground, self.run, self.questions, every, opened, self._rest(now), now)
         writes = [self._hold(), *pause]
         await self.ledger.commit("pause", writes, at_once=True)

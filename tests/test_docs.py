@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import importlib
 import inspect
 import re
@@ -15,7 +16,7 @@ import pytest
 
 from bot.cli import app
 from bot.config import Settings
-from graph_runtime import errors, types
+from graph_runtime import Limits, errors, types
 from graph_runtime.policy import Policy
 from graph_runtime.tools import ToolRule
 
@@ -74,6 +75,18 @@ async def test_the_page_on_replay_runs_as_it_is_written(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert (await run_page("howto/replay.md"))["first"].what == "past"
+
+
+async def test_the_page_on_limits_runs_as_it_is_written_and_names_every_limit() -> None:
+    assert "0.02 of its 0.03 usd" in (await run_page("howto/limits.md"))["said"]
+    rows = re.findall(r"^\| `(\w+)` \|", (DOCS / "howto" / "limits.md").read_text(), re.MULTILINE)
+    assert rows == [field.name for field in dataclasses.fields(Limits)]
+
+
+def test_the_number_of_programs_is_said_as_it_is() -> None:
+    files = (DOCS.parent / "tests" / "conformance").glob("programs_*.py")
+    programs = sum(len(re.findall(r"^@program\(", file.read_text(), re.MULTILINE)) for file in files)
+    assert f"and {programs} small programs" in (DOCS / "differences.md").read_text()
 
 
 def test_every_noun_has_its_line_in_the_glossary() -> None:

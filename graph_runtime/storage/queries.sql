@@ -206,6 +206,9 @@ SELECT * FROM checkpoints
 WHERE thread_id = :thread_id AND ns = :ns AND checkpoint_id < :before
 ORDER BY checkpoint_id DESC LIMIT :limit;
 
+-- name: find_all_checkpoints
+SELECT * FROM checkpoints WHERE checkpoint_id < :before ORDER BY checkpoint_id DESC LIMIT :limit;
+
 -- name: find_questions_of_task
 SELECT * FROM interrupts WHERE thread_id = :thread_id AND ns = :ns AND task_id = :task_id
 ORDER BY asked_at, interrupt_id;

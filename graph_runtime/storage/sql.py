@@ -47,6 +47,7 @@ QueryName = Literal[
     "put_checkpoint",
     "get_checkpoint",
     "get_values",
+    "find_all_checkpoints",
     "find_thread_checkpoints",
     "find_questions_of_task",
     "find_questions_within",

@@ -163,6 +163,10 @@ class _Waiting:
     until: float
 
 
+#: Whether a file that this program has not made holds tables already.
+_OTHERS = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
+
+
 class SqliteStore:
     """The storage contract on one SQLite file, which several processes may share."""
 
@@ -357,6 +361,11 @@ class SqliteStore:
     def _bring_up_to_date(self, connection: _Connection) -> None:
         present = connection.execute("PRAGMA user_version").fetchone()[0]
         known = migrations()[-1][0]
+        if not present and connection.execute(_OTHERS).fetchone()[0]:
+            raise SchemaMismatch(
+                f"{self._path!r} was left alone: it is a database of another program, such as LangGraph's "
+                "checkpoints, which cannot be gone on from here; give the path of a new file"
+            )
         if present > known:
             raise SchemaMismatch(
                 f"the database was left alone: its schema is number {present}, this program knows {known}; "

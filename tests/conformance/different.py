@@ -4,6 +4,7 @@ from __future__ import annotations
 
 DIFFERENT = {
     "update_as_input": "a caller's update is a checkpoint of its own, not a note on the one before it",
+    "updates_in_bulk": "an edit is no result of the node that was due: its checkpoint alone shows it",
     "commands_are_values": "None is an answer like any other, so a Command without one shows that it has none",
     "asked_again": "a node that waits for its answer is not run again only to ask the same question",
     "questions_in_gather": "questions that a node asks at once are open at once, and are answered by id",

@@ -192,7 +192,14 @@ class Recorder:
         return self._text(shown)
 
     def _task(self, task: Any) -> dict[str, Any]:
-        return {"name": task.name, "error": _error_text(task.error), "interrupts": task.interrupts}
+        return {
+            "name": task.name,
+            "path": tuple(task.path[:2]),
+            "error": _error_text(task.error),
+            "interrupts": task.interrupts,
+            "result": task.result,
+            "state": "its address" if isinstance(task.state, Mapping) else task.state,
+        }
 
     def _text(self, value: Any) -> str:
         match value:

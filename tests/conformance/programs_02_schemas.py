@@ -6,11 +6,13 @@ import operator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from typing import Annotated, Any, NotRequired, TypedDict
+from typing import Annotated, Any, NotRequired, Required, TypedDict
 from uuid import UUID
 
 from harness import Lib, Log, Recorder, fan, line, program, step, thread
 from pydantic import BaseModel, Field
+from typing_extensions import ReadOnly
+from typing_extensions import TypedDict as ExtendedTypedDict
 
 
 class Plain(TypedDict, total=False):
@@ -53,6 +55,17 @@ class Model(BaseModel):
 class Partly(TypedDict):
     name: str
     nick: NotRequired[str]
+
+
+class Extended(ExtendedTypedDict, total=False):
+    name: Required[str]
+    count: NotRequired[int]
+    kind: ReadOnly[str]
+    log: Required[Annotated[list[str], operator.add]]
+
+
+class ExtendedPart(ExtendedTypedDict):
+    name: str
 
 
 class Anything(TypedDict, total=False):
@@ -361,3 +374,27 @@ async def input_of_strangers(lib: Lib, record: Recorder) -> None:
 async def input_of_another_kind(lib: Lib, record: Recorder) -> None:
     for given in ("text", 7, ["log"]):
         await record.call(line(lib, Log, step(record, "a")).compile().ainvoke(given))
+
+
+@program("The TypedDict of typing_extensions is a state of keys, and so are its qualifiers.")
+async def extended_typed_dict(lib: Lib, record: Recorder) -> None:
+    async def a(state: Extended) -> Any:
+        record.value(dict(state))
+        return {"count": 1, "log": ["a"]}
+
+    async with lib.saver() as saver:
+        graph = line(lib, Extended, a, step(record, "b")).compile(checkpointer=saver)
+        await record.call(graph.ainvoke({"name": "x", "log": ["in"]}, thread()))
+        record.snapshot(await graph.aget_state(thread()))
+
+
+@program("A node may ask for a part of the state as the TypedDict of typing_extensions.")
+async def extended_part(lib: Lib, record: Recorder) -> None:
+    async def a(state: ExtendedPart) -> Any:
+        record.value(dict(state))
+        return {"count": 1}
+
+    builder = lib.StateGraph(Plain, input_schema=ExtendedPart)
+    builder.add_node("a", a)
+    builder.add_edge(lib.START, "a")
+    await record.call(builder.compile().ainvoke({"name": "x", "count": 5}))

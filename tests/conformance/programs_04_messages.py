@@ -5,6 +5,15 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from harness import Lib, Recorder, fan, line, program, schema, step, thread
+from langchain_core.messages import (
+    AIMessage,
+    AIMessageChunk,
+    AnyMessage,
+    BaseMessage,
+    HumanMessage,
+    RemoveMessage,
+    ToolMessage,
+)
 
 
 def conversation(lib: Lib) -> Any:
@@ -138,3 +147,45 @@ async def messages_survive(lib: Lib, record: Recorder) -> None:
     async with lib.saver() as saver:
         graph = line(lib, conversation(lib), a).compile(checkpointer=saver)
         await record.call(graph.ainvoke({"messages": [lib.HumanMessage("more", id="m3")]}, thread()))
+
+
+async def talk_in_langchain(lib: Lib, record: Recorder, state: Any) -> None:
+    async def model(state: Any) -> Any:
+        record.value([type(one).__module__ for one in state["messages"]])
+        call = {"name": "add", "args": {"a": 1}, "id": "c1", "type": "tool_call"}
+        return {
+            "messages": [AIMessage("2", id="m2", tool_calls=[call]), AIMessageChunk(content="3", id="m3")]
+        }
+
+    async def tool(state: Any) -> Any:
+        record.value(state["messages"][-2].tool_calls)
+        said = lib.interrupt("ok?")
+        return {"messages": [ToolMessage(said, tool_call_id="c1", id="m4"), RemoveMessage(id="m1")]}
+
+    calls: list[Any] = [{"messages": [("user", "hi"), HumanMessage("1", id="m1")]}, lib.Command(resume="yes")]
+    for given in calls:
+        async with lib.saver() as saver:
+            graph = line(lib, state, model, tool).compile(checkpointer=saver)
+            result = await record.call(graph.ainvoke(given, thread()))
+    record.value([(type(one).__module__, type(one).__name__) for one in result["messages"]])
+    record.value([one.tool_calls for one in result["messages"] if one.type == "ai"])
+
+
+@program("Messages of LangChain are kept as they are in a state that names them.")
+async def langchain_named(lib: Lib, record: Recorder) -> None:
+    await talk_in_langchain(lib, record, schema(messages=Annotated[list[AnyMessage], lib.add_messages]))
+
+
+@program("Messages of LangChain are kept as they are in a state that names only their base.")
+async def langchain_by_base(lib: Lib, record: Recorder) -> None:
+    await talk_in_langchain(lib, record, schema(messages=Annotated[list[BaseMessage], lib.add_messages]))
+
+
+@program("Messages of LangChain are kept as they are in a state that names no class.")
+async def langchain_not_named(lib: Lib, record: Recorder) -> None:
+    await talk_in_langchain(lib, record, schema(messages=Annotated[list[Any], lib.add_messages]))
+
+
+@program("Messages of LangChain are kept as they are in a MessagesState.")
+async def langchain_in_messages_state(lib: Lib, record: Recorder) -> None:
+    await talk_in_langchain(lib, record, lib.MessagesState)

@@ -170,3 +170,31 @@ async def a_breakpoint_before_sends(lib: Lib, record: Recorder) -> None:
         await record.call(graph.ainvoke({"log": []}, thread()))
         record.snapshot(await graph.aget_state(thread()))
         await record.call(graph.ainvoke(None, thread()))
+
+
+@program("Breakpoints of a call are those of its own graph; those of a subgraph are compiled into it.")
+async def breakpoints_of_a_call_and_a_subgraph(lib: Lib, record: Recorder) -> None:
+    def graphs(saver: Any, **inside: Any) -> Any:
+        sub = line(lib, Log, step(record, "one"), step(record, "two")).compile(**inside)
+        return (
+            line(lib, Log, step(record, "a"))
+            .add_node("sub", sub)
+            .add_edge("a", "sub")
+            .compile(checkpointer=saver)
+        )
+
+    async with lib.saver() as saver:
+        for number, (inside, call) in enumerate(
+            [
+                ({}, {"interrupt_before": ["two"]}),
+                ({}, {"interrupt_after": ["one"]}),
+                ({}, {"interrupt_before": "*"}),
+                ({"interrupt_before": ["two"]}, {}),
+                ({"interrupt_after": ["one"]}, {"interrupt_before": ["sub"]}),
+            ]
+        ):
+            graph, where = graphs(saver, **inside), thread(f"t{number}")
+            await record.call(graph.ainvoke({"log": []}, where, **call))
+            while (await graph.aget_state(where)).next:
+                record.value((await graph.aget_state(where)).next)
+                await record.call(graph.ainvoke(None, where, **call))

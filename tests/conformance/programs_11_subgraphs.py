@@ -416,3 +416,67 @@ async def finding_subgraphs(lib: Lib, record: Recorder) -> None:
     graph = outer(lib, builder.compile(), record).compile()
     record.value([name for name, _ in await whole(graph.aget_subgraphs())])
     record.value([name for name, _ in await whole(graph.aget_subgraphs(recurse=True))])
+
+
+@program(
+    "The state of what is inside is shown to any depth, and what is asked there is edited by its address."
+)
+async def the_state_three_deep(lib: Lib, record: Recorder) -> None:
+    graph = line(lib, Log, step(record, "first"), ask(lib, record, "leaf")).compile()
+    for name in ("inner", "middle"):
+        builder = lib.StateGraph(Log)
+        builder.add_node(name, graph)
+        builder.add_edge(lib.START, name)
+        graph = builder.compile()
+    builder = outer(lib, graph, record)
+    async with lib.saver() as saver:
+        graph = builder.compile(checkpointer=saver)
+        await record.call(graph.ainvoke({"log": []}, thread()))
+        record.snapshot(await graph.aget_state(thread()))
+        state = await graph.aget_state(thread(), subgraphs=True)
+        record.snapshot(state)
+        for _ in range(3):
+            (task,) = state.tasks
+            state = task.state
+        record.snapshot(await graph.aget_state(state.config))
+        record.history(
+            [one async for one in graph.aget_state_history({"configurable": state.config["configurable"]})]
+        )
+        await graph.aupdate_state(state.config, {"log": ["edited"]})
+        await record.call(graph.ainvoke(None, thread()))
+        await record.call(graph.ainvoke(lib.Command(resume="yes"), thread()))
+
+
+@program(
+    "The state of a graph that a function calls is shown, in a function of a graph that a function calls too."
+)
+async def the_state_of_called_graphs(lib: Lib, record: Recorder) -> None:
+    deepest = line(lib, Apart, step(record, "first"), ask(lib, record, "leaf")).compile()
+
+    async def call(state: Any) -> Any:
+        record.seen("call")
+        await deepest.ainvoke({"text": state["name"]})
+
+    inner = line(lib, Outer, call).compile()
+
+    async def outermost(state: Any) -> Any:
+        record.seen("outermost")
+        await inner.ainvoke({"name": state["name"] + "!"})
+
+    async with lib.saver() as saver:
+        graph = line(lib, Outer, outermost).compile(checkpointer=saver)
+        await record.call(graph.ainvoke({"name": "in"}, thread()))
+        record.snapshot(await graph.aget_state(thread()))
+        record.snapshot(await graph.aget_state(thread(), subgraphs=True))
+        await record.call(graph.ainvoke(lib.Command(resume="yes"), thread()))
+        record.snapshot(await graph.aget_state(thread(), subgraphs=True))
+
+
+@program("A subgraph that has not begun shows an empty state.")
+async def the_state_before_it_begins(lib: Lib, record: Recorder) -> None:
+    sub = line(lib, Log, step(record, "inner")).compile()
+    async with lib.saver() as saver:
+        graph = outer(lib, sub, record).compile(checkpointer=saver, interrupt_before=["sub"])
+        await record.call(graph.ainvoke({"log": []}, thread()))
+        record.snapshot(await graph.aget_state(thread()))
+        record.snapshot(await graph.aget_state(thread(), subgraphs=True))

@@ -233,3 +233,46 @@ async def other_parameters(lib: Lib, record: Recorder) -> None:
         record.value((anything, more))
 
     await record.call(line(lib, Log, a).compile().ainvoke({"log": []}))
+
+
+@program("A Runnable is a node: it is given the state and the config, and is called by its name.")
+async def a_runnable_is_a_node(lib: Lib, record: Recorder) -> None:
+    from langchain_core.runnables import RunnableLambda
+
+    async def note(state: Any, config: RunnableConfig) -> Any:
+        record.value(config["configurable"]["user"])
+        return {"log": ["noted"]}
+
+    builder = lib.StateGraph(Log)
+    builder.add_node(RunnableLambda(note, name="first"))
+    builder.add_node("second", RunnableLambda(lambda state: {"log": [len(state["log"])]}))
+    builder.add_edge(lib.START, "first")
+    builder.add_edge("first", "second")
+    graph = builder.compile(debug=False)
+    await record.call(graph.ainvoke({"log": []}, {"configurable": {"user": "ann"}}))
+    record.value("first" in graph.get_graph().draw_mermaid())
+
+
+@program("Plain keys of the configurable stand in the metadata of the checkpoints, and filter the history.")
+async def configurable_in_the_metadata(lib: Lib, record: Recorder) -> None:
+    def shown(snapshot: Any) -> Any:
+        own = {"run_id", "parents"}
+        return {key: value for key, value in snapshot.metadata.items() if key not in own}
+
+    async with lib.saver() as saver:
+        graph = line(lib, Log, step(record, "a"), step(record, "b")).compile(checkpointer=saver)
+        own = {"user": "ann", "number": 3, "__hidden": "x", "nested": {"a": 1}, "nothing": None}
+        config = {"configurable": {"thread_id": "t", **own}, "metadata": {"mine": "yes"}}
+        await record.call(graph.ainvoke({"log": []}, config))
+        await graph.aupdate_state({"configurable": {"thread_id": "t", "user": "bob"}}, {"log": ["edited"]})
+        for where in ({}, {"user": "ann"}, {"user": "bob"}, {"mine": "yes"}):
+            record.value([shown(one) async for one in graph.aget_state_history(thread(), filter=where)])
+
+
+@program("The history at a checkpoint is that checkpoint.")
+async def the_history_at_a_checkpoint(lib: Lib, record: Recorder) -> None:
+    async with lib.saver() as saver:
+        graph = line(lib, Log, step(record, "a"), step(record, "b")).compile(checkpointer=saver)
+        await record.call(graph.ainvoke({"log": []}, thread()))
+        middle = [one async for one in graph.aget_state_history(thread())][1].config
+        record.history([one async for one in graph.aget_state_history(middle)])

@@ -212,15 +212,19 @@ class Trial:
         if said.checkpoint is not None and node != END:
             checkpoint, moment = self._moment(now, thread, said.checkpoint)
         at_head = checkpoint in {None, now.runs[last.id]["head"]}
-        rested, before = last.status == "interrupted", (last, last.place.step)
+
+        def stands(run: Run) -> Any:
+            return run, run.place.step, {(q.id, q.delivered) for q in run.questions.values()}
+
+        rested, before = last.status == "interrupted", stands(last)
 
         def refusal() -> str | None:
             if not self._late:
                 return self.model.refuse_edit(thread, at_head=at_head)
-            # It is not judged again: whatever it had read must be as it was, but for an answer nobody has used.
+            # Whatever it had read must be as it was, but for an answer nobody has used: the same is asked there.
             then = self.model.threads[thread][-1]
             still = then.status in ({"interrupted", "queued"} if rested else {last.status})
-            return None if still and (then, then.place.step) == before else "ThreadBusy"
+            return None if still and stands(then) == before else "ThreadBusy"
 
         await self._ask(
             said,

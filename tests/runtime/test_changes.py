@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -246,6 +246,54 @@ async def test_an_edit_does_not_land_on_a_run_that_was_driven_meanwhile_though_i
     assert (await runtime.look(run.id)).state.values["log"] == ["yes", "no"]
 
 
+@pytest.mark.parametrize("how", [(None, END), ({"subject": "new"}, "after")], ids=["to the end", "as a node"])
+async def test_an_edit_that_a_look_at_the_run_overtook_is_made_where_the_same_is_asked_still(
+    make_runtime: MakeRuntime, store: Store, how: tuple[Any, str]
+) -> None:
+    async def gate(_: Log) -> dict[str, Any]:
+        return {"log": [interrupt("sure?")]}
+
+    async def after(_: Log) -> None:
+        return None
+
+    graph, slow = one_after_another(gate=gate, after=after), Slow(store)
+    runtime = make_runtime(graph)
+    run = await begin(runtime)
+    edit = asyncio.create_task(
+        Runtime(slow, [graph], owner="slow").edit(run.thread_id, how[0], as_node=how[1])  # type: ignore[arg-type]
+    )
+    await slow.reached.wait()
+    # Somebody has it driven, without an answer: it asks the same, and rests where it did.
+    assert (await runtime.drive(await runtime.take_up(run))).status == "interrupted"
+    slow.opened.set()
+
+    made = await edit
+    view = await runtime.look(run.id)
+    assert view.state.checkpoint_id == made
+    assert [q.status for q in view.questions] == ["superseded"]
+
+
+async def test_an_edit_does_not_begin_a_run_where_the_one_it_was_for_has_ended_meanwhile(
+    make_runtime: MakeRuntime, store: Store
+) -> None:
+    async def gate(_: Log) -> dict[str, Any]:
+        return {"log": [interrupt("sure?")]}
+
+    graph, slow = one_after_another(gate=gate), Slow(store)
+    runtime = make_runtime(graph)
+    run = await begin(runtime)
+    edit = asyncio.create_task(
+        Runtime(slow, [graph], owner="slow").edit(run.thread_id, {"subject": "new"})  # type: ignore[arg-type]
+    )
+    await slow.reached.wait()
+    assert (await answer_only(runtime, run, "yes")).status == "completed"
+    slow.opened.set()
+
+    with pytest.raises(ThreadBusy, match="completed"):
+        await edit
+    assert (await runtime.last_run(run.thread_id)) == await runtime.get(run.id)
+
+
 async def test_a_finished_thread_that_was_edited_takes_new_input(
     saver: AsyncSqliteSaver, count: Count
 ) -> None:
@@ -256,6 +304,51 @@ async def test_a_finished_thread_that_was_edited_takes_new_input(
     await graph.ainvoke({"subject": "1"}, T)
     await graph.aupdate_state(T, {"log": ["edited"]})
     assert (await graph.ainvoke({"subject": "2"}, T))["log"] == ["1", "edited", "2"]
+
+
+@pytest.mark.parametrize("how", ["input", "empty", "checkpoint", "no checkpoint", "update", "bad update"])
+async def test_what_takes_the_place_of_a_paused_run_withdraws_its_question_in_its_own_commit_or_leaves_it(
+    saver: AsyncSqliteSaver, how: str
+) -> None:
+    async def first(state: Log) -> Any:
+        return {"log": ["first"]}
+
+    async def gate(state: Log) -> Any:
+        return {"log": [interrupt("sure?")]}
+
+    graph = StateGraph(Log).add_sequence([first, gate]).add_edge(START, "first").compile(checkpointer=saver)
+    await graph.ainvoke({"log": []}, T)
+    runtime, past = saver.runtime_of(graph), [one async for one in graph.aget_state_history(T)][-1].config
+    paused = await runtime.last_run("t")
+    assert paused is not None
+    gone = {"configurable": {"thread_id": "t", "checkpoint_id": "gone"}}
+    ways: dict[str, Callable[..., Awaitable[Any]]] = {
+        "input": lambda **more: graph.ainvoke({"log": ["new"]}, T, **more),
+        "empty": lambda **more: graph.ainvoke(7, T, **more),
+        "checkpoint": lambda **more: graph.ainvoke(None, past, **more),
+        "no checkpoint": lambda **more: graph.ainvoke(None, gone, **more),
+        "update": lambda **more: graph.aupdate_state(past, {"log": ["new"]}, as_node="first", **more),
+        "bad update": lambda **more: graph.aupdate_state(past, {"log": ["new"]}, as_node="none", **more),
+    }
+    with pytest.raises((ThreadBusy, UnknownCheckpoint, InvalidUpdateError)):
+        await ways[how]()
+    with pytest.raises(ValueError, match="on_paused"):
+        await ways[how](on_paused="forget")
+    assert (await runtime.get(paused.id)).status == "interrupted"
+
+    if how in {"empty", "no checkpoint", "bad update"}:
+        with pytest.raises((InvalidUpdateError, UnknownCheckpoint)):
+            await ways[how](on_paused="discard")
+        assert (await runtime.get(paused.id)).status == "interrupted", "what could not be begun ended nothing"
+        assert (await graph.ainvoke(Command(resume="yes"), T))["log"] == ["first", "yes"]
+        return
+    await ways[how](on_paused="discard")
+    assert (await runtime.get(paused.id)).status == "cancelled"
+    assert [q.status for q in (await runtime.look(paused.id)).questions] == ["withdrawn"]
+    (said,) = [e for e in await runtime.events(run_id=paused.id) if e.kind == "run.cancelled"]
+    assert said.data["reason"] == "discarded for new input"
+    last = await runtime.last_run("t")
+    assert last is not None and last.id != paused.id
 
 
 async def test_of_several_edits_with_one_bad_none_is_made(saver: AsyncSqliteSaver, count: Count) -> None:

@@ -14,7 +14,19 @@ import pytest
 from graphs import Log, begin, one_after_another, side_by_side, values
 from kit import MakeRuntime
 
-from graph_runtime import END, START, Command, EmptyInputError, InvalidGraph, Run, Send, StateGraph, interrupt
+from graph_runtime import (
+    END,
+    START,
+    Command,
+    EmptyInputError,
+    InvalidGraph,
+    NodeRuntime,
+    Run,
+    Runtime,
+    Send,
+    StateGraph,
+    interrupt,
+)
 
 
 async def final(make_runtime: MakeRuntime, graph: StateGraph, given: Any = None) -> Mapping[str, Any]:
@@ -616,3 +628,55 @@ def test_a_fingerprint_is_of_the_node_not_of_the_graph() -> None:
         of(base().add_conditional_edges("a", len, {1: "b"})),
     ]
     assert len({same, *others}) == 1 + len(others)
+
+
+# -- annotations ----------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Caller:
+    user: str = "nobody"
+
+
+class Kept(TypedDict, total=False):
+    private: str
+
+
+@pytest.mark.parametrize("kind", [Runtime, NodeRuntime])
+async def test_a_node_may_say_which_context_its_runtime_has_and_still_names_its_part_of_the_state(
+    kind: Any,
+) -> None:
+    async def first(state: Log) -> Any:
+        return {"private": "kept"}
+
+    async def second(state: Kept, runtime: Any) -> Any:
+        return {"answer": (dict(state), runtime.context.user)}
+
+    second.__annotations__["runtime"] = kind[Caller]
+    graph = StateGraph(Log, context_schema=Caller).add_sequence([first, second]).add_edge(START, "first")
+    result = await graph.compile().ainvoke({"subject": "x"}, context={"user": "ann"})
+    assert result["answer"] == ({"private": "kept"}, "ann")
+
+
+async def test_one_annotation_that_cannot_be_read_does_not_hide_another() -> None:
+    async def first(state: Log) -> Any:
+        return {"private": "kept"}
+
+    async def second(state: Kept, writer: NotThere) -> NotThere:  # type: ignore[name-defined]  # noqa: F821
+        return {"answer": dict(state)}
+
+    graph = StateGraph(Log).add_sequence([first, second]).add_edge(START, "first")
+    assert (await graph.compile().ainvoke({"subject": "x"}))["answer"] == {"private": "kept"}
+
+
+def test_a_part_of_the_state_that_cannot_be_read_is_said_and_not_passed_over() -> None:
+    async def node(state: NotThere) -> Any:  # type: ignore[name-defined]  # noqa: F821
+        return None
+
+    def chosen(state: Log) -> Literal[NotThere]:  # type: ignore[name-defined]  # noqa: F821
+        return END
+
+    with pytest.warns(UserWarning, match=r"'NotThere'.*input_schema="):
+        StateGraph(Log).add_node(node)
+    with pytest.warns(UserWarning, match="path_map"):
+        StateGraph(Log).add_conditional_edges(START, chosen)

@@ -32,12 +32,14 @@ from graph_runtime import (
     InterruptClosed,
     NodeEnded,
     OutsideNode,
+    RetryPolicy,
     Send,
     StateGraph,
     Store,
     ValueRefused,
     current_task,
     interrupt,
+    read_tool_policy,
     step,
 )
 
@@ -864,3 +866,124 @@ async def test_equal_questions_of_two_dicts_in_another_key_order_are_one_questio
     runtime = make_runtime(one_after_another(ask=ask))
     run = await answer_only(runtime, await begin(runtime), "yes")
     assert run.status == "completed"
+
+
+# -- branches ---------------------------------------------------------------------------------------------------
+
+
+async def test_an_answer_reaches_the_branch_that_asked_whichever_comes_first_the_next_time(
+    make_runtime: MakeRuntime,
+) -> None:
+    paid, waits = list[int](), {1: [0.02, 0.0], 999: [0.0, 0.02]}
+
+    async def pay(amount: int) -> None:
+        await asyncio.sleep(waits[amount].pop(0) if waits[amount] else 0)
+        if interrupt("pay this invoice?") == "approve":
+            paid.append(amount)
+
+    async def both(state: Log) -> None:
+        await asyncio.gather(pay(1), pay(999))
+
+    runtime = make_runtime(one_after_another(both=both))
+    run = await begin(runtime)
+    run = await answer_only(runtime, run, "approve")
+    assert paid == [], "the branch that came first this time is not the one that asked"
+    assert run.status == "interrupted"
+    view = await runtime.look(run.id)
+    (second,) = view.open
+    run = await runtime.resume(run.thread_id, run.id, second.interrupt.id, "no")
+    run = await runtime.advance(run.id)
+    assert (run.status, paid) == ("completed", [999])
+
+
+@pytest.mark.parametrize("how", ["gather", "group"])
+async def test_branches_that_nothing_tells_apart_ask_nothing(make_runtime: MakeRuntime, how: str) -> None:
+    async def ask() -> Any:
+        return interrupt("sure?")
+
+    async def both(state: Log) -> Any:
+        if how == "gather":
+            return {"log": await asyncio.gather(ask(), ask())}
+        async with asyncio.TaskGroup() as group:
+            asked = [group.create_task(ask()) for _ in range(2)]
+        return {"log": [one.result() for one in asked]}
+
+    runtime = make_runtime(one_after_another(both=both))
+    run = await begin(runtime)
+    assert (run.status, (run.error or {})["type"]) == ("needs_attention", "KeyRequired")
+    assert (await runtime.look(run.id)).questions == ()
+
+
+async def test_who_caught_its_pause_does_nothing_more_while_its_siblings_go_on(
+    make_runtime: MakeRuntime,
+) -> None:
+    did = list[str]()
+
+    async def swallows() -> None:
+        try:
+            interrupt("sure?")
+        except BaseException:  # noqa: BLE001  # that is what it does wrong
+            await step("swallowed", did.append, "swallowed")
+
+    async def goes_on() -> None:
+        await asyncio.sleep(0.01)
+        await step("sibling", did.append, "sibling")
+
+    async def both(state: Log) -> None:
+        await asyncio.gather(swallows(), goes_on(), return_exceptions=True)
+
+    async def alone(state: Log) -> None:
+        await swallows()
+
+    for node in (both, alone):
+        run = await begin(runtime := make_runtime(one_after_another(node=node)))
+        assert (run.status, (run.error or {})["type"]) == ("needs_attention", "PauseSwallowed")
+        assert (await runtime.look(run.id)).questions == ()
+    assert did == ["sibling"]
+
+
+async def test_whether_an_answered_question_is_still_to_come_cannot_be_known_before_the_node_has_ended(
+    make_runtime: MakeRuntime,
+) -> None:
+    """Its step() runs, for the question may come after it; what the node returns is not stored."""
+    did, runs = list[int](), list[int]()
+
+    async def node(state: Log) -> Any:
+        runs.append(1)
+        if len(runs) == 1:
+            interrupt("sure?")
+        await step("after", did.append, 1)
+        return {"log": ["unasked"]}
+
+    run = await begin(runtime := make_runtime(one_after_another(node=node)))
+    run = await answer_only(runtime, run, "no")
+    assert (run.status, (run.error or {})["type"]) == ("needs_attention", "AnswerUnused")
+    assert did == [1]
+    assert (await values(runtime, run)).get("log", []) == []
+
+
+# -- effects that return what cannot be stored ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("by", ["step", "tool"])
+async def test_what_was_done_is_not_done_again_though_its_result_could_not_be_stored(
+    make_runtime: MakeRuntime, by: str
+) -> None:
+    did, tools = list[str](), read_tool_policy([{"tool": "pay", "do": "allow"}])
+
+    def pay() -> Any:
+        did.append("paid")
+        return object()
+
+    async def node(state: Log) -> Any:
+        await (step("pay", pay) if by == "step" else tools.call("pay", pay, {}))
+
+    graph = StateGraph(Log).add_edge(START, "node")
+    again = RetryPolicy(initial_interval=0.001, jitter=False, retry_on=ValueRefused)
+    runtime = make_runtime(graph.add_node("node", node, retry_policy=again).compile())
+    run = await begin(runtime)
+    assert (run.status, (run.error or {})["type"]) == ("failed", "ValueRefused")
+    assert "is not run again" in (run.error or {})["message"]
+    run = await runtime.advance((await runtime.retry(run.thread_id, run.id)).id)
+    assert run.status == "failed"
+    assert did == ["paid"]

@@ -25,6 +25,7 @@ from graph_runtime import (
     TimeOrderedIds,
     interrupt,
     open_store,
+    read_tool_policy,
     step,
     system_clock,
 )
@@ -166,6 +167,31 @@ async def test_a_step_finds_everything_before_it_on_disk_also_while_a_sibling_wa
 
 
 @pytest.mark.parametrize("durability", DURABILITIES)
+@pytest.mark.parametrize("tool", ["read", "mail"])
+async def test_a_tool_is_judged_and_used_in_the_first_node_under_every_durability(
+    saver: AsyncSqliteSaver, durability: Literal["sync", "async", "exit"], tool: str
+) -> None:
+    tools, used = read_tool_policy([{"tool": "read", "do": "allow"}]), list[str]()
+
+    def use(what: str) -> str:
+        used.append(what)
+        return what
+
+    async def uses(state: Log) -> Any:
+        return {"log": [await tools.call(tool, use, {"what": tool})]}
+
+    graph = kept_in(saver, uses)
+    result = await graph.ainvoke({"log": []}, THREAD, durability=durability)
+    if tool == "mail":
+        (asked,) = result["__interrupt__"]
+        result = await graph.ainvoke(
+            Command(resume={asked.id: {"decision": "approve"}}), THREAD, durability=durability
+        )
+    assert result["log"] == [tool]
+    assert used == [tool]
+
+
+@pytest.mark.parametrize("durability", DURABILITIES)
 async def test_a_subgraph_keeps_its_place_under_every_durability(
     saver: AsyncSqliteSaver, durability: Literal["sync", "async", "exit"]
 ) -> None:
@@ -286,3 +312,51 @@ async def test_however_many_wait_for_one_writing_and_whenever_they_begin_to_all_
         for moments in range(300):
             waiting.create_task(late(moments))
     assert [event.kind for event in await events(store)] == ["noted"]
+
+
+class Late:
+    """A store that is slow with what a task returned, and goes on when whoever waits for it is stopped."""
+
+    def __init__(self, store: Store) -> None:
+        self._store, self.deployment, self.read, self.clock = store, store.deployment, store.read, store.clock
+        self.reached, self._on_their_way = asyncio.Event(), set[asyncio.Task[Any]]()
+
+    async def commit(self, batch: Batch) -> Any:
+        if batch.name != "task":
+            return await self._store.commit(batch)
+        self.reached.set()
+        under_way = asyncio.create_task(self._later(batch))
+        self._on_their_way.add(under_way)
+        return await asyncio.shield(under_way)
+
+    async def _later(self, batch: Batch) -> Any:
+        await asyncio.sleep(0.1)
+        return await self._store.commit(batch)
+
+
+@pytest.mark.parametrize("durability", DURABILITIES[:2])
+async def test_what_is_on_its_way_to_the_disk_when_its_node_is_stopped_is_seen_by_the_next_attempt(
+    store: Store, durability: Literal["sync", "async", "exit"]
+) -> None:
+    late, ran = Late(store), list[str]()
+
+    async def quick(state: Log) -> Any:
+        ran.append("quick")
+        return {"log": ["quick"]}
+
+    async def fails(state: Log) -> Any:
+        ran.append("fails")
+        if ran.count("fails") == 1:
+            await late.reached.wait()
+            raise ConnectionError("once")
+        return {"log": ["fails"]}
+
+    inner = StateGraph(Log).add_node("quick", quick).add_node("fails", fails)
+    inner.add_edge(START, "quick").add_edge(START, "fails")
+    outer = StateGraph(Log)
+    again = RetryPolicy(initial_interval=0.001, jitter=False)
+    outer.add_node("inner", inner.compile(), retry_policy=again).add_edge(START, "inner")
+
+    graph = outer.compile(checkpointer=AsyncSqliteSaver(late))  # type: ignore[arg-type]
+    assert (await graph.ainvoke({"log": []}, THREAD, durability=durability))["log"] == ["fails", "quick"]
+    assert ran.count("quick") == 1

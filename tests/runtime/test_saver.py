@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import gc
 import importlib
-from typing import Any
+import uuid
+from pathlib import Path
+from typing import Any, TypedDict
 
+import aiosqlite
+import langgraph.checkpoint.sqlite.aio
+import langgraph.graph
 import pytest
 from graphs import Log
 
@@ -14,8 +22,15 @@ from graph_runtime import (
     Command,
     CompiledGraph,
     Conflict,
+    GraphBubbleUp,
+    GraphInterrupt,
     InMemorySaver,
+    MemorySaver,
+    NodeRuntime,
+    SchemaMismatch,
     StateGraph,
+    ThreadBusy,
+    UnknownThread,
     Unsupported,
     interrupt,
 )
@@ -74,11 +89,24 @@ async def test_an_id_of_what_waits_takes_the_answer() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["entrypoint", "task", "CachePolicy", "InMemoryStore", "BaseStore", "SqliteSaver"]
+    "name", ["entrypoint", "task", "CachePolicy", "InMemoryStore", "BaseStore", "SqliteSaver", "get_store"]
 )
 def test_what_is_not_built_says_so_when_it_is_imported(name: str) -> None:
     with pytest.raises(Unsupported, match=f"'{name}' was not imported: .* is not built here"):
         exec(f"from graph_runtime import {name}")  # noqa: S102 - the statement is what is tried
+
+
+def test_what_is_not_built_says_so_where_it_is_asked_for() -> None:
+    with pytest.raises(Unsupported, match="store"):
+        NodeRuntime().store  # noqa: B018 - to look is what is tried
+    with pytest.raises(Unsupported, match='stream_mode="debug"'):
+        StateGraph(Log).add_node("n", asking).add_edge(START, "n").compile(debug=True)
+
+
+def test_the_pause_is_what_langgraph_calls_what_bubbles_up() -> None:
+    assert issubclass(GraphInterrupt, GraphBubbleUp)
+    assert not issubclass(GraphBubbleUp, Exception)
+    assert MemorySaver is InMemorySaver
 
 
 def test_a_misspelt_name_is_an_ordinary_attribute_error() -> None:
@@ -110,3 +138,81 @@ async def test_a_resume_that_lost_a_race_is_judged_again(monkeypatch: pytest.Mon
     await graph.ainvoke(Command(resume="yes"), thread("t"))
     assert lost
     assert await waiting(saver) == [("t", "sure?")]
+
+
+# -- what is opened, and whose it is ------------------------------------------------------------------------
+
+
+class State(TypedDict, total=False):
+    x: int
+
+
+async def test_a_database_of_langgraph_s_is_left_as_it_is(tmp_path: Path) -> None:
+    graph, path = langgraph.graph.StateGraph(State), tmp_path / "theirs.db"
+    graph.add_node("n", lambda _: {"x": 1})
+    graph.add_edge(START, "n")
+    async with langgraph.checkpoint.sqlite.aio.AsyncSqliteSaver.from_conn_string(str(path)) as theirs:
+        await graph.compile(checkpointer=theirs).ainvoke({"x": 0}, thread("t"))
+    before = path.read_bytes()
+    with pytest.raises(SchemaMismatch, match=r"LangGraph's checkpoints.*a new file"):
+        async with AsyncSqliteSaver.from_conn_string(str(path)):
+            pass
+    assert path.read_bytes() == before
+    async with aiosqlite.connect(path) as connection:
+        with pytest.raises(TypeError, match="from_conn_string"):
+            AsyncSqliteSaver(connection)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("lease", [0, 0.5, -1, float("inf"), float("nan")])
+async def test_a_lease_that_no_driver_could_keep_is_refused(lease: float) -> None:
+    with pytest.raises(ValueError, match="a second or more"):
+        InMemorySaver(lease=lease)
+
+
+async def test_who_goes_on_with_a_killed_call_is_told_how_long_to_wait_and_then_it_goes_on(
+    tmp_path: Path,
+) -> None:
+    path = f"{tmp_path}/t.db"
+    async with AsyncSqliteSaver.from_conn_string(path, lease=1) as saver:
+        graph = asking(saver)
+        # As a process leaves it that is killed: held, and driven by nobody.
+        await saver.runtime_of(graph).start("graph", {"subject": "1"}, thread_id="t", driver="caller")
+    async with AsyncSqliteSaver.from_conn_string(path) as saver:
+        graph = asking(saver)
+        for given in (None, {"subject": "2"}):
+            with pytest.raises(ThreadBusy, match="running, and whoever drives it holds it for another 1 s"):
+                await graph.ainvoke(given, thread("t"))
+        async with asyncio.timeout(10):
+            while True:
+                with contextlib.suppress(ThreadBusy):
+                    await graph.ainvoke(None, thread("t"))
+                    break
+                await asyncio.sleep(0.05)
+        assert await waiting(saver) == [("t", "pay 1?")]
+
+
+async def test_a_saver_lets_go_of_graphs_that_nobody_has_any_more() -> None:
+    saver = InMemorySaver()
+    for number in range(3):
+        await asking(saver).with_config({"tags": ["x"]}).ainvoke({"subject": "1"}, thread(str(number)))
+    gc.collect()
+    assert len(saver._runtimes) == 0
+
+
+async def test_a_thread_may_be_a_number_or_a_uuid_and_is_its_text() -> None:
+    saver, name = InMemorySaver(), uuid.uuid4()
+    graph = asking(saver)
+    for given in (7, name):
+        where = {"configurable": {"thread_id": given}}
+        await graph.ainvoke({"subject": "1"}, where)
+        assert (await graph.aget_state(where)).config["configurable"]["thread_id"] == str(given)
+        assert await waiting(saver, where) == [(str(given), "pay 1?")]
+        assert (await saver.aget_tuple(where)) is not None
+    assert {found.config["configurable"]["thread_id"] async for found in saver.alist(None)} == {
+        "7",
+        str(name),
+    }
+    assert len([found async for found in saver.alist(None, limit=3)]) == 3
+    for odd in (None, True, 1.5, " "):
+        with pytest.raises(UnknownThread):
+            await graph.ainvoke({"subject": "1"}, {"configurable": {"thread_id": odd}})

@@ -15,6 +15,7 @@ from people import API, approvals_of, boss, open_view, requests, ticket_of
 
 from graph_runtime import (
     START,
+    Action,
     Approvals,
     CompiledGraph,
     OutsideNode,
@@ -28,6 +29,7 @@ from graph_runtime import (
     ToolPolicy,
     ToolRefused,
     ToolRejected,
+    approve,
     interrupt,
     load_tool_policy,
     read_tool_policy,
@@ -586,3 +588,34 @@ async def test_arguments_that_cannot_be_stored_are_refused_before_anything_runs(
 async def test_outside_of_a_node_no_tool_is_used() -> None:
     with pytest.raises(OutsideNode, match="nothing was run"):
         await POLICY.call("read_file", lambda: None, {})
+
+
+# -- answers that are none ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["yes", True, None, {"decision": "edit"}, {"decision": "APPROVE"}, {"decision": "approve", "reason": 1}],
+)
+@pytest.mark.parametrize("by", ["tool", "approve"])
+async def test_an_answer_that_is_no_decision_decides_nothing_and_the_question_stays_open(
+    make_runtime: MakeRuntime, said: Any, by: str
+) -> None:
+    used, tools = list[int](), read_tool_policy([])
+
+    async def node(state: Log) -> Any:
+        if by == "tool":
+            return {"log": [await tools.call("mail", lambda: used.append(1), {})]}
+        return {"log": [approve("Deploy?", action=Action("deploy", {})).approved]}
+
+    runtime = make_runtime(one_after_another(node=node))
+    run = await begin(runtime)
+    (asked,) = (await runtime.look(run.id)).open
+    await runtime.resume(run.thread_id, run.id, asked.interrupt.id, said)
+    run = await runtime.advance(run.id)
+    assert (run.status, (run.error or {})["type"]) == ("interrupted", "ValueRefused")
+    assert "still open" in (run.error or {})["message"]
+    assert [q.interrupt.id for q in (await runtime.look(run.id)).open] == [asked.interrupt.id]
+    assert used == []
+    await runtime.resume(run.thread_id, run.id, asked.interrupt.id, {"decision": "approve"})
+    assert (await runtime.advance(run.id)).status == "completed"

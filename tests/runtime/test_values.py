@@ -8,6 +8,8 @@ import enum
 import hashlib
 import json
 import math
+import subprocess
+import sys
 import uuid
 import zoneinfo
 from dataclasses import dataclass, field
@@ -20,6 +22,7 @@ import rfc8785
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+import graph_runtime
 from graph_runtime import Action, Decision, Overwrite, ValueRefused
 from graph_runtime.state import codec_for, read_schema
 from graph_runtime.values import MAX_VALUE, Codec, storable_class
@@ -375,6 +378,50 @@ def test_two_classes_of_one_name_are_refused() -> None:
     other = type("Point", (), {})
     with pytest.raises(ValueRefused, match="'Point'"):
         Codec([Point, other])
+
+
+class Animal(pydantic.BaseModel):
+    name: str
+
+
+class Dog(Animal):
+    model_config = pydantic.ConfigDict(extra="allow")
+    tricks: list[str] = []
+
+
+class AIMessage(pydantic.BaseModel):
+    content: str
+
+
+def test_a_subclass_of_a_model_that_a_state_names_comes_back_as_what_it_is() -> None:
+    dog = Dog(name="rex", tricks=["sit"], colour="brown")  # type: ignore[call-arg]
+    text = Codec([Animal]).encode([dog, Animal(name="tom")])
+    for codec in (Codec([Animal]), Codec([Animal, Dog]), Codec([Dog, Animal])):
+        back = codec.decode(text)
+        assert back == [dog, Animal(name="tom")]
+        assert [type(one) for one in back] == [Dog, Animal]
+    assert Codec([Animal]).decode(Codec([Animal, Dog]).encode(dog)) == dog, "it was named, and is no more"
+    with pytest.raises(ValueRefused, match="names no class"):
+        Codec([Order]).decode(text)
+
+
+def test_of_two_subclasses_of_one_name_none_is_stored() -> None:
+    for _ in range(2):
+        cls = pydantic.create_model("Twin", __base__=Animal, __module__="twins")
+    with pytest.raises(ValueRefused, match=r"twins\.Twin"):
+        Codec([Animal]).encode(cls(name="x"))
+
+
+def test_a_class_that_is_called_as_one_of_ours_is_told_from_it() -> None:
+    codec, ours = Codec([AIMessage]), graph_runtime.AIMessage("ours")
+    text = codec.encode([AIMessage(content="theirs"), ours])
+    assert codec.decode(text) == [AIMessage(content="theirs"), ours]
+    assert Codec().decode(codec.encode(ours)) == ours, "what was stored before stays readable"
+
+
+def test_the_runtime_does_not_load_langchain() -> None:
+    code = "import sys, graph_runtime; assert 'langchain_core' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.mark.parametrize(
