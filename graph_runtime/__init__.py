@@ -88,6 +88,7 @@ from .restoring import Restored
 from .retention import Retention
 from .runtime import Runtime
 from .saver import AsyncSqliteSaver, InMemorySaver, MemorySaver
+from .shown import RequestView, RunView, StateSnapshot
 from .state import IsLastStep, RemainingSteps
 from .storage import Store, open_store
 from .storage.copying import copy_database
@@ -108,12 +109,9 @@ from .types import (
     Overwrite,
     Place,
     Question,
-    RequestView,
     Reviewer,
     Run,
-    RunView,
     Send,
-    StateSnapshot,
     StateUpdate,
     Ticket,
     TimeoutPolicy,

@@ -18,6 +18,7 @@ from .errors import Conflict, Refused, StoreError, StoreUnavailable
 from .plainjson import write_json
 from .policy import Policy
 from .runtime import Runtime
+from .shown import RequestView
 from .storage import Ask, Batch, Do, Params, Row
 from .types import (
     Actor,
@@ -28,7 +29,6 @@ from .types import (
     Place,
     RequestId,
     RequestStatus,
-    RequestView,
     Reviewer,
     Run,
     Ticket,

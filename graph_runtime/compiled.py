@@ -31,20 +31,10 @@ from .ledger import Durability
 from .plan import Plan
 from .runtime import Runtime
 from .saver import AsyncSqliteSaver
+from .shown import RunView, StateSnapshot
 from .storage import open_store
 from .streaming import Stream, StreamMode, Version, output_of, part, read_modes
-from .types import (
-    PARENT,
-    ROOT,
-    UNSET,
-    Command,
-    InterruptId,
-    Run,
-    RunView,
-    StateSnapshot,
-    StateUpdate,
-    ThreadId,
-)
+from .types import PARENT, ROOT, UNSET, Command, InterruptId, Run, StateUpdate, ThreadId
 from .values import copied
 from .wishes import address, answers_in, discards, limits_in, names_in
 

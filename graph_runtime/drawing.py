@@ -10,7 +10,8 @@ from itertools import pairwise
 from typing import Literal
 
 from .plan import Plan
-from .types import END, START, CheckpointId, CheckpointSource, Route, RunView, TaskView
+from .shown import RunView, TaskView
+from .types import END, START, CheckpointId, CheckpointSource, Route
 
 Mark = Literal[
     "done",  # it ran, and its step is committed or its result saved

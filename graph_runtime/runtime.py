@@ -31,19 +31,9 @@ from .ground import Begun, Ground
 from .plan import Plan
 from .replay import Replay, Replays
 from .retention import Prunes, Retention
+from .shown import RunView, StateSnapshot
 from .storage import Ask, Batch, Do, Params, Store
-from .types import (
-    CheckpointId,
-    Command,
-    Driver,
-    Event,
-    Question,
-    Run,
-    RunView,
-    StateSnapshot,
-    StateUpdate,
-    ThreadId,
-)
+from .types import CheckpointId, Command, Driver, Event, Question, Run, StateUpdate, ThreadId
 from .versions import Migration, Versions
 from .views import Views
 

@@ -309,83 +309,6 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
-class TaskView:
-    """A task of a snapshot, with LangGraph's field names."""
-
-    id: TaskId
-    name: str
-    path: tuple[str | int, ...]
-    #: What it failed with, as text, when it has.
-    error: str | None = None
-    interrupts: tuple[Interrupt, ...] = ()
-    #: The snapshot of the subgraph that runs in it, or the config to ask for it.
-    state: StateSnapshot | Mapping[str, Any] | None = None
-    #: What it returned, when it has finished while others of its step have not.
-    result: Mapping[str, Any] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class StateSnapshot:
-    """The state of a thread at one checkpoint, with LangGraph's field names where they mean the same."""
-
-    values: Any
-    next: tuple[str, ...]
-    config: Mapping[str, Any]
-    metadata: Mapping[str, Any] | None
-    created_at: str | None
-    parent_config: Mapping[str, Any] | None
-    tasks: tuple[TaskView, ...] = ()
-    interrupts: tuple[Interrupt, ...] = ()
-    routes: tuple[Route, ...] = ()
-    #: Microseconds since the epoch.
-    at: int = 0
-
-    @property
-    def thread_id(self) -> ThreadId:
-        """The thread that this is the state of."""
-        return ThreadId(self.config["configurable"]["thread_id"])
-
-    @property
-    def run_id(self) -> RunId:
-        """The run that came here."""
-        return RunId((self.metadata or {})["run_id"])
-
-    @property
-    def checkpoint_id(self) -> CheckpointId:
-        """The checkpoint that this is the state at."""
-        return CheckpointId(self.config["configurable"]["checkpoint_id"])
-
-    @property
-    def parent_id(self) -> CheckpointId | None:
-        """The checkpoint before it."""
-        return None if self.parent_config is None else self.parent_config["configurable"]["checkpoint_id"]
-
-    @property
-    def step(self) -> int:
-        """The number of the step that led here; -1 for the first input."""
-        return int((self.metadata or {})["step"])
-
-    @property
-    def source(self) -> CheckpointSource:
-        """What made the checkpoint."""
-        return (self.metadata or {})["source"]  # type: ignore[no-any-return]
-
-
-@dataclass(frozen=True, slots=True)
-class RunView:
-    """All that an operator should look at before resuming, from one snapshot of the database."""
-
-    run: Run
-    state: StateSnapshot
-    questions: tuple[Question, ...]
-
-    @property
-    def open(self) -> tuple[Question, ...]:
-        """The questions that wait for an answer."""
-        return tuple(q for q in self.questions if q.status == "open")
-
-
-@dataclass(frozen=True, slots=True)
 class Event:
     """One line of the append-only journal."""
 
@@ -511,22 +434,6 @@ class ApprovalRequest:
     deadline_at: int | None
     opened_at: int
     closed_at: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class RequestView:
-    """A request with everything a card shows, from one snapshot of the database."""
-
-    request: ApprovalRequest
-    run: Run
-    votes: tuple[Vote, ...]
-    card: Place | None
-
-    @property
-    def ticket_ids(self) -> tuple[RequestId, ThreadId, RunId, InterruptId]:
-        """The ids that a button of this card carries."""
-        request = self.request
-        return request.id, request.thread_id, request.run_id, request.interrupt_id
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,21 +25,9 @@ from .frames import (
 from .ground import Ground
 from .plainjson import read_json
 from .plan import Plan, Result, live_values
+from .shown import RunView, StateSnapshot, TaskView
 from .storage import Ask, Params, Row
-from .types import (
-    ROOT,
-    START,
-    Checkpoint,
-    Interrupt,
-    Question,
-    Run,
-    RunView,
-    StateSnapshot,
-    Task,
-    TaskId,
-    TaskView,
-    ThreadId,
-)
+from .types import ROOT, START, Checkpoint, Interrupt, Question, Run, Task, TaskId, ThreadId
 
 #: Sorts after every checkpoint id.
 _NEWEST = "~"

@@ -21,6 +21,7 @@ ROOT = Path(__file__).parent.parent
 DOORS = {
     "aiosqlite": {"graph_runtime/storage/sqlite.py"},
     "sqlite3": {
+        "graph_runtime/storage/connection.py",
         "graph_runtime/storage/copying.py",
         "graph_runtime/storage/files.py",
         "graph_runtime/storage/sqlite.py",
@@ -42,7 +43,7 @@ DOORS = {
 }
 #: Imports point down: a module may import only from its own row or a lower one.
 LEVELS = [
-    {"clock", "config", "errors", "faults", "messages", "plainjson", "quick", "types"},
+    {"clock", "config", "errors", "faults", "messages", "plainjson", "quick", "shown", "types"},
     {"calls", "policy", "storage", "values"},
     {"beside", "state"},
     {"plan"},
@@ -57,7 +58,7 @@ LEVELS = [
     {"approvals", "compiled", "outbox"},
     {"graph", "procrastinate", "worker"},
 ]
-LONGEST_ROOM = 550
+LONGEST_ROOM = 540
 
 
 def modules(package: str) -> list[Path]:

@@ -39,25 +39,19 @@ from graph_runtime.errors import (
 from graph_runtime.faults import Faults
 
 from . import Ask, Batch, Row
-from .checkpointer import PAGES, Checkpointer
-from .sql import migrations, numbered, statements
+from .checkpointer import Checkpointer
+from .connection import CACHED, RUN, SLICE_MS, Connection, execute, rows_by_name
+from .sql import migrations, statements
 
 #: How long a writer of another process is waited for.
 BUSY_MS = 5_000
-#: How often a waiting writer looks whether its batches are still wanted.
-_SLICE_MS = 100
 #: json_each and RETURNING.
 OLDEST = (3, 38, 0)
 #: Before it, two connections that reset the WAL at once could lose a checkpoint (sqlite.org, release 3.51.3).
 WAL_RESET_FIXED = (3, 51, 3)
 #: What a read on the loop's thread may be, before it is broken off and made on the reader's thread instead:
-#: bytes of one row, rows of one statement, seconds in all, looked at every so many of SQLite's instructions.
-SMALL_VALUE, SMALL_ROWS, SMALL_SECONDS, _LOOK_EVERY = 64 * 1024, 500, 0.002, 5_000
-_RUN = "--run"
-_STATEMENTS = numbered()
-_execute = sqlite3.Connection.execute
-#: Every statement stays prepared, and the pragmas beside them.
-_CACHED = len(_STATEMENTS) + 32
+#: bytes of one row, seconds in all, looked at every so many of SQLite's instructions (and rows: SMALL_ROWS).
+SMALL_VALUE, SMALL_SECONDS, _LOOK_EVERY = 64 * 1024, 0.002, 5_000
 #: Databases in memory that several connections of one process share, by number.
 _MEMORY_FILE = "file:/signoff-memory-"
 _numbers = itertools.count(1)
@@ -81,76 +75,7 @@ _UNIQUE = frozenset({sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT
 
 #: What became of a batch; None when it must be tried again.
 Outcome = Sequence[Sequence[Row]] | BaseException | None
-Work = Callable[["_Connection"], list[Any]]
-
-
-class _Done:
-    """What the hop hands back through ``execute_fetchall``."""
-
-    def __init__(self, rows: list[Any]) -> None:
-        self._rows = rows
-
-    def fetchall(self) -> list[Any]:
-        return self._rows
-
-
-class _Connection(sqlite3.Connection):
-    """A connection that can be given a whole function to run on its own thread, through a public call."""
-
-    #: Of the writer of a file; whoever has no part in checkpoints, as one in memory, has none.
-    checkpointer: Checkpointer | None = None
-    _moves_wal = False
-
-    def execute(self, sql: str, parameters: Any = (), /) -> Any:
-        if sql == _RUN:
-            return _Done(parameters(self))
-        return super().execute(sql, parameters)
-
-    def rows(self, query: str, params: Mapping[str, Any]) -> tuple[list[Row], int]:
-        statement = _STATEMENTS[query]
-        cursor = _execute(self, statement.text, statement.pick(params))
-        if cursor.description is None:
-            return [], cursor.rowcount
-        found = cursor.fetchall()
-        return found, len(found)
-
-    def small_rows(self, query: str, params: Mapping[str, Any]) -> list[Row] | None:
-        """Return the rows, or None when there are too many of them."""
-        statement = _STATEMENTS[query]
-        found = _execute(self, statement.text, statement.pick(params)).fetchmany(SMALL_ROWS + 1)
-        return found if len(found) <= SMALL_ROWS else None
-
-    def commit_all(self) -> None:
-        """Commit; when the log has grown and no other process is at it, it is moved into the file as well."""
-        turn = self.checkpointer
-        if turn is None:
-            super().execute("COMMIT")
-            return
-        mine = turn.take()
-        try:
-            if mine is not self._moves_wal:
-                super().execute(f"PRAGMA wal_autocheckpoint={PAGES if mine else 0}")
-                self._moves_wal = mine
-            super().execute("COMMIT")
-            if mine and turn.is_large():
-                self._empty_wal()
-        finally:
-            if mine:
-                turn.release()
-
-    def close(self) -> None:
-        """Close, and let go of the lock if there is one."""
-        super().close()
-        if self.checkpointer is not None:
-            self.checkpointer.close()
-            self.checkpointer = None
-
-    def _empty_wal(self) -> None:
-        """Empty the log if nobody reads from it at this moment; if somebody does, the next commit tries."""
-        super().execute("PRAGMA busy_timeout=0")
-        with contextlib.suppress(sqlite3.Error):  # what was committed is committed
-            super().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-        super().execute(f"PRAGMA busy_timeout={_SLICE_MS}")
+Work = Callable[["Connection"], list[Any]]
 
 
 @dataclass(slots=True)
@@ -183,7 +108,7 @@ class SqliteStore:
         self._closing = False
         self._writer: aiosqlite.Connection
         self._reader: aiosqlite.Connection
-        self._here: _Connection | None = None
+        self._here: Connection | None = None
         self._here_until = math.inf
         self._flusher: asyncio.Task[None]
 
@@ -197,7 +122,7 @@ class SqliteStore:
         self._writer = await self._connect(query_only=False)
         try:
             await self._hop(self._writer, self._prepare)
-            await self._writer.execute_fetchall(f"PRAGMA busy_timeout={_SLICE_MS}")
+            await self._writer.execute_fetchall(f"PRAGMA busy_timeout={SLICE_MS}")
             self._reader = self._writer
             if not _in_memory(self._path):
                 self._reader = await self._connect(query_only=True)
@@ -259,7 +184,7 @@ class SqliteStore:
         self._here_until = time.monotonic() + SMALL_SECONDS
         try:
             if len(asks) > 1:  # one statement is a snapshot by itself
-                _execute(here, "BEGIN")
+                execute(here, "BEGIN")
             for ask in asks:
                 rows = here.small_rows(ask.query, ask.params)
                 if rows is None:
@@ -270,13 +195,13 @@ class SqliteStore:
         finally:
             self._here_until = math.inf
             if here.in_transaction:
-                _execute(here, "COMMIT")
+                execute(here, "COMMIT")
         return found
 
     async def check(self) -> Mapping[str, str]:
         """See :meth:`Store.check`."""
 
-        def look(connection: _Connection) -> list[str]:
+        def look(connection: Connection) -> list[str]:
             pragmas = ("journal_mode", "synchronous", "quick_check(1)")
             return [str(connection.execute(f"PRAGMA {name}").fetchone()[0]) for name in pragmas]
 
@@ -298,19 +223,17 @@ class SqliteStore:
     async def _connect(self, *, query_only: bool) -> aiosqlite.Connection:
         uri = self._path.startswith(_MEMORY_FILE)
         connection = await aiosqlite.connect(
-            self._path, uri=uri, factory=_Connection, isolation_level=None, cached_statements=_CACHED
+            self._path, uri=uri, factory=Connection, isolation_level=None, cached_statements=CACHED
         )
         await connection.execute_fetchall(f"PRAGMA busy_timeout={BUSY_MS}")
-        await connection.execute_fetchall(_RUN, _rows_by_name)
+        await connection.execute_fetchall(RUN, rows_by_name)
         if query_only:
             await connection.execute_fetchall("PRAGMA query_only=ON")
         return connection
 
-    def _connect_here(self) -> _Connection:
-        here = sqlite3.connect(
-            self._path, isolation_level=None, factory=_Connection, cached_statements=_CACHED
-        )
-        _rows_by_name(here)
+    def _connect_here(self) -> Connection:
+        here = sqlite3.connect(self._path, isolation_level=None, factory=Connection, cached_statements=CACHED)
+        rows_by_name(here)
         here.execute("PRAGMA busy_timeout=0")
         here.execute("PRAGMA query_only=ON")
         here.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, SMALL_VALUE)
@@ -318,8 +241,8 @@ class SqliteStore:
         return here
 
     @staticmethod
-    async def _hop(connection: aiosqlite.Connection, work: Callable[[_Connection], list[Any]]) -> list[Any]:
-        return list(await connection.execute_fetchall(_RUN, work))
+    async def _hop(connection: aiosqlite.Connection, work: Callable[[Connection], list[Any]]) -> list[Any]:
+        return list(await connection.execute_fetchall(RUN, work))
 
     def _make_private(self) -> None:
         """Make a missing file readable by its owner alone, or say that it is missing."""
@@ -336,7 +259,7 @@ class SqliteStore:
         except OSError as error:
             raise StoreUnavailable(f"no database was opened at {self._path!r}: {error.strerror}") from error
 
-    def _prepare(self, connection: _Connection) -> list[Any]:
+    def _prepare(self, connection: Connection) -> list[Any]:
         if not _in_memory(self._path):
             # First of all, because it says plainly what the matter is with a disk that cannot be written to.
             connection.checkpointer = Checkpointer(self._path)
@@ -358,7 +281,7 @@ class SqliteStore:
             raise
         return []
 
-    def _bring_up_to_date(self, connection: _Connection) -> None:
+    def _bring_up_to_date(self, connection: Connection) -> None:
         present = connection.execute("PRAGMA user_version").fetchone()[0]
         known = migrations()[-1][0]
         if not present and connection.execute(_OTHERS).fetchone()[0]:
@@ -427,12 +350,7 @@ def _in_memory(path: str) -> bool:
     return path == ":memory:" or path.startswith(_MEMORY_FILE)
 
 
-def _rows_by_name(connection: sqlite3.Connection) -> list[Any]:
-    connection.row_factory = sqlite3.Row
-    return []
-
-
-def _snapshot(asks: Sequence[Ask], connection: _Connection) -> list[list[Row]]:
+def _snapshot(asks: Sequence[Ask], connection: Connection) -> list[list[Row]]:
     connection.execute("BEGIN")
     try:
         return [connection.rows(ask.query, ask.params)[0] for ask in asks]
@@ -440,7 +358,7 @@ def _snapshot(asks: Sequence[Ask], connection: _Connection) -> list[list[Row]]:
         connection.execute("COMMIT")
 
 
-def _write_all(group: Sequence[_Waiting], connection: _Connection) -> list[Outcome]:
+def _write_all(group: Sequence[_Waiting], connection: Connection) -> list[Outcome]:
     """Write the batches in one transaction; when that is impossible, each in one of its own, once.
 
     The outcome of a batch that must be tried again, as the file was held by another process, is None.
@@ -472,7 +390,7 @@ def _write_all(group: Sequence[_Waiting], connection: _Connection) -> list[Outco
     return outcomes
 
 
-def _begin(connection: _Connection, group: Sequence[_Waiting]) -> list[Outcome] | None:
+def _begin(connection: Connection, group: Sequence[_Waiting]) -> list[Outcome] | None:
     """Begin a transaction (None), or say what becomes of the batches.
 
     While another process holds the file, a batch that nobody wants any more, or that has waited for
@@ -495,7 +413,7 @@ def _given_up(one: _Waiting) -> bool:
     return now >= one.until or (give_up_at is not None and now >= give_up_at)
 
 
-def _write_apart(connection: _Connection, batch: Batch) -> Outcome:
+def _write_apart(connection: Connection, batch: Batch) -> Outcome:
     connection.execute("SAVEPOINT batch")
     try:
         outcome: Outcome = _write(connection, batch)
@@ -508,7 +426,7 @@ def _write_apart(connection: _Connection, batch: Batch) -> Outcome:
     return outcome
 
 
-def _write(connection: _Connection, batch: Batch) -> Sequence[Sequence[Row]]:
+def _write(connection: Connection, batch: Batch) -> Sequence[Sequence[Row]]:
     returned = []
     for do in batch.writes:
         try:
