@@ -49,7 +49,7 @@ class Limits:
             limit = getattr(self, name)
             if limit is not None and not is_amount(limit):
                 raise ValueError(f"no run was limited: {name}={limit!r} is no finite number of zero or more")
-        if self.steps is not None and (not is_amount(self.steps) or self.steps != int(self.steps)):
+        if self.steps is not None and (not isinstance(self.steps, int) or isinstance(self.steps, bool)):
             raise ValueError(f"no run was limited: steps={self.steps!r} is no whole number")
         for name, limit in self.budget.items():
             if name in KEPT_LIMITS or not isinstance(name, str) or not name.strip():
