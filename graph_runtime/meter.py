@@ -23,6 +23,9 @@ def is_amount(amount: Any) -> bool:
     return number and math.isfinite(amount) and amount >= 0
 
 
+_ANY_TIME = contextlib.nullcontext()
+
+
 class Meter:
     """Counts on from what the run had used when it was claimed."""
 
@@ -54,16 +57,16 @@ class Meter:
         if left is not None and left < 0:
             raise self._late()
 
-    @contextlib.asynccontextmanager
-    async def in_time(self, now: int) -> AsyncIterator[None]:
+    def in_time(self, now: int) -> contextlib.AbstractAsyncContextManager[None]:
         """Stop what runs in this block when the time of the run is up. Raises :class:`LimitReached` then.
 
         A plain function runs in a thread, which nothing can stop: it is no longer waited for.
         """
         left = self._left(now)
-        if left is None:
-            yield
-            return
+        return _ANY_TIME if left is None else self._until(left)
+
+    @contextlib.asynccontextmanager
+    async def _until(self, left: float) -> AsyncIterator[None]:
         try:
             async with asyncio.timeout(left) as limit:
                 yield

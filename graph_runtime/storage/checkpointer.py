@@ -10,8 +10,9 @@ import fcntl
 import os
 from pathlib import Path
 
-#: How many pages the log holds before they are moved into the file.
-PAGES = 1_000
+#: How many pages the log holds before they are moved into the file, which costs two flushes and takes longer
+#: than a commit: 16 MiB, so that of the commits of a busy bot one in hundreds meets it.
+PAGES = 4_000
 #: Past this many bytes the log is emptied as soon as no reader needs it; writers wait for that moment.
 LARGEST_WAL = 32 * 1024 * 1024
 

@@ -20,6 +20,8 @@ from graph_runtime.storage.checkpointer import LARGEST_WAL, PAGES
 
 MIB = 1024 * 1024
 BIG = "x" * (MIB // 4)
+#: MiB with which a log is long enough to be moved into the file.
+FULL = PAGES * 4096 // MIB + 2
 
 
 async def write(store: Store, mib: float, name: str = "e") -> None:
@@ -44,11 +46,11 @@ def long_reader(path: Path) -> Iterator[None]:
 
 async def test_a_lone_process_keeps_the_log_small_by_itself(store: Store, wal: Path) -> None:
     largest = 0
-    for n in range(25):
+    for n in range(2 * FULL):
         await write(store, 1, f"e{n}-")
         largest = max(largest, wal.stat().st_size)
     assert largest < PAGES * 4096 + 2 * MIB
-    assert len(await event_ids(store)) == 100
+    assert len(await event_ids(store)) == 8 * FULL
 
 
 async def test_while_another_process_moves_the_log_nobody_else_does(
@@ -59,13 +61,13 @@ async def test_while_another_process_moves_the_log_nobody_else_does(
     other = os.open(tmp_path / "signoff.db-checkpoint", os.O_RDWR)
     try:
         fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        await write(store, 12, "f")
-        assert wal.stat().st_size > 12 * MIB
+        await write(store, FULL, "f")
+        assert wal.stat().st_size > FULL * MIB
         assert (tmp_path / "signoff.db").stat().st_size == size
     finally:
         os.close(other)
     await write(store, 1, "g")
-    assert (tmp_path / "signoff.db").stat().st_size > 12 * MIB
+    assert (tmp_path / "signoff.db").stat().st_size > FULL * MIB
     before = wal.stat().st_size
     await write(store, 3, "h")
     assert wal.stat().st_size == before, "written again from its beginning"
@@ -78,12 +80,12 @@ async def test_the_lock_ends_with_its_process(store: Store, tmp_path: Path) -> N
     assert holder.stdout is not None
     await holder.stdout.readline()
     size = (tmp_path / "signoff.db").stat().st_size
-    await write(store, 8)
+    await write(store, FULL)
     assert (tmp_path / "signoff.db").stat().st_size == size
     holder.kill()
     await holder.wait()
     await write(store, 1, "f")
-    assert (tmp_path / "signoff.db").stat().st_size > 8 * MIB
+    assert (tmp_path / "signoff.db").stat().st_size > FULL * MIB
 
 
 async def test_what_a_long_reader_made_large_is_small_again_after_it(
