@@ -349,12 +349,22 @@ _ATOMS = frozenset({str, int, float, bool, type(None), bytes})
 
 
 def detached(value: Any) -> Any:
-    """Return the value in lists and dicts of its own: whoever made it may go on changing theirs."""
+    """Return the value in lists and dicts of its own: whoever made it may go on changing theirs.
+
+    Raises :class:`ValueRefused` for one that could not be stored either: nested too deeply, or in itself.
+    """
+    try:
+        return _detached(value)
+    except RecursionError as error:
+        raise _refused("a value was not taken", error) from None
+
+
+def _detached(value: Any) -> Any:
     cls = type(value)
     if cls is dict:
-        return {key: item if type(item) in _ATOMS else detached(item) for key, item in value.items()}
+        return {key: item if type(item) in _ATOMS else _detached(item) for key, item in value.items()}
     if cls is list or cls is tuple:
-        return cls([item if type(item) in _ATOMS else detached(item) for item in value])
+        return cls([item if type(item) in _ATOMS else _detached(item) for item in value])
     return value
 
 

@@ -9,7 +9,17 @@ import pytest
 from graphs import Log, answer, begin, one_after_another, side_by_side, values
 from kit import MakeRuntime
 
-from graph_runtime import START, AsyncSqliteSaver, Command, Run, Send, StateGraph, Store, interrupt
+from graph_runtime import (
+    START,
+    AsyncSqliteSaver,
+    Command,
+    Run,
+    Send,
+    StateGraph,
+    Store,
+    ValueRefused,
+    interrupt,
+)
 from graph_runtime.kept import LARGEST, MOST, Kept, Rest
 from graph_runtime.types import Checkpoint, CheckpointId, RunId, ThreadId
 
@@ -136,3 +146,19 @@ def _run(run_id: str) -> Run:
         created_at=0,
         updated_at=0,
     )
+
+
+async def test_what_holds_itself_is_refused_wherever_it_comes_from(make_runtime: MakeRuntime) -> None:
+    loop: list[Any] = []
+    loop.append(loop)
+
+    async def make(state: Log) -> dict[str, Any]:
+        return {"answer": loop}
+
+    runtime = make_runtime(one_after_another(make=make))
+    with pytest.raises(ValueRefused, match="holds itself"):
+        await runtime.start("graph", {"subject": loop})
+    run = await begin(runtime)
+    assert run.status == "failed"
+    assert run.error is not None
+    assert run.error["type"] == "ValueRefused"
