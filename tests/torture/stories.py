@@ -331,11 +331,11 @@ async def play_leases(world: World) -> None:
     """A node that takes longer than a third of its lease; and one whose driver is asked to stop."""
     slow = dawdling(world)
     run = await world.start("dawdle", slow)
-    world.pass_seconds(1)
-    for _ in range(3):
+    while (await world.last("dawdle")).live:
+        world.pass_seconds(1)
         claimed = await slow.claim_this(run.id)
         if claimed is None:
-            break
+            continue
         driving = asyncio.create_task(slow.drive(claimed))
         stopped = world.folder / "stopped"
         if not stopped.exists():
