@@ -65,12 +65,11 @@ class Answers:
         """Do so for a caller, claiming the run in the same commit; None when somebody else drives it."""
         while True:
             run, writes = await self._taking(thread_id, run_id, answers, None, command)
-            batch = Batch("answer", (*writes, self._ground.claim(run.id)))
             try:
-                *_, rows = await self._ground.store.commit(batch)
+                _, claimed = await self._ground.commit_claiming(Batch("answer", writes), run)
             except Conflict:
                 continue
-            return records.read_run(rows[0]) if rows else None
+            return claimed
 
     async def _taking(
         self,

@@ -405,10 +405,11 @@ class CompiledGraph:
                 allow_empty=True,
             )
         thread, checkpoint, _ = address(config)
-        last = await runtime.last_run(thread)
         if isinstance(given, Command) and given.resume is not UNSET:
+            last = await runtime.last_run(thread)
             return Begun(await self._answered(runtime, thread, last, given, checkpoint), ())
         if given is None:
+            last = await runtime.last_run(thread)
             if checkpoint is not None and (last is None or checkpoint != last.head or not last.live):
                 steps = limits_in(config).steps
                 run = await runtime.fork(

@@ -121,20 +121,31 @@ class Ground:
             returned = await self.store.commit(batch)
             self.runs_bell.ring()
             return returned
+        try:
+            returned, claimed = await self.commit_claiming(batch, run)
+        except BaseException:
+            lane.free()
+            raise
+        if claimed is None:
+            lane.free()
+        else:
+            lane.take(claimed)
+        return returned
+
+    async def commit_claiming(self, batch: Batch, run: Run) -> tuple[Sequence[Sequence[Row]], Run | None]:
+        """Commit what queues the run, claiming it as well; None when somebody drives it, who will see to it.
+
+        Raises as :meth:`Store.commit` does.
+        """
         writes, at = self._claiming(batch, run)
         try:
             returned = await self.store.commit(replace(batch, writes=writes))
-        except BaseException as error:
-            lane.free()
-            if isinstance(error, Conflict) and error.guard == _WAITS:
-                # Somebody drives it, and looks for the answer before it lets the run rest.
-                return await self.store.commit(batch)
-            raise
-        if returned[at]:
-            lane.take(records.read_run(returned[at][0]))
-        else:
-            lane.free()
-        return returned
+        except Conflict as conflict:
+            if conflict.guard != _WAITS:
+                raise
+            # Whoever drives it looks for the answer before the run may rest.
+            return await self.store.commit(batch), None
+        return returned, records.read_run(returned[at][0]) if returned[at] else None
 
     def _claiming(self, batch: Batch, run: Run) -> tuple[tuple[Do, ...], int]:
         """Return the statements of a batch that queues a run, claiming it as well, and which one does."""
