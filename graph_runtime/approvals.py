@@ -272,7 +272,8 @@ class Approvals:
         until: float,
     ) -> RequestView:
         reviewer: Reviewer | None = None
-        while True:
+        run: Run | None = None
+        while run is None:
             # The commit is not under this timeout: once begun it ends, and only then is its outcome known.
             async with asyncio.timeout_at(until):
                 view = await self._checked(ticket, actor, place)
@@ -312,12 +313,11 @@ class Approvals:
             )
             writes = (*self._close(view, decision, reviewer.id), Do("put_decision", vote), event)
             run = await self._won(Batch("decide", writes, give_up_at=until), view.run)
-            if run is None:
-                continue
-            # As this batch left it, without reading it back: whoever clicked waits for the acknowledgement.
-            closed = replace(request, status=status, revision=request.revision + 1, closed_at=now)
-            cast = Vote(reviewer.id, verdict, reason, request.digest, now, place.surface)
-            return RequestView(closed, run, (*view.votes, cast), view.card)
+        assert reviewer is not None
+        # As this batch left it, without reading it back: whoever clicked waits for the acknowledgement.
+        closed = replace(request, status=status, revision=request.revision + 1, closed_at=now)
+        cast = Vote(reviewer.id, verdict, reason, request.digest, now, place.surface)
+        return RequestView(closed, run, (*view.votes, cast), view.card)
 
     async def _checked(self, ticket: Ticket, actor: Actor, place: Place) -> RequestView:
         at: Params = {
