@@ -263,7 +263,7 @@ class SqliteStore:
         if not _in_memory(self._path):
             # First of all, because it says plainly what the matter is with a disk that cannot be written to.
             connection.checkpointer = Checkpointer(self._path)
-        connection.execute("PRAGMA journal_mode=WAL")
+        _keep_log(connection)
         connection.execute("PRAGMA wal_autocheckpoint=0")
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA foreign_keys=ON")
@@ -348,6 +348,24 @@ def keep_memory_file() -> tuple[str, Callable[[], None]]:
 
 def _in_memory(path: str) -> bool:
     return path == ":memory:" or path.startswith(_MEMORY_FILE)
+
+
+def _keep_log(connection: Connection) -> None:
+    """Let the database have a write-ahead log.
+
+    Of two that begin a new file at once SQLite refuses one without waiting, for each would wait for the
+    other's lock: that one tries again here.
+    """
+    until = time.monotonic() + BUSY_MS / 1_000
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 def _snapshot(asks: Sequence[Ask], connection: Connection) -> list[list[Row]]:
