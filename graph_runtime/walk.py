@@ -452,8 +452,9 @@ class Walk:
         # Whoever is shown a checkpoint may ask for it by its id.
         watched = self.call.durability == "async" and self.call.stream.shows_checkpoints
         at_once = watched or (root and ended)
-        name = "finish" if root and ended else "step"
-        await self.ledger.commit(name, writes, at_once=at_once, beside=not root)
+        await self.ledger.commit(
+            "finish" if root and ended else "step", writes, at_once=at_once, beside=not root
+        )
         if root:
             self._taken += counted
         frame.steps += counted
