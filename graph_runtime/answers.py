@@ -55,9 +55,7 @@ class Answers:
                 returned = await self._ground.commit_waking(Batch("answer", writes), run)
             except Conflict:
                 continue
-            # As it was woken, or claimed at once.
-            (*_, row) = (row for rows in returned for row in rows)
-            return records.read_run(row)
+            return records.read_left(returned)  # as it was woken, or claimed at once
 
     async def take_up(
         self, thread_id: str, run_id: str, answers: Mapping[str, Any], *, command: Command[Any]
@@ -197,6 +195,9 @@ class Answers:
             earlier = (Ask("get_question", {**of_run, "interrupt_id": id_}) for id_ in past)
             found = await self._ground.store.read(*earlier)
             by_id |= {row["interrupt_id"]: row["status"] for rows in found for row in rows}
+        if not asking and self._ground.kept.at(run) is None:
+            # It has moved since this process saw it rest.
+            asking = list(await self._ground.store.read(Ask("find_asking", of_run)))
         for id_ in interrupt_ids:
             refusal = _check_question(run_id, id_, by_id)
             if refusal is None and run.status == "needs_attention":
@@ -206,19 +207,11 @@ class Answers:
                     f"nothing was resumed: question {id_!r} has an approval request, whose policy says "
                     "who may answer; decide it there"
                 )
-            if refusal is None:
-                refusal = await self._changed_since(run, *asking)
+            if refusal is None and asking:
+                refusal = self.changed(run, asking[0])
             if refusal is not None:
                 return None, refusal, id_
         return run, None, ""
-
-    async def _changed_since(self, run: Run, *asking: Sequence[Row]) -> GraphChanged | None:
-        """Say whether a node that waits is another one than it was; not one that this process saw rest."""
-        if not asking and self._ground.kept.at(run) is not None:
-            return None
-        if not asking:
-            asking = tuple(await self._ground.store.read(Ask("find_asking", {"run_id": run.id})))
-        return self.changed(run, asking[0])
 
     async def _refuse(
         self, refusal: ResumeRefused, thread_id: str, run_id: str, interrupt_id: str, actor: str | None

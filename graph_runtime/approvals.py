@@ -438,8 +438,7 @@ class Approvals:
                 raise TimeoutError from None
             raise
         self._runtime.outbox_bell.ring()
-        (*_, row) = (row for rows in returned for row in rows)
-        return records.read_run(row)
+        return records.read_left(returned)
 
 
 def _asks_of(request_id: str) -> tuple[Ask, ...]:

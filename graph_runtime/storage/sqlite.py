@@ -75,7 +75,6 @@ _UNIQUE = frozenset({sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT
 
 #: What became of a batch; None when it must be tried again.
 Outcome = Sequence[Sequence[Row]] | BaseException | None
-Work = Callable[["Connection"], list[Any]]
 
 
 @dataclass(slots=True)
