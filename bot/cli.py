@@ -26,6 +26,7 @@ from . import tables
 from .cards import ticket_of
 from .check import check_all
 from .cli_database import database
+from .collector import collecting_seldom
 from .commands import MistypedError, read_input
 from .config import ConfigError, Role
 from .logs import set_up_logs
@@ -93,7 +94,8 @@ def serve(
     settings = settings_of(config)
     set_up_logs(settings.log)
     try:
-        until_stopped(lambda stop: serve_slack(settings, stop, role=cast("Role", role)))
+        with collecting_seldom():
+            until_stopped(lambda stop: serve_slack(settings, stop, role=cast("Role", role)))
     except* ConfigError as failed:
         fail(first_words(failed), code=3)
     except* (SignoffError, OSError) as failed:

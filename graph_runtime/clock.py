@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
+import random
 import time
 from typing import Protocol
 
@@ -33,12 +33,10 @@ _PAIRS = tuple(one + other for one in _ALPHABET for other in _ALPHABET)
 
 
 def _base32(number: int) -> str:
-    """Return the last 85 bits of ``number`` as 17 characters."""
-    high, low = number >> 45 & (1 << 40) - 1, number & (1 << 45) - 1
+    """Return the last 45 bits of ``number`` as 9 characters."""
     return (
-        f"{_PAIRS[high >> 30]}{_PAIRS[high >> 20 & 1023]}{_PAIRS[high >> 10 & 1023]}{_PAIRS[high & 1023]}"
-        f"{_PAIRS[low >> 35]}{_PAIRS[low >> 25 & 1023]}{_PAIRS[low >> 15 & 1023]}{_PAIRS[low >> 5 & 1023]}"
-        f"{_ALPHABET[low & 31]}"
+        f"{_PAIRS[number >> 35 & 1023]}{_PAIRS[number >> 25 & 1023]}{_PAIRS[number >> 15 & 1023]}"
+        f"{_PAIRS[number >> 5 & 1023]}{_ALPHABET[number & 31]}"
     )
 
 
@@ -54,21 +52,27 @@ class TimeOrderedIds:
         self._clock = clock
         self._time = 0
         self._tail = 0
-        self._chance = b""
+        #: What all ids of a millisecond begin with, and which it is.
+        self._millisecond, self._begin = -1, ""
 
     def __call__(self, kind: str) -> str:
         """Return a new id that begins with ``kind``."""
         now = self._clock()
         if now > self._time:
             self._time = now
-            # The top bit stays free, so that counting up does not overflow into the time part.
-            if len(self._chance) < 4:
-                self._chance = os.urandom(1024)
-            self._tail = int.from_bytes(self._chance[:4]) & ((1 << 29) - 1)
-            self._chance = self._chance[4:]
+            # The top bit stays free, so that counting up does not overflow into the time part. Chance keeps
+            # processes apart and guards no secret; a forked process is given a seed of its own.
+            self._tail = random.getrandbits(29)
+            if now >> 10 != self._millisecond:
+                self._millisecond = now >> 10
+                self._begin = _base32(self._millisecond)
         else:
             self._tail += 1
-        return f"{kind}-{_base32(self._time << 30 | self._tail)}"
+        tail = self._tail
+        return (
+            f"{kind}-{self._begin}{_PAIRS[self._time & 1023]}"
+            f"{_PAIRS[tail >> 20]}{_PAIRS[tail >> 10 & 1023]}{_PAIRS[tail & 1023]}"
+        )
 
 
 class Bell:

@@ -13,6 +13,7 @@ from benchmarks.peers.counting import Figures
 from benchmarks.peers.driver import serve
 from benchmarks.peers.slack import CHANNEL
 from bot.app import serve as serve_bot
+from bot.collector import collecting_seldom
 from bot.config import Settings, load_settings
 from bot.courier import CHANNEL_PACE, Courier
 from bot.logs import set_up_logs
@@ -86,7 +87,8 @@ async def open_door(
     async with asyncio.TaskGroup() as group:
         bot = group.create_task(serve_bot(settings, stop, started=started))
         await started.wait()
-        yield f"http://127.0.0.1:{settings.http.port}/slack/events", cards
+        with collecting_seldom():
+            yield f"http://127.0.0.1:{settings.http.port}/slack/events", cards
         # An ordered stop would go on telling what the last clicks came to.
         bot.cancel()
     async with open_house(settings) as house:

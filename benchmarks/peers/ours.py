@@ -1,9 +1,9 @@
 """signoff's runtime as the bot drives it, and by LangGraph's names.
 
-``sync``: a Worker claims each run from the queue under a lease and drives it, as in ``signoff serve``; the
-only thing added is that whoever waits for a run is told when it rests. ``request``: the same with the bot's
-companion, so that each question has its approval request and is answered by a decision. ``async``: a
-compiled graph with AsyncSqliteSaver drives its own runs, in its default durability.
+``sync``: a Worker claims each run from the queue under a lease and drives it, in a process set up as that of
+``signoff serve``; all that is added is that whoever waits for a run is told when it rests. ``request``: the
+same with the bot's companion, so that each question has its approval request and is answered by a decision.
+``async``: a compiled graph with AsyncSqliteSaver drives its own runs, in its default durability.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Annotated, Any, TypedDict
 
 from benchmarks.peers.driver import serve
 from benchmarks.peers.workloads import CHAIN, FAN, Session
+from bot.collector import collecting_seldom
 from bot.logs import set_up_logs
 from graph_runtime import (
     END,
@@ -260,7 +261,8 @@ async def open_session(variant: str, path: Path) -> AsyncIterator[Session]:
         runtime = TellingRuntime(store, graphs, companions=companions)
         approvals = Approvals(runtime, OneReviewer())
         house.create_task(Worker(runtime, approvals).work(stop))
-        yield Reviewed(runtime, approvals) if companions else Workers(runtime)
+        with collecting_seldom():
+            yield Reviewed(runtime, approvals) if companions else Workers(runtime)
         stop.set()
         runtime.runs_bell.ring()
 
