@@ -39,6 +39,8 @@ _WHISPER_SECONDS = 5.0
 _WHISPERS = 500
 _AWAY = "The database did not answer. Nothing was recorded;"
 _UNKNOWN = "The database went away meanwhile. Look at the card in a minute, before you try again."
+#: Where a click that was read stands in Bolt's context.
+_CLICK = "signoff_click"
 _UNREADABLE = Refused("GARBLED_TICKET", "This click could not be read. Nothing was recorded.")
 
 
@@ -108,7 +110,7 @@ class Window:
 
     def listen(self, app: AsyncApp) -> None:
         """Register every listener. The manifest declares what stands here; a test compares the two."""
-        app.use(_Shape(self.refuse_shapeless))
+        app.use(_Shape(self.read_click))
         app.action(cards.APPROVE)(self.on_approve)
         app.action(cards.REJECT)(self.on_reject)
         app.action(re.compile(rf"\A(?!(?:{cards.APPROVE}|{cards.REJECT})\Z)"))(self.on_unknown_action)
@@ -119,29 +121,26 @@ class Window:
         app.event("subteam_updated")(self.on_group_change)
         app.error(self.on_error)
 
-    async def refuse_shapeless(self, body: dict[str, Any]) -> bool:
-        """Refuse a click without the parts that Bolt or we need to find a listener; say whether."""
-        if body.get("type") != "block_actions":
-            return False
+    async def read_click(self, body: dict[str, Any]) -> Click | None:
+        """Return the click; None for one that was refused: it lacks what is needed to find a listener."""
         try:
-            Click.model_validate(body)
+            return Click.model_validate(body)
         except ValidationError:
             await self._journal(_UNREADABLE, _claimed_actor(body), Place("slack"))
             self._whisper(body.get("response_url"), _UNREADABLE)
-            return True
-        return False
+            return None
 
-    async def on_approve(self, body: dict[str, Any], ack: AsyncAck) -> None:
+    async def on_approve(self, context: AsyncBoltContext, ack: AsyncAck) -> None:
         """Take an approval: commit, then ack."""
 
         async def approve(click: Click) -> None:
             ticket = read_ticket(click.actions[0].value)
             await self._approvals.decide(ticket, click.actor, "approve", place=click.place)
 
-        await self._clicked(body, approve)
+        await self._clicked(context[_CLICK], approve)
         await ack()
 
-    async def on_reject(self, body: dict[str, Any], ack: AsyncAck, client: AsyncWebClient) -> None:
+    async def on_reject(self, context: AsyncBoltContext, ack: AsyncAck, client: AsyncWebClient) -> None:
         """Ask why, in a dialog, when this person may reject."""
 
         async def ask(click: Click) -> None:
@@ -156,16 +155,16 @@ class Window:
             dialog = cards.reject_dialog(view.request, origin, reason_required=required)
             await client.views_open(trigger_id=click.trigger_id, view=dialog)
 
-        await self._clicked(body, ask)
+        await self._clicked(context[_CLICK], ask)
         await ack()
 
-    async def on_unknown_action(self, body: dict[str, Any], ack: AsyncAck) -> None:
+    async def on_unknown_action(self, context: AsyncBoltContext, ack: AsyncAck) -> None:
         """Refuse a button that we never drew."""
 
         async def refuse(click: Click) -> None:
             raise Refused("UNKNOWN_ACTION", "This button is not one of ours. Nothing was recorded.")
 
-        await self._clicked(body, refuse)
+        await self._clicked(context[_CLICK], refuse)
         await ack()
 
     async def on_reject_dialog(self, body: dict[str, Any], ack: AsyncAck) -> None:
@@ -235,10 +234,9 @@ class Window:
         """Log what went wrong, without the payload: it holds a response_url and what people typed."""
         _log.error("listener.failed", error=type(error).__name__, exc_info=error)
 
-    async def _clicked(self, body: dict[str, Any], work: Callable[[Click], Awaitable[None]]) -> None:
+    async def _clicked(self, click: Click, work: Callable[[Click], Awaitable[None]]) -> None:
         """Do the work of one click; whatever refuses it is written down and said to the person."""
-        url = body.get("response_url")
-        click = Click.model_validate(body)  # cannot fail: refuse_shapeless came before
+        url = click.response_url
         try:
             await work(click)
         except Refused as refusal:
@@ -269,8 +267,8 @@ class Window:
 class _Shape(AsyncMiddleware):
     """Looks at a payload before Bolt takes it apart to find a listener, which fails on missing parts."""
 
-    def __init__(self, refuse: Callable[[dict[str, Any]], Awaitable[bool]]) -> None:
-        self._refuse = refuse
+    def __init__(self, read_click: Callable[[dict[str, Any]], Awaitable[Click | None]]) -> None:
+        self._read_click = read_click
 
     async def async_process(
         self,
@@ -279,8 +277,11 @@ class _Shape(AsyncMiddleware):
         resp: BoltResponse,
         next: Callable[[], Awaitable[BoltResponse]],  # noqa: A002 - the name is Bolt's
     ) -> BoltResponse | None:
-        if await self._refuse(req.body):
-            return BoltResponse(status=200)
+        if req.body.get("type") == "block_actions":
+            click = await self._read_click(req.body)
+            if click is None:
+                return BoltResponse(status=200)
+            req.context[_CLICK] = click
         return await next()
 
 

@@ -39,6 +39,7 @@ DOORS = {
     "slack_bolt": {"bot/app.py", "bot/slack.py"},
     "pydantic_settings": {"bot/config.py"},
     "prometheus_client": {"bot/app.py"},
+    "yarl": {"bot/app.py"},
     "typer": {"bot/cli.py", "bot/cli_database.py", "bot/terminal.py"},
 }
 #: Imports point down: a module may import only from its own row or a lower one.
