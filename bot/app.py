@@ -36,6 +36,7 @@ from .commands import Commands
 from .config import ConfigError, Role, Settings
 from .courier import Courier
 from .replies import error_code, seconds_to_wait
+from .sealer import open_sealer
 from .slack import Whispers, Window
 from .wiring import House, open_house
 
@@ -73,6 +74,7 @@ async def serve(
             deployment=house.store.deployment,
             channel=settings.slack.channel,
         )
+        sealer = open_sealer(settings.journal, house.store, house.session)
         worker = Worker(house.runtime, house.approvals, retention=settings.retention)
         runs_bell, outbox_bell = house.runtime.runs_bell, house.runtime.outbox_bell
         inner, last = asyncio.Event(), asyncio.Event()
@@ -83,6 +85,7 @@ async def serve(
                 working.append(group.create_task(worker.work(inner), name="worker"))
                 working.append(group.create_task(queue.listen((runs_bell, outbox_bell), inner), name="queue"))
                 telling.append(group.create_task(courier.work(outbox_bell, last), name="courier"))
+                telling.append(group.create_task(sealer.work(last), name="sealer"))
             group.create_task(whispers.work(last), name="whispers")
             async with slack_connection(app, settings, house) as door:
                 _log.info(
@@ -104,6 +107,7 @@ async def serve(
             await _end_of(telling)
             if works:
                 await courier.drain(_LAST_WORDS)
+                await sealer.finish()
     _log.info("stopped")
 
 

@@ -67,6 +67,7 @@ async def _look(settings: Settings) -> AsyncIterator[Finding]:
         yield Finding("database", good=good, said=", ".join(f"{k} {v}" for k, v in facts.items()))
     except (StoreError, OSError, ValueError) as error:
         yield Finding("database", good=False, said=str(error))
+    yield _sealing(settings)
     try:
         settings.need_slack(takes=True)
     except ConfigError as error:
@@ -127,3 +128,11 @@ async def _look_at_group(client: AsyncWebClient, group: str) -> Finding:
     if not users:
         return Finding(f"group {group}", good=False, said="it has no members, so nobody could decide")
     return Finding(f"group {group}", good=True, said=f"{len(users)} members")
+
+
+def _sealing(settings: Settings) -> Finding:
+    said = settings.journal
+    if not said.keys:
+        return Finding("journal", good=True, said="not sealed: there is no journal key")
+    anchor = "no anchor: an end that is cut off would not show" if not said.anchor else "with an anchor"
+    return Finding("journal", good=True, said=f"sealed with key {said.current}, {anchor}")

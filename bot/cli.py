@@ -25,6 +25,7 @@ from graph_runtime.types import PersonId, Verdict
 from . import tables
 from .cards import ticket_of
 from .check import check_all
+from .cli_audit import audit
 from .cli_database import database
 from .collector import collecting_seldom
 from .commands import MistypedError, read_input
@@ -53,6 +54,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(database, name="db")
+app.add_typer(audit, name="audit")
 
 RunArgument = Annotated[str, typer.Argument(help="run id, as `signoff runs` lists them")]
 

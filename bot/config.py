@@ -110,6 +110,40 @@ class Http(BaseModel):
     port: int = Field(default=3000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
 
 
+class JournalKeys(BaseModel):
+    """With what the journal is sealed, and where its head is noted."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    keys: dict[str, SecretStr] = Field(
+        default_factory=dict, description="secrets by name, of 32 or more letters"
+    )
+    key: str = Field(default="", description="the one to seal with; needed once there are several")
+    anchor: str = Field(default="", description="a file, or an https:// address that takes a POST")
+
+    @model_validator(mode="after")
+    def _a_key(self) -> Self:
+        if any(len(secret.get_secret_value()) < 32 for secret in self.keys.values()):
+            raise ValueError("a key of the journal has at least 32 letters: openssl rand -hex 32")
+        if self.key and self.key not in self.keys:
+            raise ValueError("journal.key is the name of one of journal.keys")
+        if len(self.keys) > 1 and not self.key:
+            raise ValueError("with several journal.keys, journal.key says which one seals")
+        if self.anchor.startswith("http://"):
+            raise ValueError("an anchor's address begins with https://")
+        return self
+
+    @property
+    def current(self) -> str:
+        """The name of the key to seal with; empty when there is none."""
+        return self.key or next(iter(self.keys), "")
+
+    @property
+    def secrets(self) -> dict[str, bytes]:
+        """The keys by name, as bytes."""
+        return {name: secret.get_secret_value().encode() for name, secret in self.keys.items()}
+
+
 class Settings(BaseSettings):
     """Everything that can be set. Environment names are SIGNOFF_... with __ between levels."""
 
@@ -139,6 +173,7 @@ class Settings(BaseSettings):
     )
     slack: Slack = Slack()
     http: Http = Http()
+    journal: JournalKeys = JournalKeys()
     log: Literal["text", "json"] = Field(default="text", description="how log lines look")
     bot_token: Annotated[SecretStr, _token("xoxb-")] = Field(
         SecretStr(""), validation_alias=AliasChoices("SLACK_BOT_TOKEN"), description="bot token"

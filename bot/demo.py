@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import secrets
 import tempfile
 import webbrowser
 from collections.abc import AsyncIterator
@@ -52,6 +53,8 @@ def demo_settings(slack: Sandbox, folder: Path) -> Settings:
         operators=[REQUESTER],
         slack={"channel": CHANNEL, "api_url": f"{slack.url}/api/"},
         http={"port": 0},
+        # It goes with the database, so it is nobody's secret; elsewhere it comes from the environment.
+        journal={"keys": {"demo": secrets.token_hex(32)}},
         SLACK_BOT_TOKEN=slack.bot_token,
         SLACK_APP_TOKEN=slack.app_token,
         SLACK_SIGNING_SECRET=slack.signing_secret,

@@ -28,6 +28,7 @@ from .errors import (
     InterruptClosed,
     InvalidGraph,
     InvalidUpdateError,
+    JournalError,
     KeyRequired,
     LeaseLost,
     LimitReached,
@@ -69,6 +70,7 @@ from .errors import (
 )
 from .graph import StateGraph
 from .inside import current_task, get_config, get_runtime, get_stream_writer, interrupt, spend, step
+from .journal import Broken, Head, Journal, Verified, lines_of
 from .messages import (
     REMOVE_ALL_MESSAGES,
     AIMessage,
@@ -158,6 +160,7 @@ __all__ = [
     "Approvals",
     "AsyncSqliteSaver",
     "Bell",
+    "Broken",
     "Clock",
     "Command",
     "CommitUnknown",
@@ -179,6 +182,7 @@ __all__ = [
     "GraphInterrupt",
     "GraphOutput",
     "GraphRecursionError",
+    "Head",
     "HumanMessage",
     "InMemorySaver",
     "Interrupt",
@@ -186,6 +190,8 @@ __all__ = [
     "InvalidGraph",
     "InvalidUpdateError",
     "IsLastStep",
+    "Journal",
+    "JournalError",
     "KeyRequired",
     "LeaseLost",
     "LimitReached",
@@ -268,6 +274,7 @@ __all__ = [
     "Unsupported",
     "Upkeep",
     "ValueRefused",
+    "Verified",
     "Vote",
     "Way",
     "Worker",
@@ -281,6 +288,7 @@ __all__ = [
     "get_stream_writer",
     "interrupt",
     "keep_doing",
+    "lines_of",
     "load_tool_policy",
     "open_queue",
     "open_store",

@@ -44,6 +44,7 @@
     ├── MigrationRefused                 the run does not fit the other version of its graph
     ├── Refused                          a decision was not taken (has a code and a sentence)
     ├── PolicyError                      a policy is missing or could never be satisfied
+    ├── JournalError                     the journal cannot be sealed, or is not what was sealed
     ├── ToolRefused (PermissionError)    a tool was not used
     │   ├── ToolBlocked                      a rule of the tool policy blocks it
     │   └── ToolRejected                     people were asked, and did not approve
@@ -309,6 +310,10 @@ class Refused(SignoffError):
 
 class PolicyError(SignoffError):
     """Nobody was asked: the policy is missing, broken, or nobody could ever satisfy it."""
+
+
+class JournalError(SignoffError):
+    """The journal cannot be sealed or verified, or is not what was sealed."""
 
 
 class ToolRefused(SignoffError, PermissionError):

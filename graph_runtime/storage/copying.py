@@ -36,6 +36,7 @@ TABLES: Mapping[str, str] = {
     "turns": "channel",
     "due": "request_id, kind",
     "events": "event_id",
+    "blocks": "block",
 }
 _PAGE = 500
 #: Seconds that connections may take to go away after their store was closed.

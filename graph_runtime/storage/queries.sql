@@ -715,6 +715,33 @@ SELECT * FROM (
   SELECT * FROM events WHERE request_id = :request_id ORDER BY event_id DESC LIMIT :limit
 ) newest ORDER BY event_id;
 
+-- name: find_events_after
+SELECT * FROM events WHERE event_id > :event_id ORDER BY event_id LIMIT :limit;
+
+-- name: find_unsealed
+SELECT * FROM events WHERE block IS NULL ORDER BY event_id LIMIT :limit;
+
+-- name: count_unsealed
+SELECT count(*) AS count FROM events WHERE block IS NULL;
+
+-- name: get_last_block
+SELECT * FROM blocks ORDER BY block DESC LIMIT 1;
+
+-- name: find_blocks
+SELECT * FROM blocks WHERE block > :after ORDER BY block LIMIT :limit;
+
+-- name: find_sealed_events
+SELECT * FROM events WHERE block > :after AND block <= :until ORDER BY block, event_id;
+
+-- name: find_strays
+SELECT event_id, block FROM events WHERE block > :after ORDER BY block, event_id LIMIT 1;
+
+-- name: put_block
+INSERT INTO blocks (block, key_id, lines, seal, sealed_at) VALUES (:block, :key_id, :lines, :seal, :now);
+
+-- name: seal_event
+UPDATE events SET block = :block WHERE event_id = :event_id AND block IS NULL;
+
 
 -- Looking for damage -------------------------------------------------------------------------------
 

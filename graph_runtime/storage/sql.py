@@ -147,6 +147,15 @@ QueryName = Literal[
     "find_events_of_run",
     "find_events_of_request",
     "get_event",
+    "find_events_after",
+    "find_unsealed",
+    "count_unsealed",
+    "get_last_block",
+    "find_blocks",
+    "find_sealed_events",
+    "find_strays",
+    "put_block",
+    "seal_event",
     "find_broken",
 ]
 

@@ -402,6 +402,22 @@ class Process:
         return await self.died()
 
 
+@dataclass
+class Said:
+    """What a command did."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+Cli = Callable[..., Awaitable[Said]]
+
+
 class Spawn:
     """Starts bots as processes; every one that still runs is killed at the end of the test."""
 

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from bot_bench import CHANNEL, GENERAL, OPERATOR, Bench, Spawn, bot_here, settings_for
+from bot_bench import (
+    CHANNEL,
+    GENERAL,
+    OPERATOR,
+    Bench,
+    Cli,
+    Said,
+    Spawn,
+    bot_here,
+    settings_file,
+    settings_for,
+)
+from typer.testing import CliRunner
 
+from bot.cli import app
 from bot.sandbox import Sandbox, User
+from bot.terminal import out
 from bot.wiring import open_runtime
 from graph_runtime import open_store
 
@@ -45,3 +60,25 @@ async def spawn(bench: Bench) -> AsyncIterator[Spawn]:
     starter = Spawn(bench)
     yield starter
     await starter.end()
+
+
+@pytest.fixture
+def cli(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Cli:
+    """Type a command on this machine, with the bench's settings."""
+    config = settings_file(bench.slack, bench.folder)
+    monkeypatch.chdir(bench.folder)
+    monkeypatch.setattr(out, "_width", 200)
+    monkeypatch.setenv("LOGNAME", "somebody-else")  # who runs a process is no matter of its environment
+    monkeypatch.setenv("SLACK_BOT_TOKEN", bench.slack.bot_token)
+    monkeypatch.setenv("SLACK_APP_TOKEN", bench.slack.app_token)
+    monkeypatch.delenv("SIGNOFF_CONFIG", raising=False)
+
+    async def type_(*words: str) -> Said:
+        # In a thread, because the command runs its own loop and Slack runs in this one.
+        result = await asyncio.to_thread(CliRunner().invoke, app, list(words))
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return Said(result.exit_code, result.stdout, result.stderr)
+
+    assert config.name == "signoff.toml", "found in the working directory"
+    return type_

@@ -11,8 +11,7 @@ import re
 import signal
 import sqlite3
 import sys
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,16 +25,15 @@ from bot_bench import (
     OPERATOR,
     POLICIES,
     Bench,
+    Cli,
     Spawn,
     bot_here,
     environment,
     settings_file,
     settings_for,
 )
-from typer.testing import CliRunner
 
 from bot.cards import ticket_of
-from bot.cli import app
 from bot.sandbox import Fault
 from bot.terminal import out
 from graph_runtime import (
@@ -54,44 +52,6 @@ from graph_runtime import (
 #: What is typed wrong exits with 2.
 TYPED_WRONG = {"the input is no JSON", "must be an object", "Nothing was started"}
 USER = pwd.getpwuid(os.getuid()).pw_name
-
-
-@dataclass
-class Said:
-    """What a command did."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-Cli = Callable[..., Awaitable[Said]]
-
-
-@pytest.fixture
-def cli(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Cli:
-    """Type a command on this machine, with the bench's settings."""
-    config = settings_file(bench.slack, bench.folder)
-    monkeypatch.chdir(bench.folder)
-    monkeypatch.setattr(out, "_width", 200)
-    monkeypatch.setenv("LOGNAME", "somebody-else")  # who runs a process is no matter of its environment
-    monkeypatch.setenv("SLACK_BOT_TOKEN", bench.slack.bot_token)
-    monkeypatch.setenv("SLACK_APP_TOKEN", bench.slack.app_token)
-    monkeypatch.delenv("SIGNOFF_CONFIG", raising=False)
-
-    async def type_(*words: str) -> Said:
-        # In a thread, because the command runs its own loop and Slack runs in this one.
-        result = await asyncio.to_thread(CliRunner().invoke, app, list(words))
-        if result.exception is not None and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        return Said(result.exit_code, result.stdout, result.stderr)
-
-    assert config.name == "signoff.toml", "found in the working directory"
-    return type_
 
 
 class Everybody:

@@ -14,12 +14,13 @@ from people import CLI, approvals_of, boss, deploy, open_view, requests, ticket_
 from postgres import Databases
 from writes import event, event_ids
 
-from graph_runtime import Outbox, Place, Runtime, StoreError, copy_database, open_store
+from graph_runtime import Journal, Outbox, Place, Runtime, StoreError, copy_database, open_store, system_clock
 from graph_runtime.storage import Batch
 from graph_runtime.storage.copying import TABLES
 from graph_runtime.storage.sql import migrations
 
 pytestmark = pytest.mark.databases("sqlite", "postgres")
+JOURNAL_KEYS = {"k1": b"a key of thirty-two letters, more"}
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -37,7 +38,7 @@ def rows(database: str) -> dict[str, list[Any]]:
     with aside(database) as raw:
         return {
             table: sorted(raw.execute(f"SELECT * FROM {table}").fetchall())  # noqa: S608 - our own tables
-            for table in ("threads", "runs", "events", "channel_values", "requests", "outbox")
+            for table in ("threads", "runs", "events", "channel_values", "requests", "outbox", "blocks")
         }
 
 
@@ -55,6 +56,9 @@ async def lived_in(database: str) -> str:
         entry = await outbox.claim()
         assert entry is not None
         await outbox.landed(entry, Place("slack", "A1", "T1", "C1", "1.2"))
+        journal = Journal(store, JOURNAL_KEYS, key="k1", clock=system_clock)
+        while await journal.seal():
+            pass
         return (await open_view(approvals, waiting.id)).request.id
 
 
@@ -71,6 +75,8 @@ async def test_what_people_were_asked_before_they_can_answer_after(database: str
         assert store.deployment == deployment, "the cards in Slack carry it"
         runtime = Runtime(store, [deploy()], companions=[requests()])
         approvals = approvals_of(runtime)
+        found = await Journal(store, JOURNAL_KEYS, key="k1", clock=system_clock).verify()
+        assert (found.lines, found.broken) == (len(before["events"]), None)
         view = await approvals.view(request)
         assert view is not None
         await approvals.decide(ticket_of(view, store), boss(), "approve", place=CLI)
@@ -142,5 +148,7 @@ def test_the_tables_are_those_of_the_schema_in_its_order() -> None:
     made = re.findall(r"CREATE TABLE (\w+) \((.*?)\n\);", script, re.DOTALL)
     assert [name for name, _ in made] == ["deployment", *TABLES]
     for name, body in made[1:]:
-        (key,) = re.findall(r"^  (?:(\w+) TEXT PRIMARY KEY|PRIMARY KEY \((.*?)\))", body, re.MULTILINE)
+        (key,) = re.findall(
+            r"^  (?:(\w+) (?:TEXT|BIGINT) PRIMARY KEY|PRIMARY KEY \((.*?)\))", body, re.MULTILINE
+        )
         assert TABLES[name] == "".join(key)

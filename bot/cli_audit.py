@@ -1,0 +1,169 @@
+"""``signoff audit verify | export | head``: the journal, for those who must be able to prove it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from graph_runtime import Event, Head, Journal, JournalError, lines_of, open_store, system_clock
+
+from .config import ConfigError, Settings
+from .sealer import read_anchors
+from .terminal import AsJson, Config, fail, out, run_it, settings_of, show_it
+
+audit = typer.Typer(help="Look into the journal, and prove it.", no_args_is_help=True)
+
+_UNCOMPARED = "No noted head was compared: an end that was cut off would not show."
+#: What a spreadsheet would take for a formula.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_FIELDS = ("id", "at", "kind", "actor", "thread_id", "run_id", "request_id", "block", "data")
+
+
+@asynccontextmanager
+async def _open_journal(settings: Settings) -> AsyncIterator[Journal]:
+    said = settings.journal
+    if not said.keys:
+        raise ConfigError(
+            "nothing was verified: there is no journal key; set SIGNOFF_JOURNAL__KEYS to "
+            """'{"k1": "..."}', with what `openssl rand -hex 32` prints"""
+        )
+    async with open_store(settings.database, migrate=False) as store:
+        yield Journal(store, said.secrets, key=said.current, clock=system_clock)
+
+
+@audit.command()
+def verify(
+    anchor: Annotated[Path | None, typer.Option(help="a file of heads; default that of the settings")] = None,
+    as_json: AsJson = False,
+    config: Config = None,
+) -> None:
+    """Look at every sealed line: exit code 0 when all is as it was sealed, 1 with the first that is not."""
+
+    async def work() -> None:
+        settings = settings_of(config)
+        noted = anchor or _own_anchor(settings)
+        heads = list(read_anchors(noted)) if noted is not None else []
+        async with _open_journal(settings) as journal:
+            found = await journal.verify(heads)
+        if as_json:
+            broken = (
+                None
+                if found.broken is None
+                else {
+                    "fault": found.broken.fault,
+                    "block": found.broken.block,
+                    "event_id": found.broken.event_id,
+                    "sentence": found.broken.sentence,
+                }
+            )
+            show_it(
+                {
+                    "sealed_until": None if found.head is None else _time(found.head.sealed_at),
+                    "block": None if found.head is None else found.head.block,
+                    "lines": found.lines,
+                    "unsealed": found.unsealed,
+                    "anchors": len(heads),
+                    "broken": broken,
+                }
+            )
+        if found.broken is not None:
+            raise JournalError(f"the journal is broken: {found.broken.sentence}")
+        if as_json:
+            return
+        if found.head is None:
+            out.print(f"Nothing is sealed yet; {_many(found.unsealed, 'line')} would be.", highlight=False)
+            return
+        until = f"The journal is as it was sealed, up to {_time(found.head.sealed_at)}:"
+        what = f"{_many(found.lines, 'line')} in {_many(found.head.block, 'block')};"
+        left = f"{_many(found.unsealed, 'line')} not sealed yet."
+        anchored = _fit(len(heads)) if heads else _UNCOMPARED
+        out.print(f"{until} {what} {left} {anchored}", highlight=False, soft_wrap=True)
+
+    run_it(work())
+
+
+@audit.command()
+def head(config: Config = None) -> None:
+    """Print the head of the sealed journal, as one line to be noted elsewhere and given to --anchor."""
+
+    async def work() -> None:
+        async with _open_journal(settings_of(config)) as journal:
+            found = await journal.head()
+        if found is None:
+            fail("nothing is sealed yet")
+        print(json.dumps(_noted(found)))
+
+    run_it(work())
+
+
+@audit.command()
+def export(
+    form: Annotated[str, typer.Option("--format", help="jsonl, or csv")] = "jsonl",
+    config: Config = None,
+) -> None:
+    """Print every line of the journal in the order of its ids; the block says by what it is sealed."""
+    if form not in {"jsonl", "csv"}:
+        raise typer.BadParameter("jsonl or csv was expected; nothing was exported", param_hint="--format")
+
+    async def work() -> None:
+        async with open_store(settings_of(config).database, migrate=False) as store:
+            table = csv.DictWriter(sys.stdout, _FIELDS)
+            if form == "csv":
+                table.writeheader()
+            async for event, block in lines_of(store):
+                row = _row(event, block)
+                if form == "csv":
+                    cells = {**row, "data": json.dumps(row["data"], ensure_ascii=False)}
+                    table.writerow({name: _cell(value) for name, value in cells.items()})
+                else:
+                    print(json.dumps(row, ensure_ascii=False))
+
+    run_it(work())
+
+
+def _own_anchor(settings: Settings) -> Path | None:
+    said = settings.journal.anchor
+    return Path(said) if said and not said.startswith("https://") and Path(said).exists() else None
+
+
+def _noted(head: Head) -> dict[str, Any]:
+    return {"block": head.block, "seal": head.seal, "sealed_at": head.sealed_at}
+
+
+def _row(event: Event, block: int | None) -> dict[str, Any]:
+    return {
+        "id": event.id,
+        "at": _time(event.at),
+        "kind": event.kind,
+        "actor": event.actor,
+        "thread_id": event.thread_id,
+        "run_id": event.run_id,
+        "request_id": event.request_id,
+        "block": block,
+        "data": dict(event.data),
+    }
+
+
+def _cell(value: Any) -> Any:
+    """Return a cell that no spreadsheet takes for a formula: ids are chosen by others."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+
+
+def _time(at: int) -> str:
+    return datetime.fromtimestamp(at / 1_000_000, UTC).isoformat()
+
+
+def _many(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def _fit(heads: int) -> str:
+    return f"{_many(heads, 'noted head')} fit{'s' if heads == 1 else ''}."

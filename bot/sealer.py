@@ -1,0 +1,135 @@
+"""Seals the journal while the bot works, and notes its head where nobody who changes the database comes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import structlog
+from aiohttp import ClientError, ClientSession
+
+from graph_runtime import Bell, Head, Journal, Store, StoreError, keep_doing, system_clock
+
+from .config import ConfigError, JournalKeys
+
+_log = structlog.get_logger("signoff.sealer")
+#: How often the head is noted elsewhere, at most.
+ANCHOR_SECONDS = 60.0
+
+
+def open_sealer(said: JournalKeys, store: Store, session: ClientSession) -> Sealer:
+    """Return what seals the journal by these settings: nothing does without a key."""
+    if not said.keys:
+        return Sealer(None, None)
+    anchor: FileAnchor | WebAnchor | None = None
+    if said.anchor:
+        anchor = (
+            WebAnchor(said.anchor, session)
+            if said.anchor.startswith("https://")
+            else FileAnchor(Path(said.anchor))
+        )
+    return Sealer(Journal(store, said.secrets, key=said.current, clock=system_clock), anchor)
+
+
+class FileAnchor:
+    """Heads as lines at the end of a file: on another disk, or one that can only be appended to."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    async def note(self, head: Head) -> None:
+        """Add a line with the head, on disk when this returns. Raises ``OSError``."""
+        await asyncio.to_thread(self._append, _line(head))
+
+    def _append(self, line: str) -> None:
+        with os.fdopen(os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "w") as file:
+            file.write(line + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+
+class WebAnchor:
+    """Heads posted to an address, as JSON."""
+
+    def __init__(self, url: str, session: ClientSession) -> None:
+        self._url = url
+        self._session = session
+
+    async def note(self, head: Head) -> None:
+        """Post the head. Raises ``OSError`` when it was not taken."""
+        try:
+            async with self._session.post(
+                self._url,
+                data=_line(head),
+                headers={"Content-Type": "application/json"},
+                allow_redirects=False,
+            ) as answer:
+                if answer.status >= 300:
+                    raise OSError(f"the anchor answered {answer.status}")
+        except (ClientError, TimeoutError) as error:
+            raise OSError(f"the anchor did not answer: {type(error).__name__}") from error
+
+
+class Sealer:
+    """Seals within a second of each line; a head that could not be noted is noted with the next."""
+
+    def __init__(self, journal: Journal | None, anchor: FileAnchor | WebAnchor | None) -> None:
+        self._journal = journal
+        self._anchor = anchor
+        self._unnoted: Head | None = None
+        self._note_at = 0.0
+
+    async def work(self, stop: asyncio.Event) -> None:
+        """Seal until ``stop`` is set."""
+        if self._journal is None:
+            _log.warning("journal.unsealed", why="there is no journal.keys in the settings")
+            await stop.wait()
+            return
+        await keep_doing(self._seal, bell=Bell(), stop=stop)
+
+    async def finish(self) -> None:
+        """Seal and note what there is to the end; what cannot be is left to the next start."""
+        try:
+            while self._journal is not None and await self._seal():
+                pass
+        except StoreError as error:
+            _log.warning("journal.unsealed", why=str(error))
+        await self._note()
+
+    async def _seal(self) -> bool:
+        assert self._journal is not None
+        head = await self._journal.seal()
+        self._unnoted = head or self._unnoted
+        if asyncio.get_running_loop().time() >= self._note_at:
+            await self._note()
+        return head is not None
+
+    async def _note(self) -> None:
+        if self._anchor is None or self._unnoted is None:
+            return
+        self._note_at = asyncio.get_running_loop().time() + ANCHOR_SECONDS
+        try:
+            await self._anchor.note(self._unnoted)
+        except OSError as error:
+            _log.error("anchor.failed", error=str(error))
+        else:
+            self._unnoted = None
+
+
+def read_anchors(path: Path) -> Iterator[Head]:
+    """Yield the heads that were noted in a file. Raises :class:`ConfigError` for another file."""
+    try:
+        for line in path.read_text().splitlines():
+            noted = json.loads(line)
+            yield Head(int(noted["block"]), str(noted["seal"]), int(noted["sealed_at"]))
+    except OSError as error:
+        raise ConfigError(f"nothing was verified: {path} cannot be read: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError):
+        raise ConfigError(f"nothing was verified: {path} holds no heads of a journal") from None
+
+
+def _line(head: Head) -> str:
+    return json.dumps({"block": head.block, "seal": head.seal, "sealed_at": head.sealed_at})

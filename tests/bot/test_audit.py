@@ -1,0 +1,191 @@
+"""The bot seals its journal while it works; ``signoff audit`` proves it, and names what was changed."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import io
+import json
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import ClientSession, web
+from bot_bench import ALICE, Bench, Cli, bot_here, eventually, settings_for
+
+from bot.config import ConfigError
+from bot.sealer import FileAnchor, Sealer, WebAnchor, read_anchors
+from graph_runtime import Head, Journal, system_clock
+
+KEY = "0123456789abcdef0123456789abcdef"
+
+
+@pytest.fixture
+async def sealed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    """A bench whose bot has sealed the journal of a run, noted its head, and stopped in order."""
+    monkeypatch.setenv("SIGNOFF_JOURNAL__KEYS", json.dumps({"k1": KEY}))
+    monkeypatch.setenv("SIGNOFF_JOURNAL__ANCHOR", str(bench.folder / "heads"))
+    async with bot_here(settings_for(bench.slack, bench.folder)):
+        run = await bench.start()
+        await bench.click(await bench.card(run), user=ALICE)
+        await bench.rests(run, "completed")
+        await bench.quiet()
+
+        async def all_sealed() -> bool:
+            return not await unsealed(bench)
+
+        await eventually(all_sealed)
+        await eventually(lambda: asyncio.to_thread((bench.folder / "heads").exists))
+    return bench
+
+
+async def unsealed(bench: Bench) -> int:
+    return (await journal_of(bench).verify()).unsealed
+
+
+def journal_of(bench: Bench) -> Journal:
+    return Journal(bench.store, {"k1": KEY.encode()}, key="k1", clock=system_clock)
+
+
+def change(bench: Bench, statement: str, *params: Any) -> None:
+    with sqlite3.connect(bench.folder / "signoff.db") as raw:
+        raw.execute(statement, params)
+
+
+async def test_what_the_bot_did_is_sealed_within_a_second_and_proved(sealed: Bench, cli: Cli):
+    said = await cli("audit", "verify")
+    assert (said.code, said.err) == (0, "")
+    assert "The journal is as it was sealed, up to " in said.out
+    assert "0 lines not sealed yet" in said.out
+    assert "1 noted head fits" in said.out
+    proved = await cli("audit", "verify", "--json")
+    assert (proved.json["broken"], proved.json["unsealed"], proved.json["anchors"]) == (None, 0, 1)
+    assert proved.json["lines"] == len(await all_lines(cli))
+
+
+async def all_lines(cli: Cli) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (await cli("audit", "export")).out.splitlines()]
+
+
+async def test_one_changed_byte_is_named(sealed: Bench, cli: Cli):
+    line = next(line for line in await all_lines(cli) if line["kind"] == "request.approved")
+    change(sealed, "UPDATE events SET actor = 'U0EVE' WHERE event_id = ?", line["id"])
+    said = await cli("audit", "verify")
+    assert (said.code, said.out) == (1, "")
+    assert f"the journal is broken: line {line['id']} of block {line['block']} was changed" in said.err
+    as_json = await cli("audit", "verify", "--json")
+    assert as_json.code == 1
+    assert as_json.json["broken"]["fault"] == "edited"
+    assert as_json.json["broken"]["event_id"] == line["id"]
+
+
+async def test_an_end_that_was_cut_off_does_not_fit_the_head_that_was_noted(sealed: Bench, cli: Cli):
+    head = await journal_of(sealed).head()
+    assert head is not None
+    (sealed.folder / "elsewhere").write_text(json.dumps(vars_of(head)) + "\n")
+    change(sealed, "DELETE FROM events WHERE block = ?", head.block)
+    change(sealed, "DELETE FROM blocks WHERE block = ?", head.block)
+    said = await cli("audit", "verify", "--anchor", str(sealed.folder / "elsewhere"))
+    assert said.code == 1
+    assert "the end was cut off" in said.err
+
+
+def vars_of(head: Head) -> dict[str, Any]:
+    return {"block": head.block, "seal": head.seal, "sealed_at": head.sealed_at}
+
+
+async def test_the_head_is_printed_as_an_anchor_takes_it(sealed: Bench, cli: Cli):
+    said = await cli("audit", "head")
+    assert said.json == vars_of(await journal_of(sealed).head() or Head(0, "", 0))
+    (sealed.folder / "mine").write_text(said.out)
+    assert (await cli("audit", "verify", "--anchor", str(sealed.folder / "mine"))).code == 0
+
+
+async def test_the_journal_is_printed_line_by_line(sealed: Bench, cli: Cli):
+    kinds = [line["kind"] for line in await all_lines(cli)]
+    assert kinds[0] == "run.started"
+    assert {"request.opened", "request.approved", "run.completed"} <= set(kinds)
+    table = list(csv.DictReader(io.StringIO((await cli("audit", "export", "--format", "csv")).out)))
+    assert [row["kind"] for row in table] == kinds
+    assert all(row["block"].isdigit() for row in table)
+    assert (await cli("audit", "export", "--format", "xml")).code == 2
+
+
+async def test_no_cell_of_a_table_is_a_formula(sealed: Bench, cli: Cli):
+    await sealed.runtime.start("deploy", {"service": "x"}, thread_id="=1+1")
+    table = csv.DictReader(io.StringIO((await cli("audit", "export", "--format", "csv")).out))
+    assert "'=1+1" in {row["thread_id"] for row in table}
+
+
+@pytest.mark.parametrize("words", [["audit", "verify"], ["audit", "head"]])
+async def test_without_a_key_nothing_is_proved(bench: Bench, cli: Cli, words: list[str]):
+    said = await cli(*words)
+    assert (said.code, said.out) == (3, "")
+    assert "there is no journal key; set SIGNOFF_JOURNAL__KEYS" in said.err
+
+
+async def test_a_file_that_holds_no_heads_proves_nothing(sealed: Bench, cli: Cli):
+    for text, why in (("{}", "holds no heads"), ("x", "holds no heads"), (None, "cannot be read")):
+        path = sealed.folder / "other"
+        path.write_text(text) if text is not None else path.unlink()
+        said = await cli("audit", "verify", "--anchor", str(path))
+        assert said.code == 3
+        assert why in said.err
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ({"keys": {"k1": "short"}}, "at least 32"),
+        ({"keys": {"k1": KEY}, "key": "k2"}, "the name of one of journal.keys"),
+        ({"keys": {"k1": KEY, "k2": KEY}}, "which one seals"),
+        ({"keys": {"k1": KEY}, "anchor": "http://example.com"}, "https://"),
+    ],
+)
+def test_settings_of_the_journal_that_are_wrong_start_nothing(said: dict[str, Any], why: str, bench: Bench):
+    with pytest.raises(ConfigError, match=why) as raised:
+        settings_for(bench.slack, bench.folder, journal=said)
+    assert KEY not in str(raised.value)
+    assert "short" not in str(raised.value)
+
+
+async def test_a_head_that_could_not_be_noted_is_noted_with_the_next(bench: Bench, tmp_path: Path):
+    missing = tmp_path / "there"
+    sealer = Sealer(journal_of(bench), FileAnchor(missing / "heads"))
+    await bench.runtime.start("deploy", {"service": "x"})
+    await sealer.finish()
+    assert await unsealed(bench) == 0, "sealed all the same"
+    missing.mkdir()
+    await sealer.finish()
+    (noted,) = read_anchors(missing / "heads")
+    assert noted == await journal_of(bench).head()
+    assert (missing / "heads").stat().st_mode & 0o777 == 0o600
+
+
+async def test_heads_are_posted_to_an_address(bench: Bench):
+    taken: list[Any] = []
+
+    async def take(request: web.Request) -> web.Response:
+        taken.append(await request.json())
+        return web.Response(status=201 if len(taken) > 1 else 500)
+
+    pages = web.Application()
+    pages.router.add_post("/heads", take)
+    runner = web.AppRunner(pages)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    try:
+        async with ClientSession() as session:
+            port = runner.addresses[0][1]
+            sealer = Sealer(journal_of(bench), WebAnchor(f"http://127.0.0.1:{port}/heads", session))
+            await bench.runtime.start("deploy", {"service": "x"})
+            await sealer.finish()
+            await sealer.finish()
+            await sealer.finish()
+    finally:
+        await runner.cleanup()
+    head = await journal_of(bench).head()
+    assert head is not None
+    assert taken == [vars_of(head)] * 2, "once refused, once taken, and not again"
