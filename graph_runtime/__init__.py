@@ -5,6 +5,7 @@ The names are LangGraph's where the thing is the same. It has never heard of Sla
 
 from __future__ import annotations
 
+from .alarms import Alarms, Freeze
 from .approvals import Approvals, Directory
 from .beginnings import Limits
 from .calls import ExecutionInfo, NodeError, NodeRuntime, RetryPolicy, RunControl, StreamWriter
@@ -19,6 +20,8 @@ from .errors import (
     Conflict,
     DecisionNeeded,
     EmptyInputError,
+    FrozenError,
+    GrantRefused,
     GraphBubbleUp,
     GraphChanged,
     GraphDrained,
@@ -38,6 +41,7 @@ from .errors import (
     NodeEnded,
     NodeMisused,
     NodeTimeoutError,
+    NotDone,
     NotPaused,
     NoWay,
     OutsideNode,
@@ -68,6 +72,7 @@ from .errors import (
     ValueRefused,
     WrongThread,
 )
+from .grants import execute_once
 from .graph import StateGraph
 from .inside import current_task, get_config, get_runtime, get_stream_writer, interrupt, spend, step
 from .journal import Broken, Head, Journal, Verified, lines_of
@@ -106,6 +111,7 @@ from .types import (
     Command,
     Decision,
     Event,
+    Grant,
     Interrupt,
     OutboxEntry,
     Overwrite,
@@ -121,6 +127,7 @@ from .types import (
 )
 from .upkeep import Upkeep
 from .versions import Migration, NodeChange
+from .waiting import wait_until
 from .worker import Worker, keep_doing, open_queue
 
 _UNSUPPORTED = {
@@ -153,6 +160,7 @@ __all__ = [
     "AIMessage",
     "Action",
     "Actor",
+    "Alarms",
     "AlreadyAnswered",
     "AnswerUnused",
     "AnyMessage",
@@ -175,6 +183,10 @@ __all__ = [
     "EmptyInputError",
     "Event",
     "ExecutionInfo",
+    "Freeze",
+    "FrozenError",
+    "Grant",
+    "GrantRefused",
     "GraphBubbleUp",
     "GraphChanged",
     "GraphDrained",
@@ -210,6 +222,7 @@ __all__ = [
     "NodeMisused",
     "NodeRuntime",
     "NodeTimeoutError",
+    "NotDone",
     "NotPaused",
     "Outbox",
     "OutboxEntry",
@@ -283,6 +296,7 @@ __all__ = [
     "approve",
     "copy_database",
     "current_task",
+    "execute_once",
     "get_config",
     "get_runtime",
     "get_stream_writer",
@@ -298,4 +312,5 @@ __all__ = [
     "spend",
     "step",
     "system_clock",
+    "wait_until",
 ]

@@ -44,6 +44,9 @@
     ├── MigrationRefused                 the run does not fit the other version of its graph
     ├── Refused                          a decision was not taken (has a code and a sentence)
     ├── PolicyError                      a policy is missing or could never be satisfied
+    ├── GrantRefused                     what was about to be done is not what was approved, or was done
+    ├── FrozenError                      a freeze holds: nothing is carried out
+    ├── NotDone                          an effect's own word that nothing has happened
     ├── JournalError                     the journal cannot be sealed, or is not what was sealed
     ├── ToolRefused (PermissionError)    a tool was not used
     │   ├── ToolBlocked                      a rule of the tool policy blocks it
@@ -310,6 +313,25 @@ class Refused(SignoffError):
 
 class PolicyError(SignoffError):
     """Nobody was asked: the policy is missing, broken, or nobody could ever satisfy it."""
+
+
+class GrantRefused(SignoffError):
+    """Nothing was carried out: the grant is not for this, or was used or revoked.
+
+    ``code`` is NOT_APPROVED, STALE_ACTION, USED or REVOKED.
+    """
+
+    def __init__(self, code: str, sentence: str) -> None:
+        super().__init__(sentence)
+        self.code = code
+
+
+class FrozenError(SignoffError):
+    """Nothing was carried out: a freeze holds."""
+
+
+class NotDone(SignoffError):
+    """Said by an effect, or by whoever looks for it: surely nothing has happened."""
 
 
 class JournalError(SignoffError):

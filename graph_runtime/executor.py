@@ -14,7 +14,7 @@ import dataclasses
 import hashlib
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import pydantic
 
@@ -35,6 +35,7 @@ from .errors import (
     ValueRefused,
     first_leaf,
 )
+from .host import Host
 from .plainjson import write_json
 from .plan import (
     Node,
@@ -270,51 +271,6 @@ def _described(schema: Any) -> Mapping[str, Any] | None:
     if schema is None or isinstance(schema, Mapping):
         return schema
     return pydantic.TypeAdapter(schema).json_schema()
-
-
-class Host(Protocol):
-    """What a running task may ask of whoever drives its run."""
-
-    async def effects_of(self, scope: TaskScope) -> dict[str, Any]:
-        """Return what earlier executions of this task recorded, by key."""
-        ...
-
-    async def keep_effect(
-        self, scope: TaskScope, key: str, name: str, value: Any, *, told: Mapping[str, Any] | None = None
-    ) -> Any:
-        """Record an effect so that it is on disk, and return it as it will be read back.
-
-        ``told`` is a line of the journal that is written with it: its kind, and ids and codes.
-        """
-        ...
-
-    async def barrier(self) -> None:
-        """Return when everything before this moment is on disk."""
-        ...
-
-    async def retrying(self) -> None:
-        """Count a retry. Raises :class:`LimitReached` when the run has used them up."""
-        ...
-
-    async def subgraph(
-        self,
-        scope: TaskScope,
-        plan: Plan,
-        given: Any,
-        *,
-        memory: bool | None,
-        config: Mapping[str, Any] | None = None,
-        context: Any = None,
-    ) -> Any:
-        """Run a graph inside this task to its end, and return its output; or raise the pause.
-
-        Its nodes are given the config and context of the task, with what is given here on top.
-        """
-        ...
-
-    def spend(self, scope: TaskScope, name: str, amount: float) -> None:
-        """Take ``amount`` from the run's budget called ``name``. Raises :class:`LimitReached`."""
-        ...
 
 
 def interrupt_id(run: str, task: TaskId, identity: str, occurrence: int, changes: int) -> InterruptId:

@@ -9,7 +9,8 @@ from typing import Any
 
 from .calls import NodeRuntime
 from .errors import OutsideNode, ValueRefused
-from .executor import Host, TaskScope, current
+from .executor import TaskScope, current
+from .host import Host
 from .meter import KEPT_LIMITS, is_amount
 from .types import Task
 from .values import Unstorable

@@ -18,6 +18,7 @@ from .policy import Policy
 from .storage import Do, Params
 from .types import Action, Decision, Interrupt, PersonId, RequestId, RequestStatus, Task
 from .values import Codec
+from .waiting import is_for_people
 
 #: Marks an interrupt value that ``approve()`` made.
 APPROVAL = "signoff.approval"
@@ -95,7 +96,8 @@ class Requests:
         Raises :class:`PolicyError` for an unknown policy or one that nobody could satisfy.
         """
         superseded = [do for id_ in facts.superseded for do in _supersede(id_, facts.now)]
-        return [*superseded, *(do for asked, task in facts.opened for do in self._open(facts, asked, task))]
+        shown = ((asked, task) for asked, task in facts.opened if is_for_people(asked.value))
+        return [*superseded, *(do for asked, task in shown for do in self._open(facts, asked, task))]
 
     def on_end(self, facts: EndFacts) -> Sequence[Do]:
         """Return the statements that withdraw what is still open and tell how the run ended."""

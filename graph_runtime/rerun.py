@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NoReturn
 
 from . import records
@@ -28,7 +28,7 @@ from .executor import (
 from .frames import Frame, called, read_writes
 from .ground import Ground
 from .plan import Chosen, Plan, Result, start_updates
-from .storage import Ask, Params, Row
+from .storage import Ask, Do, Params, Row
 from .stored import read_versions
 from .types import Run, Task, TaskId
 
@@ -133,9 +133,27 @@ class _Host:
         return self._effects
 
     async def keep_effect(
-        self, scope: TaskScope, key: str, name: str, value: Any, *, told: Mapping[str, Any] | None = None
+        self,
+        scope: TaskScope,
+        key: str,
+        name: str,
+        value: Any,
+        *,
+        told: Mapping[str, Any] | None = None,
+        also: Sequence[Do] = (),
     ) -> NoReturn:
         await self.barrier()
+
+    async def write(self, scope: TaskScope, writes: Sequence[Do], *, told: Mapping[str, Any]) -> NoReturn:
+        await self.barrier()
+
+    async def read(self, *asks: Ask) -> Sequence[Sequence[Row]]:
+        """Return what stands in the store: what was done once stands there for good."""
+        return await self._record.ground.store.read(*asks)
+
+    def now(self) -> int:
+        """Return the time of the present clock; nothing of it is written."""
+        return self._record.ground.clock()
 
     async def barrier(self) -> NoReturn:
         """Leave the task: whoever waits for the disk is about to do what cannot be undone."""

@@ -22,6 +22,8 @@ _DROPS: tuple[QueryName, ...] = (
     "drop_outbox_of_thread",
     "drop_due_of_thread",
     "drop_decisions_of_thread",
+    "drop_waits_of_thread",
+    "drop_executions_of_thread",
     "drop_requests_of_thread",
     "drop_interrupts_of_thread",
     "drop_effects_of_thread",

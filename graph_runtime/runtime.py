@@ -36,6 +36,7 @@ from .storage import Ask, Batch, Do, Params, Store
 from .types import CheckpointId, Command, Driver, Event, Question, Run, StateUpdate, ThreadId
 from .versions import Migration, Versions
 from .views import Views
+from .waiting import Waits
 
 #: How long a worker may be silent before another takes its run.
 LEASE = 30 * SECOND
@@ -87,7 +88,7 @@ class Runtime:
         self.ground = Ground(
             store,
             plans,
-            companions,
+            (Waits(), *companions),
             clock=clock,
             new_id=self.new_id,
             owner=self.owner,

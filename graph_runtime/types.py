@@ -87,6 +87,8 @@ RefusalCode = Literal[
     "NOT_APPROVER",
     "MEMBERSHIP_UNKNOWN",
     "REASON_REQUIRED",
+    "ALREADY_VOTED",
+    "INVALID_INPUT",
     "ALREADY_DECIDED",
     "NOT_PENDING",
     "EXPIRED",
@@ -377,6 +379,14 @@ class Ticket:
 
 
 @dataclass(frozen=True, slots=True)
+class Grant:
+    """What an approved request gives the graph: its action, once. It proves nothing; the store is asked."""
+
+    request_id: RequestId
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
     """What an approval gives the graph: the outcome, by whom, when, and bound to what.
 
@@ -394,6 +404,11 @@ class Decision:
     def approved(self) -> bool:
         """Whether the action may be carried out."""
         return self.outcome in {"approved", "edited"}
+
+    @property
+    def grant(self) -> Grant:
+        """What ``execute_once`` takes. It looks itself whether the request was approved."""
+        return Grant(self.request_id, self.digest)
 
 
 @dataclass(frozen=True, slots=True)

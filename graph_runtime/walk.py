@@ -39,11 +39,11 @@ from .frames import (
 )
 from .ground import Begun, Ground, read_written
 from .kept import Rest
-from .ledger import Ledger
 from .meter import Meter
 from .plainjson import write_json
 from .plan import Plan, Result, after_step, start_updates
 from .questions import asked_of, finishing, newly_asked, no_longer_asking, pausing
+from .recording import Recording
 from .storage import Ask, Do, Params
 from .telling import Teller
 from .types import (
@@ -56,16 +56,14 @@ from .types import (
 )
 
 
-class Walk:
+class Walk(Recording):
     """Drives one claimed run; its tasks' host."""
 
     def __init__(self, ground: Ground, run: Run, call: Call, begun: Begun | None = None) -> None:
-        self.ground = ground
-        self.run = run
+        super().__init__(ground, run, call.durability)
         self.call = call
         self.questions: tuple[Question, ...] = ()
         self.tell = Teller(call.stream)
-        self.ledger = Ledger(ground, call.durability, self._hold)
         self.meter = Meter(run)
         self._taken = run.steps_taken
         self._begun = begun
@@ -190,37 +188,6 @@ class Walk:
         return TaskScope(frame.plan, task, asked, given, self, frame.ns, self.run.id)
 
     # -- what tasks ask of their host --------------------------------------------------------------------
-
-    async def effects_of(self, scope: TaskScope) -> dict[str, Any]:
-        """Return what earlier executions of this task recorded, by key."""
-        try:
-            if scope.attempts > 1:
-                await self.barrier()  # what the attempt before recorded when it was stopped
-            (rows,) = await self.ground.store.read(Ask("find_effects", {"task_id": scope.task.id}))
-        except StoreError as error:
-            # Away, not wrong: a node that sees this error must not make its run fail of it.
-            self.ledger.broken = error
-            raise
-        return {row["key"]: scope.plan.codec.decode(row["value"]) for row in rows}
-
-    async def keep_effect(
-        self, scope: TaskScope, key: str, name: str, value: Any, *, told: Mapping[str, Any] | None = None
-    ) -> Any:
-        """Record an effect, and with it a line of the journal, so that both are on disk."""
-        text, run, now = scope.plan.codec.encode(value), self.run, self.ground.clock()
-        effect: Params = {"task_id": scope.task.id, "key": key, "name": name, "run_id": run.id}
-        writes = [self._hold(), Do("put_effect", {**effect, "value": text, "now": now}, "effect is new")]
-        if told is not None:
-            id_ = self.ground.new_id("evt")
-            line = {**told, "thread_id": run.thread_id, "run_id": run.id}
-            writes.append(records.put_event(id_, now=now, **line))
-        # With all that was before it: of the run itself nothing may be on disk yet.
-        await self.ledger.commit("effect", writes, at_once=True, beside=True)
-        return scope.plan.codec.decode(text)
-
-    async def barrier(self) -> None:
-        """Return when everything before this moment is on disk."""
-        await self.ledger.barrier()
 
     async def retrying(self) -> None:
         """Count a retry. Raises :class:`LimitReached` when the run has used them up."""
@@ -363,10 +330,6 @@ class Walk:
         return read_frame(plan, head[0], values, writes)
 
     # -- committing --------------------------------------------------------------------------------------
-
-    def _hold(self) -> Do:
-        until = self.ground.clock() + self.ground.lease
-        return Do("hold_run", {**self.ground.fence(self.run), "until": until}, guard="lease")
 
     async def _save(self, frame: Frame, result: Result) -> None:
         """Save what one task returned while its siblings still run, so that it is never run again."""

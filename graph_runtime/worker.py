@@ -10,6 +10,7 @@ from typing import Protocol
 
 import structlog
 
+from .alarms import Alarms
 from .approvals import Approvals
 from .clock import SECOND, Bell
 from .errors import LeaseLost, SignoffError, StoreError
@@ -99,6 +100,7 @@ class Worker:
     ) -> None:
         self._runtime = runtime
         self._approvals = approvals
+        self._alarms = Alarms(runtime)
         self._lanes = lanes
         self._grace = grace
         self._retention = retention or Retention()
@@ -140,7 +142,7 @@ class Worker:
 
     async def _mind_time(self) -> bool:
         """Close what is past its deadline; when nothing is, let a few finished threads go."""
-        if await self._approvals.expire_due():
+        if await self._approvals.expire_due() or await self._alarms.ring_due():
             return True
         kept, now = self._retention, self._runtime.clock()
         if now >= self._prune_at:

@@ -37,6 +37,9 @@ TABLES: Mapping[str, str] = {
     "due": "request_id, kind",
     "events": "event_id",
     "blocks": "block",
+    "waits": "interrupt_id",
+    "executions": "request_id",
+    "freezes": "scope",
 }
 _PAGE = 500
 #: Seconds that connections may take to go away after their store was closed.

@@ -353,6 +353,13 @@ DELETE FROM decisions WHERE request_id IN (
 -- name: drop_requests_of_thread
 DELETE FROM requests WHERE run_id IN (SELECT run_id FROM runs WHERE thread_id = :thread_id);
 
+-- name: drop_waits_of_thread
+DELETE FROM waits WHERE run_id IN (SELECT run_id FROM runs WHERE thread_id = :thread_id);
+
+-- name: drop_executions_of_thread
+DELETE FROM executions WHERE run_id IN (SELECT run_id FROM runs WHERE thread_id = :thread_id)
+  OR request_id IN (SELECT request_id FROM requests WHERE thread_id = :thread_id);
+
 -- name: drop_interrupts_of_thread
 DELETE FROM interrupts WHERE run_id IN (SELECT run_id FROM runs WHERE thread_id = :thread_id);
 
@@ -686,6 +693,61 @@ DELETE FROM due WHERE request_id = :request_id;
 DELETE FROM due WHERE request_id IN (
   SELECT request_id FROM requests WHERE run_id = :run_id AND status <> 'open'
 );
+
+
+-- Waiting, and what was done once -------------------------------------------------------------------
+
+-- name: put_wait
+INSERT INTO waits (interrupt_id, run_id, kind, due_at) VALUES (:interrupt_id, :run_id, :kind, :due_at);
+
+-- name: drop_wait
+DELETE FROM waits WHERE interrupt_id = :interrupt_id;
+
+-- name: drop_waits_of_run
+DELETE FROM waits WHERE run_id = :run_id;
+
+-- A run that waits for an operator cannot take an answer; what it waits for waits with it.
+-- name: find_due_waits
+SELECT w.interrupt_id, w.run_id FROM waits w JOIN runs r ON r.run_id = w.run_id
+WHERE w.kind = 'time' AND w.due_at <= :now AND r.driver = 'worker'
+  AND r.status IN ('queued', 'running', 'interrupted')
+ORDER BY w.due_at LIMIT :limit;
+
+-- name: find_frozen_waits
+SELECT w.interrupt_id, w.run_id FROM waits w JOIN runs r ON r.run_id = w.run_id
+WHERE w.kind = 'freeze' AND w.interrupt_id > :after AND r.status IN ('queued', 'running', 'interrupted')
+ORDER BY w.interrupt_id LIMIT :limit;
+
+-- name: get_execution
+SELECT * FROM executions WHERE request_id = :request_id;
+
+-- name: put_execution
+INSERT INTO executions (request_id, run_id, task_id, key, digest, status, started_at, ended_at)
+VALUES (:request_id, :run_id, :task_id, :key, :digest, :status, :now, :ended_at);
+
+-- name: reserve_again
+UPDATE executions SET status = 'reserved', started_at = :now, ended_at = NULL
+WHERE request_id = :request_id AND status = 'indeterminate';
+
+-- name: end_execution
+UPDATE executions SET status = :status, ended_at = :now
+WHERE request_id = :request_id AND status IN ('reserved', 'indeterminate');
+
+-- name: drop_execution
+DELETE FROM executions WHERE request_id = :request_id AND status IN ('reserved', 'indeterminate');
+
+-- name: find_freezes
+SELECT * FROM freezes ORDER BY scope;
+
+-- name: put_freeze
+INSERT INTO freezes (scope, frozen_by, reason, since, released_by)
+VALUES (:scope, :frozen_by, :reason, :now, '[]');
+
+-- name: agree_to_release
+UPDATE freezes SET released_by = :released_by WHERE scope = :scope AND released_by = :before;
+
+-- name: drop_freeze
+DELETE FROM freezes WHERE scope = :scope AND released_by = :before;
 
 
 -- The journal --------------------------------------------------------------------------------------

@@ -1,0 +1,148 @@
+"""Wakes what waits for a time or the end of a freeze, and keeps the freezes themselves.
+
+Time is looked at each second; correctness needs no more: a wait that is rung twice is answered once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from . import records
+from .errors import Conflict, Refused
+from .plainjson import read_json, write_json
+from .runtime import Runtime
+from .storage import Ask, Batch, Do, Params, Row
+from .types import InterruptId
+
+#: How many people lift a freeze.
+RELEASERS = 2
+_PAGE = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Freeze:
+    """Nothing of this scope is carried out: ``all``, ``graph:NAME`` or ``action:NAME``."""
+
+    scope: str
+    by: str
+    reason: str
+    since: int
+    #: Who agreed to its end.
+    released_by: tuple[str, ...] = ()
+
+
+class Alarms:
+    """Answers the questions that no person is asked."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._store = runtime.store
+
+    async def ring_due(self, limit: int = _PAGE) -> bool:
+        """Wake the runs whose time has come, at most ``limit``; True when there were any."""
+        due: Params = {"now": self._runtime.clock(), "limit": limit}
+        (rows,) = await self._store.read(Ask("find_due_waits", due))
+        for row in rows:
+            await self._ring(row, "time.came")
+        return bool(rows)
+
+    async def freezes(self) -> list[Freeze]:
+        """Return the freezes that hold."""
+        (rows,) = await self._store.read(Ask("find_freezes"))
+        return [_read(row) for row in rows]
+
+    async def freeze(self, scope: str, *, by: str, reason: str) -> None:
+        """Let nothing of the scope be carried out from now on; what runs at this moment runs to its end.
+
+        Raises :class:`Refused` for a scope of another form, without a reason, or one that is frozen already.
+        """
+        if scope != "all" and not (scope.startswith(("graph:", "action:")) and scope.partition(":")[2]):
+            raise Refused("INVALID_INPUT", "nothing was frozen: all, graph:NAME or action:NAME was expected")
+        if not reason.strip():
+            raise Refused("REASON_REQUIRED", "nothing was frozen: say why")
+        now = self._runtime.clock()
+        put: Params = {"scope": scope, "frozen_by": by, "reason": records.legible(reason), "now": now}
+        event = records.put_event(self._runtime.new_id("evt"), "freeze.began", now, actor=by, scope=scope)
+        try:
+            await self._store.commit(Batch("freeze", (Do("put_freeze", put, guard="is not frozen"), event)))
+        except Conflict:
+            raise Refused("NOT_PENDING", f"nothing was changed: {scope} is frozen already") from None
+
+    async def release(self, scope: str, *, by: str) -> Freeze | None:
+        """Agree to the end of a freeze; the second person ends it, and what waited goes on.
+
+        Returns the freeze while it holds still, None once it has ended. Raises :class:`Refused` for a scope
+        that is not frozen, and for whoever has agreed before.
+        """
+        while True:
+            found = [freeze for freeze in await self.freezes() if freeze.scope == scope]
+            if not found:
+                raise Refused("NOT_PENDING", f"nothing was changed: {scope} is not frozen")
+            freeze = found[0]
+            if by in freeze.released_by:
+                raise Refused("ALREADY_VOTED", "you have agreed already; somebody else must agree as well")
+            agreed = (*freeze.released_by, by)
+            over = len(agreed) >= RELEASERS
+            try:
+                await self._store.commit(Batch("release", self._releasing(freeze, agreed, by, over=over)))
+            except Conflict:
+                continue
+            if not over:
+                return Freeze(freeze.scope, freeze.by, freeze.reason, freeze.since, agreed)
+            await self.ring_released()
+            return None
+
+    def _releasing(self, freeze: Freeze, agreed: tuple[str, ...], by: str, *, over: bool) -> tuple[Do, ...]:
+        of: Params = {"scope": freeze.scope, "before": write_json(list(freeze.released_by))}
+        if over:
+            change = Do("drop_freeze", of, guard="freeze is as it was")
+        else:
+            agreeing = {**of, "released_by": write_json(list(agreed))}
+            change = Do("agree_to_release", agreeing, guard="freeze is as it was")
+        kind = "freeze.ended" if over else "freeze.release_agreed"
+        now = self._runtime.clock()
+        return (
+            change,
+            records.put_event(self._runtime.new_id("evt"), kind, now, actor=by, scope=freeze.scope),
+        )
+
+    async def ring_released(self) -> None:
+        """Wake every run that waits for the end of a freeze: it looks again, and waits on where one holds."""
+        after: str | None = ""
+        while after is not None:
+            (rows,) = await self._store.read(Ask("find_frozen_waits", {"after": after, "limit": _PAGE}))
+            for row in rows:
+                await self._ring(row, "freeze.over")
+            after = rows[-1]["interrupt_id"] if rows else None
+
+    async def _ring(self, row: Row, kind: str) -> None:
+        """Answer one wait; whatever else became of it meanwhile, it waits no more."""
+        of = {"interrupt_id": row["interrupt_id"]}
+        run = await self._runtime.get(row["run_id"])
+        now, answers = self._runtime.clock(), self._runtime.answers
+        event = records.put_event(
+            self._runtime.new_id("evt"),
+            kind,
+            now,
+            thread_id=run.thread_id,
+            run_id=run.id,
+            interrupt=row["interrupt_id"],
+        )
+        writes = (
+            answers.wake(run),
+            answers.answer(run, InterruptId(row["interrupt_id"]), "null", None, now),
+            Do("drop_wait", of),
+            event,
+        )
+        try:
+            await self._runtime.ground.commit_waking(Batch("ring", writes), run)
+        except Conflict:
+            (questions,) = await self._store.read(Ask("get_question", {**of, "run_id": run.id}))
+            if not questions or questions[0]["status"] != "open":
+                await self._store.commit(Batch("drop wait", (Do("drop_wait", of),)))
+
+
+def _read(row: Row) -> Freeze:
+    return Freeze(
+        row["scope"], row["frozen_by"], row["reason"], row["since"], tuple(read_json(row["released_by"]))
+    )

@@ -1,0 +1,259 @@
+"""The execution gate: what was approved is carried out once, as it was shown; where nobody knows, it is said.
+
+A grant is one approved request. Before the function runs, its use is on disk; after it, its result is. In
+between lies the gap that no database closes: a process that dies there leaves an effect of which nobody knows
+whether it took place. It is never repeated blindly: ``reconcile`` looks, or an operator says.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .errors import FrozenError, GrantRefused, NotDone, ValueRefused
+from .executor import TaskScope
+from .host import Host
+from .inside import as_recorded, ask, driven, recorded
+from .plainjson import write_json
+from .storage import Ask, Do, Row
+from .types import Action, Grant
+from .values import Codec, Unstorable
+from .waiting import FREEZE, UNSETTLED
+
+_plain = Codec()
+Effect = Callable[[str], Any]
+Reconcile = Callable[[str], Awaitable[Any]]
+
+
+async def execute_once(
+    grant: Grant,
+    function: Effect,
+    *,
+    action: Action | None = None,
+    reconcile: Reconcile | None = None,
+    wait_for_release: bool = True,
+) -> Any:
+    """Call ``function(key)`` for an approved request, once in its whole life, and return what it returned.
+
+    ``key`` is an idempotency key, always the same for this grant: hand it on to the other side. With
+    ``action``, what is about to be done, it must be what was approved. All before this call is on disk when
+    ``function`` starts, and the use of the grant too. When the node runs again, what is recorded is returned.
+
+    While a freeze holds for the graph or the action nothing is carried out: the run waits for its end, or,
+    without ``wait_for_release``, :class:`FrozenError` is raised.
+
+    ``function`` raises :class:`NotDone` when surely nothing has happened: then the grant is unused again, and
+    the error is raised. After any other error, and after a crash meanwhile, the outcome is indeterminate:
+    ``reconcile(key)`` returns the result when the other side knows that key, and raises :class:`NotDone` when
+    it does not; without it, or when it raises anything else, the run asks an operator (``signoff settle``).
+
+    Raises :class:`GrantRefused` for a request that was not approved, for another action, for a grant that was
+    used elsewhere or revoked; :class:`OutsideNode` where no node runs.
+    """
+    scope, host = driven("execute_once()")
+    gate = _Gate(scope, host, grant)
+    done = await recorded()
+    if gate.at in done:
+        gate.settle()
+        return as_recorded("execute_once", done[gate.at])
+    await host.barrier()
+    with scope.effect("execute_once()"):
+        seen = await gate.look(action)
+    if seen.execution is not None:
+        answered = await gate.find_out(reconcile)
+        if answered.known:
+            return answered.result
+        with scope.effect("execute_once()"):
+            seen = await gate.look(action)
+    if seen.frozen:
+        if not wait_for_release:
+            raise FrozenError(f"nothing was carried out: {seen.words} is frozen")
+        ask(
+            {"type": FREEZE, "scopes": seen.frozen},
+            key=f"{gate.name} frozen {write_json(seen.frozen)}",
+            bind=None,
+        )
+        raise FrozenError(f"nothing was carried out: {seen.words} is frozen still")
+    gate.settle()
+    return await gate.use(function, reconcile, again=seen.execution is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What stood in the store when the gate looked."""
+
+    execution: Row | None
+    #: The freezes that hold, each with its beginning.
+    frozen: dict[str, int]
+
+    @property
+    def words(self) -> str:
+        return ", ".join(self.frozen)
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    known: bool
+    result: Any = None
+
+
+class _Gate:
+    """One use of one grant by one task."""
+
+    def __init__(self, scope: TaskScope, host: Host, grant: Grant) -> None:
+        self._scope = scope
+        self._host = host
+        self._grant = grant
+        self.name = f"execute_once {grant.request_id}"
+        self.at = write_json(["execute_once", grant.request_id])
+        self._key = f"{grant.request_id}:{grant.digest.removeprefix('sha256:')[:32]}"
+
+    def settle(self) -> None:
+        """Count what this gate waited for as used: the wait is over."""
+        for question in self._scope.questions:
+            key = question.interrupt.key
+            if key is not None and key.startswith(f"{self.name} "):
+                self._scope.settle(key)
+
+    async def look(self, action: Action | None) -> _Seen:
+        """Return what stands in the store. Raises :class:`GrantRefused`."""
+        of = {"request_id": self._grant.request_id}
+        requests, executions, freezes, decisions = await self._host.read(
+            Ask("get_request", of), Ask("get_execution", of), Ask("find_freezes"), Ask("find_decisions", of)
+        )
+        if not requests or requests[0]["status"] not in {"approved", "edited"}:
+            raise GrantRefused("NOT_APPROVED", "nothing was carried out: that request was not approved")
+        request = requests[0]
+        if request["digest"] != self._grant.digest:
+            raise GrantRefused("STALE_ACTION", "nothing was carried out: another action was approved")
+        approved = self._approved(request, decisions)
+        if action is not None and _plain.digest(action) != _plain.digest(approved):
+            raise GrantRefused(
+                "STALE_ACTION",
+                "nothing was carried out: what is about to be done is not what was approved; ask anew",
+            )
+        execution = executions[0] if executions else None
+        if execution is not None:
+            self._check_ours(execution)
+        scopes = {"all", f"graph:{request['graph']}", *([f"action:{approved.name}"] if approved else [])}
+        return _Seen(execution, {row["scope"]: row["since"] for row in freezes if row["scope"] in scopes})
+
+    def _approved(self, request: Row, decisions: Any) -> Action | None:
+        """Return the action as it was approved: with the arguments of its last edit."""
+        if request["action"] is None:
+            return None
+        shown: Action = _plain.decode(request["action"])
+        return shown
+
+    def _check_ours(self, execution: Row) -> None:
+        if execution["status"] == "revoked":
+            raise GrantRefused("REVOKED", "nothing was carried out: this grant was revoked; ask anew")
+        if (execution["run_id"], execution["task_id"]) != (self._scope.run, self._scope.task.id):
+            raise GrantRefused("USED", "nothing was carried out: this grant has been used already")
+
+    async def use(self, function: Effect, reconcile: Reconcile | None, *, again: bool) -> Any:
+        """Reserve the grant, call the function, and record how that ended; return its result."""
+        reserve = Do("reserve_again", {**self._of(), "now": self._host.now()}, guard="grant is ours")
+        if not again:
+            reserve = Do("put_execution", self._row("reserved"), guard="grant is unused")
+        with self._scope.effect("execute_once()"):
+            await self._write("grant.reserved", reserve)
+            try:
+                value = function(self._key)
+                if inspect.isawaitable(value):
+                    value = await value
+            except NotDone:
+                await self._write("grant.released", Do("drop_execution", self._of()))
+                raise
+            except Exception as error:  # noqa: BLE001 - what it raised says nothing about what it did
+                await self._mark_indeterminate(type(error).__name__)
+            else:
+                return await self._done(value)
+        found = await self.find_out(reconcile)
+        return found.result if found.known else await self.use(function, reconcile, again=True)
+
+    async def find_out(self, reconcile: Reconcile | None) -> _Found:
+        """Return what became of an effect of which only the beginning is known; or ask an operator."""
+        with self._scope.effect("execute_once()"):
+            ((execution,),) = await self._host.read(Ask("get_execution", self._of()))
+            if execution["status"] == "reserved":
+                await self._mark_indeterminate("it broke off")
+                ((execution,),) = await self._host.read(Ask("get_execution", self._of()))
+        key = f"{self.name} unsettled {execution['ended_at']}"
+        if reconcile is not None and not self._was_asked(key):
+            with self._scope.effect("execute_once()"):
+                try:
+                    result = await reconcile(self._key)
+                except NotDone:
+                    await self._write("grant.reconciled", told="not done")
+                    return _Found(known=False)
+                except Exception as error:  # noqa: BLE001 - it could not find out, whatever it raises
+                    await self._write("grant.unreconciled", why=type(error).__name__)
+                else:
+                    return _Found(known=True, result=await self._done(result))
+        self.settle()
+        said = ask(
+            {"type": UNSETTLED, "request_id": self._grant.request_id, "key": self._key},
+            key=key,
+            bind=None,
+            read=_read_settlement,
+        )
+        if not said["done"]:
+            return _Found(known=False)
+        with self._scope.effect("execute_once()"):
+            return _Found(known=True, result=await self._done(said.get("result")))
+
+    def _was_asked(self, key: str) -> bool:
+        return any(question.interrupt.key == key for question in self._scope.questions)
+
+    async def _mark_indeterminate(self, why: str) -> None:
+        await self._write("grant.indeterminate", self._ended("indeterminate"), why=why)
+
+    async def _done(self, value: Any) -> Any:
+        """Record the result with the end of the grant; one that cannot be stored is done all the same."""
+        try:
+            kept = await self._keep(value)
+        except ValueRefused as refused:
+            kept = await self._keep(Unstorable(str(refused)))
+        (await recorded())[self.at] = kept
+        self.settle()
+        return as_recorded("execute_once", kept)
+
+    async def _keep(self, value: Any) -> Any:
+        told = {"kind": "grant.done", "request_id": self._grant.request_id}
+        also = [self._ended("done")]
+        return await self._host.keep_effect(self._scope, self.at, "execute_once", value, told=told, also=also)
+
+    async def _write(self, kind: str, *writes: Do, **data: str) -> None:
+        told = {"kind": kind, "request_id": self._grant.request_id, "key": self._key, **data}
+        await self._host.write(self._scope, writes, told=told)
+
+    def _of(self) -> dict[str, str]:
+        return {"request_id": self._grant.request_id}
+
+    def _row(self, status: str) -> dict[str, Any]:
+        return {
+            **self._of(),
+            "run_id": self._scope.run,
+            "task_id": self._scope.task.id,
+            "key": self._key,
+            "digest": self._grant.digest,
+            "status": status,
+            "ended_at": None,
+            "now": self._host.now(),
+        }
+
+    def _ended(self, status: str) -> Do:
+        return Do(
+            "end_execution", {**self._of(), "status": status, "now": self._host.now()}, guard="grant is ours"
+        )
+
+
+def _read_settlement(answer: Any) -> Mapping[str, Any]:
+    if not isinstance(answer, Mapping) or not isinstance(answer.get("done"), bool):
+        raise ValueRefused(
+            'nothing was settled: {"done": true} with a "result", or {"done": false} was expected'
+        )
+    return answer

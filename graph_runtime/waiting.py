@@ -1,0 +1,68 @@
+"""What a run waits for that no person is asked: a time, the end of a freeze. A row, never a sleeping task.
+
+Such a wait is a question like any other: the run pauses, costs nothing, is cancelled and pruned with what it
+waits for, and goes on exactly once. Time answers it, or whoever lifts the freeze.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from .companions import EndFacts, PauseFacts
+from .inside import ask
+from .storage import Do
+from .types import InterruptId
+
+#: The types of questions that are not for people to be asked in a card.
+TIMER, FREEZE, UNSETTLED = "signoff.timer", "signoff.freeze", "signoff.unsettled"
+_KINDS = {TIMER: "time", FREEZE: "freeze"}
+
+
+def wait_until(moment: datetime, *, key: str | None = None) -> None:
+    """Leave the node, and let the run go on from here at that moment or soon after.
+
+    The node runs again from its first line then, and this call returns. A worker wakes it, within a second;
+    a run that its caller drives shows the wait among what it asks, and its caller answers it, with anything.
+
+    ``moment`` must be the same when the node runs again: what comes from a clock belongs in ``step()``.
+    Raises ValueError for a moment without a time zone.
+    """
+    if moment.tzinfo is None:
+        raise ValueError("nothing is waited for: the moment has no time zone")
+    ask({"type": TIMER, "until": moment.astimezone(UTC).isoformat()}, key=key, bind=None)
+
+
+def is_for_people(value: Any) -> bool:
+    """Say whether a question is one that people are asked in a card."""
+    return not (isinstance(value, Mapping) and value.get("type") in {TIMER, FREEZE, UNSETTLED})
+
+
+class Waits:
+    """The companion that keeps what runs wait for."""
+
+    def on_pause(self, facts: PauseFacts) -> Sequence[Do]:
+        """Return the statements that store each new wait, and drop those that are waited for no more."""
+        dropped = [Do("drop_wait", {"interrupt_id": id_}) for id_ in facts.superseded]
+        asked = ((interrupt.id, interrupt.value) for interrupt, _ in facts.opened)
+        return [*dropped, *(_put(id_, value, facts) for id_, value in asked if _kind(value))]
+
+    def on_end(self, facts: EndFacts) -> Sequence[Do]:
+        """Return what drops the run's waits; those of a run that an operator must look at stay."""
+        if facts.status == "needs_attention":
+            return []
+        return [Do("drop_waits_of_run", {"run_id": facts.run.id})]
+
+
+def _kind(value: Any) -> str | None:
+    return _KINDS.get(str(value.get("type"))) if isinstance(value, Mapping) else None
+
+
+def _put(interrupt_id: InterruptId, value: Mapping[str, Any], facts: PauseFacts) -> Do:
+    until = value.get("until")
+    due_at = None if until is None else round(datetime.fromisoformat(until).timestamp() * 1_000_000)
+    return Do(
+        "put_wait",
+        {"interrupt_id": interrupt_id, "run_id": facts.run.id, "kind": _kind(value), "due_at": due_at},
+    )
