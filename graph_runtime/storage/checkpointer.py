@@ -15,6 +15,8 @@ from pathlib import Path
 PAGES = 4_000
 #: Past this many bytes the log is emptied as soon as no reader needs it; writers wait for that moment.
 LARGEST_WAL = 32 * 1024 * 1024
+#: To ask for the size takes longer than a statement: a log that is far from large is asked so seldom.
+_SELDOM = 16
 
 
 class Checkpointer:
@@ -23,6 +25,7 @@ class Checkpointer:
     def __init__(self, path: str) -> None:
         self._wal = Path(f"{path}-wal")
         self._file = os.open(f"{path}-checkpoint", os.O_CREAT | os.O_RDWR, 0o600)
+        self._unasked = 0
 
     def take(self) -> bool:
         """Take the lock if nobody has it, and say whether it is held now."""
@@ -37,11 +40,17 @@ class Checkpointer:
         fcntl.flock(self._file, fcntl.LOCK_UN)
 
     def is_large(self) -> bool:
-        """Say whether the log is past :data:`LARGEST_WAL`."""
-        try:
-            return self._wal.stat().st_size > LARGEST_WAL
-        except FileNotFoundError:
+        """Say whether the log is past :data:`LARGEST_WAL`, as far as was asked: see :data:`_SELDOM`."""
+        if self._unasked:
+            self._unasked -= 1
             return False
+        try:
+            size = self._wal.stat().st_size
+        except FileNotFoundError:
+            size = 0
+        if size <= LARGEST_WAL * 3 // 4:
+            self._unasked = _SELDOM
+        return size > LARGEST_WAL
 
     def close(self) -> None:
         """Let go of the lock for good."""

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import Row
+from .bulk import many
 from .checkpointer import PAGES, Checkpointer
 from .sql import numbered
 
 RUN = "--run"
 _STATEMENTS = numbered()
+_MANY = many()
 execute = sqlite3.Connection.execute
 #: Every statement stays prepared, and the pragmas beside them.
 CACHED = len(_STATEMENTS) + 32
+#: The same for a writer, who has some for many rows as well.
+CACHED_TO_WRITE = CACHED + sum(map(len, _MANY.values()))
 #: A read on the loop's thread may have so many rows of one statement.
 SMALL_ROWS = 500
 #: How often a waiting writer looks whether its batches are still wanted.
@@ -51,6 +55,23 @@ class Connection(sqlite3.Connection):
             return [], cursor.rowcount
         found = cursor.fetchall()
         return found, len(found)
+
+    def rows_of_many(self, query: str, params: Sequence[Mapping[str, Any]]) -> tuple[list[Row], int]:
+        """Do it with each of them; return all rows, in no promised order, and how many rows it was in all."""
+        found: list[Row] = []
+        count = done = 0
+        for size, text, pick in _MANY.get(query, ()):
+            while len(params) - done >= size:
+                cursor = execute(self, text, pick(params[done : done + size]))
+                done += size
+                rows = cursor.fetchall()
+                count += cursor.rowcount if cursor.description is None else len(rows)
+                found += rows
+        for one in params[done:]:
+            rows, changed = self.rows(query, one)
+            count += changed
+            found += rows
+        return found, count
 
     def small_rows(self, query: str, params: Mapping[str, Any]) -> list[Row] | None:
         """Return the rows, or None when there are too many of them."""

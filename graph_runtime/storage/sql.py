@@ -179,7 +179,7 @@ QueryName = Literal[
 LOCK_SCHEMA = f"SELECT pg_advisory_lock({int.from_bytes(b'signoff')})"
 
 _BLOCK = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
-_PARAMETER = re.compile(r"(?<!:):([a-z_]+)")
+PARAMETER = re.compile(r"(?<!:):([a-z_]+)")
 
 
 Dialect = Literal["sqlite", "postgres"]
@@ -217,9 +217,9 @@ def numbered() -> Mapping[str, Numbered]:
 
 
 def _numbered(text: str) -> Numbered:
-    names = list(dict.fromkeys(_PARAMETER.findall(text)))
+    names = list(dict.fromkeys(PARAMETER.findall(text)))
     numbers = {name: number for number, name in enumerate(names, 1)}
-    sql = _PARAMETER.sub(lambda found: f"?{numbers[found[1]]}", text)
+    sql = PARAMETER.sub(lambda found: f"?{numbers[found[1]]}", text)
     if len(names) > 1:
         return Numbered(sql, itemgetter(*names))
     return Numbered(sql, (lambda params: (params[names[0]],)) if names else _nothing)

@@ -1,8 +1,8 @@
 """SQLite through aiosqlite: one hop to the writer's thread for all batches that wait, one flush for all.
 
-A group is BEGIN IMMEDIATE, its batches, COMMIT. When one of them fails, all is undone and written again
-with a SAVEPOINT per batch, so that it fails alone. Nobody is told anything before the COMMIT returned,
-Conflicts included. ``synchronous=FULL`` makes "returned" mean "on disk".
+A group is BEGIN IMMEDIATE, its batches, those of one shape side by side (``bulk.py``), COMMIT. When one of
+them fails, all is undone and written again with a SAVEPOINT per batch, so that it fails alone. Nobody is told
+anything before the COMMIT returned, Conflicts included. ``synchronous=FULL`` makes "returned" mean "on disk".
 
 Small reads are made where the caller is, on the loop's own thread: a point read takes microseconds, a hop to
 another thread and back takes hundreds. What turns out not to be small goes to the reader's thread.
@@ -39,8 +39,9 @@ from graph_runtime.errors import (
 from graph_runtime.faults import Faults
 
 from . import Ask, Batch, Row
+from .bulk import FEWEST, side_by_side
 from .checkpointer import Checkpointer
-from .connection import CACHED, RUN, SLICE_MS, Connection, execute, rows_by_name
+from .connection import CACHED, CACHED_TO_WRITE, RUN, SLICE_MS, Connection, execute, rows_by_name
 from .sql import migrations, statements
 
 #: How long a writer of another process is waited for.
@@ -222,7 +223,11 @@ class SqliteStore:
     async def _connect(self, *, query_only: bool) -> aiosqlite.Connection:
         uri = self._path.startswith(_MEMORY_FILE)
         connection = await aiosqlite.connect(
-            self._path, uri=uri, factory=Connection, isolation_level=None, cached_statements=CACHED
+            self._path,
+            uri=uri,
+            factory=Connection,
+            isolation_level=None,
+            cached_statements=CACHED if query_only else CACHED_TO_WRITE,
         )
         await connection.execute_fetchall(f"PRAGMA busy_timeout={BUSY_MS}")
         await connection.execute_fetchall(RUN, rows_by_name)
@@ -386,7 +391,7 @@ def _write_all(group: Sequence[_Waiting], connection: Connection) -> list[Outcom
     batches = [one.batch for one in group]
     try:
         try:
-            outcomes: list[Outcome] = [_write(connection, batch) for batch in batches]
+            outcomes = _write_together(connection, batches)
         except sqlite3.OperationalError:
             raise
         except Exception as error:  # noqa: BLE001 - one failed: all is undone, and it is found out which
@@ -405,6 +410,36 @@ def _write_all(group: Sequence[_Waiting], connection: Connection) -> list[Outcom
             return [_unavailable(batches[0], error)]
         return [outcome for one in group for outcome in _write_all([one], connection)]
     return outcomes
+
+
+def _write_together(connection: Connection, batches: Sequence[Batch]) -> list[Outcome]:
+    """Write all batches, those of one shape side by side; raises when any of them fails, whichever it is."""
+    if len(batches) < FEWEST:
+        return [_write(connection, batch) for batch in batches]
+    outcomes: list[Outcome] = [None] * len(batches)
+    shapes, others = side_by_side(batches)
+    for numbers in shapes:
+        returned = _write_side_by_side(connection, [batches[number] for number in numbers])
+        for number, rows in zip(numbers, returned, strict=True):
+            outcomes[number] = rows
+    for number in others:
+        outcomes[number] = _write(connection, batches[number])
+    return outcomes
+
+
+def _write_side_by_side(connection: Connection, batches: Sequence[Batch]) -> list[list[list[Row]]]:
+    """Write each statement of all batches before the next; return what each would be given alone."""
+    returned: list[list[list[Row]]] = [[] for _ in batches]
+    for number, (query, _, guard) in enumerate(batches[0].writes):
+        params = [batch.writes[number].params for batch in batches]
+        rows, count = connection.rows_of_many(query, params)
+        if guard is not None and count != len(batches):  # no statement here touches two rows of one batch
+            raise Conflict(guard, batches[0].name)
+        by_run = {row["run_id"]: row for row in rows}
+        for own, given in zip(returned, params, strict=True):
+            row = by_run.get(given["run_id"]) if rows else None
+            own.append([] if row is None else [row])
+    return returned
 
 
 def _begin(connection: Connection, group: Sequence[_Waiting]) -> list[Outcome] | None:
