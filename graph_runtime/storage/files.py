@@ -153,7 +153,7 @@ def deployment_of(connection: sqlite3.Connection) -> str | None:
     """Return the name of a database of ours; None for any other, or one that cannot be read."""
     try:
         row = connection.execute(queries()["get_deployment"]).fetchone()
-    except sqlite3.Error:
+    except (sqlite3.Error, UnicodeDecodeError):
         return None
     return None if row is None else str(row[0])
 
@@ -163,7 +163,7 @@ def standing(connection: sqlite3.Connection, runs: Iterable[str]) -> dict[str, S
     found = {}
     connection.row_factory = sqlite3.Row
     for run in runs:
-        with contextlib.suppress(sqlite3.Error, IndexError):
+        with contextlib.suppress(sqlite3.Error, UnicodeDecodeError, IndexError):
             row = connection.execute(queries()["get_run"], {"run_id": run}).fetchone()
             if row is not None:
                 found[run] = Standing(row["status"], row["head"], row["epoch"], row["updated_at"])
@@ -263,7 +263,7 @@ def _told(what: str) -> Iterator[None]:
     """Raise what SQLite and the disk say as ours, with what did not happen."""
     try:
         yield
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:
         busy = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
         said = "another process has it open; stop it first" if busy else why(error)
         raise StoreUnavailable(f"{what}: {said}") from error

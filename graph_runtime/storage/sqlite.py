@@ -127,7 +127,7 @@ class SqliteStore:
             if not _in_memory(self._path):
                 self._reader = await self._connect(query_only=True)
                 self._here = self._connect_here()
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, OSError, UnicodeDecodeError) as error:
             await self._writer.close()
             raise StoreUnavailable(f"no database was opened at {self._path!r}: {why(error)}") from error
         except BaseException:
@@ -172,7 +172,7 @@ class SqliteStore:
             return await self._hop(self._reader, partial(_snapshot, asks)) if found is None else found
         except _UNBINDABLE as error:
             raise ValueRefused(f"nothing was read: a parameter cannot be sent: {error}") from error
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             raise StoreUnavailable(f"nothing was read: {why(error)}") from error
 
     def _read_here(self, asks: Sequence[Ask]) -> list[list[Row]] | None:
@@ -492,6 +492,8 @@ def _write(connection: Connection, batch: Batch) -> Sequence[Sequence[Row]]:
             raise ValueRefused(
                 f"batch {batch.name!r} was not committed: {do.query!r} cannot store a value: {error}"
             ) from error
+        except UnicodeDecodeError as error:
+            raise _unavailable(batch, error) from error
         if do.guard is not None and count == 0:
             raise Conflict(do.guard, batch.name)
         returned.append(rows)
@@ -500,6 +502,9 @@ def _write(connection: Connection, batch: Batch) -> Sequence[Sequence[Row]]:
 
 def why(error: Exception) -> str:
     """Return what is the matter, in words for whoever can mend it, and SQLite's own words."""
+    if isinstance(error, UnicodeDecodeError):
+        # SQLite's own words hold a piece of the file, which is no text any more.
+        return _CAUSES[sqlite3.SQLITE_CORRUPT]
     code = getattr(error, "sqlite_errorcode", None)
     cause = None if code is None else _CAUSES.get(code & 0xFF)
     return str(error) if cause is None else f"{cause} ({error}, {getattr(error, 'sqlite_errorname', code)})"

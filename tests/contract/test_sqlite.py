@@ -13,7 +13,7 @@ from graphs import answer_only, begin, one_after_another, review_then_publish
 from kit import MakeRuntime, SettableClock
 from writes import event, event_ids
 
-from graph_runtime import Runtime, Store, StoreError, StoreUnavailable, open_store
+from graph_runtime import Runtime, Store, StoreError, StoreUnavailable, Upkeep, open_store
 from graph_runtime.storage import Batch
 from graph_runtime.storage.sql import migrations
 
@@ -89,3 +89,19 @@ async def test_a_file_that_is_no_database_is_refused(database: str, tmp_path: Pa
         async with open_store(database):
             pass
     assert (tmp_path / "signoff.db").read_bytes() == content
+
+
+async def test_damage_that_no_letter_stands_for_is_named(tmp_path: Path) -> None:
+    """SQLite's words of such a file hold a piece of it, and cannot be read either."""
+    path = tmp_path / "damaged.db"
+    async with open_store(f"sqlite:///{path}"):
+        pass
+    content = path.read_bytes()
+    turned = content.replace(b"INDEX runs_newest ON runs (", b"INDEX runs_newest ON r\xc2ns (")
+    assert turned != content
+    path.write_bytes(turned)
+    with pytest.raises(StoreUnavailable, match="the file is damaged: restore a backup"):
+        async with open_store(f"sqlite:///{path}"):
+            pass
+    with pytest.raises(StoreUnavailable, match="damaged"):
+        await Upkeep(f"sqlite:///{path}").back_up(tmp_path / "copy.db")
