@@ -1,0 +1,362 @@
+"""The execution gate: what was approved is carried out once, as it was shown, or it is said that nobody knows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from graphs import Log, begin, events, one_after_another, values
+from kit import MakeRuntime
+from people import API, approvals_of, boss, open_view, requests, ticket_of
+
+from graph_runtime import (
+    Action,
+    Alarms,
+    Approvals,
+    CompiledGraph,
+    FrozenError,
+    Grant,
+    GrantRefused,
+    NotDone,
+    Run,
+    Runtime,
+    Store,
+    approve,
+    execute_once,
+    interrupt,
+)
+from graph_runtime.storage import Ask, Batch, Do
+
+pytestmark = pytest.mark.databases("sqlite", "postgres")
+PAY = Action("pay", {"amount": 320, "to": "ACME"})
+
+
+class Provider:
+    """The other side: counts what it was told to do, by key."""
+
+    def __init__(self) -> None:
+        self.calls: Counter[str] = Counter()
+
+    async def pay(self, key: str) -> str:
+        self.calls[key] += 1
+        return f"paid {sum(self.calls.values())}"
+
+
+def paying(pay: Callable[[str], Any], **more: Any) -> CompiledGraph:
+    async def ask(state: Log) -> Log:
+        return {"answer": approve("Pay ACME", action=PAY)}
+
+    async def carry_out(state: Log) -> Log:
+        return {"log": [await execute_once(state["answer"].grant, pay, action=PAY, **more)]}
+
+    return one_after_another("pay", ask=ask, carry_out=carry_out)
+
+
+async def approved(runtime: Runtime, store: Store, verdict: Any = "approve") -> Run:
+    run = await begin(runtime)
+    approvals = approvals_of(runtime)
+    view = await open_view(approvals, run.id)
+    await approvals.decide(ticket_of(view, store), boss(), verdict, place=API, reason="so it is")
+    return await runtime.advance(run.id)
+
+
+async def status_of(store: Store, approvals: Approvals, run: Run) -> str | None:
+    (request,) = await approvals.find(run_id=run.id)
+    (rows,) = await store.read(Ask("get_execution", {"request_id": request.id}))
+    return rows[0]["status"] if rows else None
+
+
+async def test_what_was_approved_is_carried_out_once_with_a_key_of_its_own(
+    make_runtime: MakeRuntime, store: Store
+):
+    provider = Provider()
+    runtime = make_runtime(paying(provider.pay), companions=[requests()])
+    run = await approved(runtime, store)
+    assert (await values(runtime, run))["log"] == ["paid 1"]
+    (key,) = provider.calls
+    assert key.startswith("req-")
+    assert await status_of(store, approvals_of(runtime), run) == "done"
+    kinds = [line.kind for line in await events(store, run_id=run.id) if line.kind.startswith("grant.")]
+    assert kinds == ["grant.reserved", "grant.done"]
+
+
+async def test_a_node_that_runs_again_is_given_what_was_done(make_runtime: MakeRuntime, store: Store):
+    provider = Provider()
+
+    async def ask(state: Log) -> Log:
+        return {"answer": approve("Pay ACME", action=PAY)}
+
+    async def carry_out(state: Log) -> Log:
+        paid = await execute_once(state["answer"].grant, provider.pay)
+        return {"log": [paid, interrupt("And now?")]}
+
+    runtime = make_runtime(one_after_another("pay", ask=ask, carry_out=carry_out), companions=[requests()])
+    run = await approved(runtime, store)
+    view = await open_view(approvals_of(runtime), run.id)
+    await approvals_of(runtime).decide(ticket_of(view, store), boss(), "approve", place=API)
+    run = await runtime.advance(run.id)
+    assert (await values(runtime, run))["log"][0] == "paid 1"
+    assert sum(provider.calls.values()) == 1
+
+
+async def test_what_was_rejected_is_not_carried_out(make_runtime: MakeRuntime, store: Store):
+    provider = Provider()
+    runtime = make_runtime(paying(provider.pay), companions=[requests()])
+    run = await approved(runtime, store, "reject")
+    assert run.status == "failed"
+    assert "was not approved" in run.error["message"] if run.error else False
+    assert not provider.calls
+
+
+async def test_another_action_than_the_approved_one_is_refused(make_runtime: MakeRuntime, store: Store):
+    provider = Provider()
+
+    async def ask(state: Log) -> Log:
+        return {"answer": approve("Pay ACME", action=PAY)}
+
+    async def carry_out(state: Log) -> Log:
+        other = Action("pay", {"amount": 3_200, "to": "ACME"})
+        await execute_once(state["answer"].grant, provider.pay, action=other)
+        return {}
+
+    runtime = make_runtime(one_after_another("pay", ask=ask, carry_out=carry_out), companions=[requests()])
+    run = await approved(runtime, store)
+    assert run.status == "failed"
+    assert run.error is not None
+    assert "is not what was approved" in run.error["message"]
+    assert not provider.calls
+
+
+async def test_a_grant_is_used_once_whoever_holds_it(make_runtime: MakeRuntime, store: Store):
+    provider = Provider()
+    refused: list[str] = []
+
+    async def ask(state: Log) -> Log:
+        return {"answer": approve("Pay ACME", action=PAY)}
+
+    async def carry_out(state: Log) -> Log:
+        return {"log": [await execute_once(state["answer"].grant, provider.pay)]}
+
+    async def again(state: Log) -> Log:
+        with pytest.raises(GrantRefused) as raised:
+            await execute_once(state["answer"].grant, provider.pay)
+        with pytest.raises(GrantRefused) as changed:
+            await execute_once(Grant(state["answer"].request_id, "sha256:0"), provider.pay)
+        with pytest.raises(GrantRefused) as unknown:
+            await execute_once(Grant("req-nothing", "sha256:0"), provider.pay)  # type: ignore[arg-type]
+        refused.extend(error.value.code for error in (raised, changed, unknown))
+        return {}
+
+    graph = one_after_another("pay", ask=ask, carry_out=carry_out, again=again)
+    run = await approved(make_runtime(graph, companions=[requests()]), store)
+    assert run.status == "completed"
+    assert refused == ["USED", "STALE_ACTION", "NOT_APPROVED"]
+    assert sum(provider.calls.values()) == 1
+
+
+async def test_an_effect_that_says_it_did_nothing_may_be_tried_again(make_runtime: MakeRuntime, store: Store):
+    provider, tries = Provider(), []
+
+    async def pay(key: str) -> str:
+        tries.append(key)
+        if len(tries) == 1:
+            raise NotDone("the provider refused the connection")
+        return await provider.pay(key)
+
+    runtime = make_runtime(paying(pay), companions=[requests()])
+    run = await approved(runtime, store)
+    assert run.status == "failed"
+    assert await status_of(store, approvals_of(runtime), run) is None
+    run = await runtime.advance((await runtime.retry(run.thread_id, run.id)).id)
+    assert (await values(runtime, run))["log"] == ["paid 1"]
+    assert len(set(tries)) == 1, "the same key"
+
+
+async def unsettled(runtime: Runtime, run: Run) -> str:
+    assert run.status == "interrupted"
+    (question,) = await runtime.questions(run.id)
+    assert question.interrupt.value["type"] == "signoff.unsettled"
+    return question.interrupt.id
+
+
+@pytest.mark.parametrize("done", [True, False])
+async def test_of_an_effect_that_failed_somehow_an_operator_says_what_became(
+    make_runtime: MakeRuntime, store: Store, *, done: bool
+):
+    provider = Provider()
+
+    async def pay(key: str) -> str:
+        if not provider.calls:
+            await provider.pay(key)
+            raise ConnectionError("no answer")
+        return await provider.pay(key)
+
+    runtime = make_runtime(paying(pay), companions=[requests()])
+    run = await approved(runtime, store)
+    question = await unsettled(runtime, run)
+    approvals = approvals_of(runtime)
+    assert await status_of(store, approvals, run) == "indeterminate"
+    assert not await approvals.find(run_id=run.id, status="open"), "no card: no approver can know"
+    await runtime.resume(run.thread_id, run.id, question, {"done": done, "result": "as the bank says"})
+    run = await runtime.advance(run.id)
+    assert run.status == "completed"
+    assert (await values(runtime, run))["log"] == ["as the bank says" if done else "paid 2"]
+    assert await status_of(store, approvals, run) == "done"
+    assert len(provider.calls) == 1, "always the same key"
+
+
+async def test_an_answer_that_settles_nothing_leaves_the_question_open(
+    make_runtime: MakeRuntime, store: Store
+):
+    async def pay(key: str) -> str:
+        raise ConnectionError("no answer")
+
+    runtime = make_runtime(paying(pay), companions=[requests()])
+    run = await approved(runtime, store)
+    question = await unsettled(runtime, run)
+    await runtime.resume(run.thread_id, run.id, question, "yes")
+    run = await runtime.advance(run.id)
+    assert await unsettled(runtime, run) == question
+
+
+async def test_an_effect_that_fails_again_after_an_operator_is_asked_for_again(
+    make_runtime: MakeRuntime, store: Store, clock: Any
+):
+    async def pay(key: str) -> str:
+        raise ConnectionError("no answer")
+
+    runtime = make_runtime(paying(pay), companions=[requests()])
+    run = await approved(runtime, store)
+    seen = set()
+    for _ in range(5):
+        question = await unsettled(runtime, run)
+        assert question not in seen, "an answer settles one try, and no other"
+        seen.add(question)
+        clock.pass_seconds(1)
+        await runtime.resume(run.thread_id, run.id, question, {"done": False})
+        run = await runtime.advance(run.id)
+    assert run.status == "interrupted"
+
+
+@pytest.mark.parametrize(("knows", "log"), [(True, "as the bank says"), (False, "paid 2")])
+async def test_reconcile_decides_before_anybody_is_asked(
+    make_runtime: MakeRuntime, store: Store, *, knows: bool, log: str
+):
+    provider = Provider()
+
+    async def pay(key: str) -> str:
+        paid = await provider.pay(key)
+        if len(provider.calls) == 1 and paid == "paid 1":
+            raise ConnectionError("no answer")
+        return paid
+
+    async def reconcile(key: str) -> str:
+        assert key in provider.calls
+        if not knows:
+            raise NotDone("the bank knows nothing of it")
+        return "as the bank says"
+
+    runtime = make_runtime(paying(pay, reconcile=reconcile), companions=[requests()])
+    run = await approved(runtime, store)
+    assert run.status == "completed"
+    assert (await values(runtime, run))["log"] == [log]
+
+
+async def test_when_reconcile_does_not_know_either_an_operator_is_asked(
+    make_runtime: MakeRuntime, store: Store
+):
+    async def pay(key: str) -> str:
+        raise ConnectionError("no answer")
+
+    async def reconcile(key: str) -> str:
+        raise TimeoutError("the bank is closed")
+
+    runtime = make_runtime(paying(pay, reconcile=reconcile), companions=[requests()])
+    run = await approved(runtime, store)
+    await runtime.resume(run.thread_id, run.id, await unsettled(runtime, run), {"done": True, "result": 7})
+    run = await runtime.advance(run.id)
+    assert (await values(runtime, run))["log"] == [7]
+
+
+async def test_a_revoked_grant_is_refused(make_runtime: MakeRuntime, store: Store):
+    provider = Provider()
+    runtime = make_runtime(paying(provider.pay), companions=[requests()])
+    run = await begin(runtime)
+    approvals = approvals_of(runtime)
+    view = await open_view(approvals, run.id)
+    revoked = {
+        "request_id": view.request.id,
+        "run_id": run.id,
+        "task_id": "",
+        "key": "",
+        "digest": view.request.digest,
+        "status": "revoked",
+        "ended_at": 1,
+        "now": 1,
+    }
+    await store.commit(Batch("test", (Do("put_execution", revoked),)))
+    await approvals.decide(ticket_of(view, store), boss(), "approve", place=API)
+    run = await runtime.advance(run.id)
+    assert run.error is not None
+    assert "was revoked" in run.error["message"]
+    assert not provider.calls
+
+
+@pytest.mark.parametrize("scope", ["all", "graph:pay", "action:pay"])
+async def test_while_frozen_nothing_is_carried_out_and_it_goes_on_when_two_people_agree(
+    make_runtime: MakeRuntime, store: Store, scope: str
+):
+    provider = Provider()
+    runtime = make_runtime(paying(provider.pay), companions=[requests()])
+    alarms = Alarms(runtime)
+    await alarms.freeze(scope, by="U_ANN", reason="an incident")
+    run = await approved(runtime, store)
+    assert run.status == "interrupted"
+    assert not provider.calls
+    await alarms.release(scope, by="U_ANN")
+    assert (await runtime.get(run.id)).status == "interrupted"
+    await alarms.release(scope, by="U_BEN")
+    run = await runtime.advance(run.id)
+    assert (await values(runtime, run))["log"] == ["paid 1"]
+
+
+async def test_a_second_freeze_holds_when_the_first_has_ended(make_runtime: MakeRuntime, store: Store):
+    provider = Provider()
+    runtime = make_runtime(paying(provider.pay), companions=[requests()])
+    alarms = Alarms(runtime)
+    await alarms.freeze("all", by="U_ANN", reason="an incident")
+    await alarms.freeze("graph:pay", by="U_ANN", reason="another")
+    run = await approved(runtime, store)
+    for scope in ("all", "graph:pay"):
+        assert not provider.calls
+        for person in ("U_ANN", "U_BEN"):
+            await alarms.release(scope, by=person)
+        run = await runtime.advance(run.id)
+    assert (await values(runtime, run))["log"] == ["paid 1"]
+
+
+async def test_a_freeze_of_something_else_holds_nothing_up(make_runtime: MakeRuntime, store: Store):
+    provider = Provider()
+    runtime = make_runtime(paying(provider.pay), companions=[requests()])
+    await Alarms(runtime).freeze("graph:other", by="U_ANN", reason="an incident")
+    assert (await approved(runtime, store)).status == "completed"
+
+
+async def test_who_does_not_want_to_wait_is_told_of_the_freeze(make_runtime: MakeRuntime, store: Store):
+    provider = Provider()
+
+    async def ask(state: Log) -> Log:
+        return {"answer": approve("Pay ACME", action=PAY)}
+
+    async def carry_out(state: Log) -> Log:
+        with pytest.raises(FrozenError, match="all is frozen"):
+            await execute_once(state["answer"].grant, provider.pay, wait_for_release=False)
+        return {"log": ["later"]}
+
+    runtime = make_runtime(one_after_another("pay", ask=ask, carry_out=carry_out), companions=[requests()])
+    await Alarms(runtime).freeze("all", by="U_ANN", reason="an incident")
+    run = await approved(runtime, store)
+    assert (await values(runtime, run))["log"] == ["later"]
+    assert not provider.calls
