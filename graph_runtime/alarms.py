@@ -5,9 +5,12 @@ Time is looked at each second; correctness needs no more: a wait that is rung tw
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from . import records
+from .clock import SECOND
 from .errors import Conflict, Refused
 from .plainjson import read_json, write_json
 from .runtime import Runtime
@@ -17,6 +20,8 @@ from .types import InterruptId
 #: How many people lift a freeze.
 RELEASERS = 2
 _PAGE = 50
+#: How often those who wait for the end of a freeze are looked at though nothing has changed.
+LOOK_AGAIN = 60 * SECOND
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +42,9 @@ class Alarms:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._store = runtime.store
+        #: The freezes that held when those who wait for their end were looked at, and when to look again.
+        self._held: set[tuple[str, int]] | None = None
+        self._look_again = 0
 
     async def ring_due(self, limit: int = _PAGE) -> bool:
         """Wake the runs whose time has come, at most ``limit``; True when there were any."""
@@ -106,18 +114,36 @@ class Alarms:
             records.put_event(self._runtime.new_id("evt"), kind, now, actor=by, scope=freeze.scope),
         )
 
-    async def ring_released(self) -> None:
-        """Wake every run that waits for the end of a freeze: it looks again, and waits on where one holds."""
-        after: str | None = ""
-        while after is not None:
-            (rows,) = await self._store.read(Ask("find_frozen_waits", {"after": after, "limit": _PAGE}))
+    async def ring_released(self) -> bool:
+        """Wake every run that waits for the end of a freeze which has ended; True when there were any.
+
+        They are looked at when the freezes have changed, and each minute: a run may have come to rest just
+        after its freeze ended, and whoever ended one may have died before it rang.
+        """
+        holds = {(freeze.scope, freeze.since) for freeze in await self.freezes()}
+        now = self._runtime.clock()
+        if holds == self._held and now < self._look_again:
+            return False
+        rung, after = False, ""
+        while rows := await self._frozen(after):
             for row in rows:
-                await self._ring(row, "freeze.over")
-            after = rows[-1]["interrupt_id"] if rows else None
+                after = row["interrupt_id"]
+                if not holds & set(read_json(row["value"])["scopes"].items()):
+                    await self._ring(row, "freeze.over")
+                    rung = True
+        self._held, self._look_again = holds, now + LOOK_AGAIN
+        return rung
+
+    async def _frozen(self, after: str) -> Sequence[Row]:
+        (rows,) = await self._store.read(Ask("find_frozen_waits", {"after": after, "limit": _PAGE}))
+        return rows
 
     async def _ring(self, row: Row, kind: str) -> None:
-        """Answer one wait; whatever else became of it meanwhile, it waits no more."""
-        of = {"interrupt_id": row["interrupt_id"]}
+        """Answer one wait. One that was answered otherwise waits no more; who loses a race looks again."""
+        if row["status"] != "open":
+            gone = Do("drop_wait", {"interrupt_id": row["interrupt_id"]})
+            await self._store.commit(Batch("drop wait", (gone,)))
+            return
         run = await self._runtime.get(row["run_id"])
         now, answers = self._runtime.clock(), self._runtime.answers
         event = records.put_event(
@@ -131,15 +157,11 @@ class Alarms:
         writes = (
             answers.wake(run),
             answers.answer(run, InterruptId(row["interrupt_id"]), "null", None, now),
-            Do("drop_wait", of),
+            Do("drop_wait", {"interrupt_id": row["interrupt_id"]}),
             event,
         )
-        try:
+        with contextlib.suppress(Conflict):
             await self._runtime.ground.commit_waking(Batch("ring", writes), run)
-        except Conflict:
-            (questions,) = await self._store.read(Ask("get_question", {**of, "run_id": run.id}))
-            if not questions or questions[0]["status"] != "open":
-                await self._store.commit(Batch("drop wait", (Do("drop_wait", of),)))
 
 
 def _read(row: Row) -> Freeze:

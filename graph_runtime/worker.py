@@ -144,6 +144,7 @@ class Worker:
         """Close what is past its deadline; when nothing is, let a few finished threads go."""
         if await self._approvals.expire_due() or await self._alarms.ring_due():
             return True
+        await self._alarms.ring_released()
         kept, now = self._retention, self._runtime.clock()
         if now >= self._prune_at:
             went = await self._runtime.prune(older_than=kept.older_than, keep=kept.keep, limit=PRUNED_AT_ONCE)

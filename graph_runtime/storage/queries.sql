@@ -708,13 +708,15 @@ DELETE FROM waits WHERE run_id = :run_id;
 
 -- A run that waits for an operator cannot take an answer; what it waits for waits with it.
 -- name: find_due_waits
-SELECT w.interrupt_id, w.run_id FROM waits w JOIN runs r ON r.run_id = w.run_id
+SELECT w.interrupt_id, w.run_id, i.status
+FROM waits w JOIN runs r ON r.run_id = w.run_id JOIN interrupts i ON i.interrupt_id = w.interrupt_id
 WHERE w.kind = 'time' AND w.due_at <= :now AND r.driver = 'worker'
   AND r.status IN ('queued', 'running', 'interrupted')
 ORDER BY w.due_at LIMIT :limit;
 
 -- name: find_frozen_waits
-SELECT w.interrupt_id, w.run_id FROM waits w JOIN runs r ON r.run_id = w.run_id
+SELECT w.interrupt_id, w.run_id, i.status, i.value
+FROM waits w JOIN runs r ON r.run_id = w.run_id JOIN interrupts i ON i.interrupt_id = w.interrupt_id
 WHERE w.kind = 'freeze' AND w.interrupt_id > :after AND r.status IN ('queued', 'running', 'interrupted')
 ORDER BY w.interrupt_id LIMIT :limit;
 

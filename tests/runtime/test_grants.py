@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from graphs import Log, begin, events, one_after_another, values
-from kit import MakeRuntime
+from kit import MakeRuntime, SettableClock
 from people import API, approvals_of, boss, open_view, requests, ticket_of
 
 from graph_runtime import (
@@ -360,3 +360,34 @@ async def test_who_does_not_want_to_wait_is_told_of_the_freeze(make_runtime: Mak
     run = await approved(runtime, store)
     assert (await values(runtime, run))["log"] == ["later"]
     assert not provider.calls
+
+
+async def test_a_run_that_rested_just_after_its_freeze_ended_is_woken_all_the_same(
+    make_runtime: MakeRuntime, store: Store, clock: SettableClock
+):
+    provider = Provider()
+    runtime = make_runtime(paying(provider.pay), companions=[requests()])
+    alarms = Alarms(runtime)
+    await alarms.freeze("all", by="U_ANN", reason="an incident")
+    run = await approved(runtime, store)
+    (freeze,) = await alarms.freezes()
+    gone = Do("drop_freeze", {"scope": "all", "before": "[]"})
+    await store.commit(Batch("test", (gone,)))  # and whoever ended it died before it rang
+    assert await Alarms(runtime).ring_released(), "the next process looks when it starts"
+    clock.pass_seconds(1)
+    await alarms.freeze("all", by="U_ANN", reason="another")
+    assert not await alarms.ring_released()
+    run = await runtime.advance(run.id)
+    assert run.status == "interrupted"
+    await store.commit(Batch("test", (gone,)))
+    put = {"scope": "all", "frozen_by": "U_ANN", "reason": "one more", "now": clock() + 5}
+    await store.commit(Batch("test", (Do("put_freeze", put),)))
+    assert await alarms.ring_released(), "another freeze is not the one that it waited for"
+    assert not await alarms.ring_released()
+    await store.commit(Batch("test", (gone,)))
+    await runtime.advance(run.id)
+    clock.pass_seconds(61)
+    await alarms.ring_released()
+    run = await runtime.advance(run.id)
+    assert (await values(runtime, run))["log"] == ["paid 1"]
+    assert freeze.reason == "an incident"

@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO, Any
 
@@ -24,6 +25,7 @@ from graph_runtime import (
     CommitUnknown,
     CompiledGraph,
     LeaseLost,
+    NotDone,
     Outbox,
     OutboxEntry,
     Place,
@@ -35,9 +37,11 @@ from graph_runtime import (
     StoreUnavailable,
     approve,
     current_task,
+    execute_once,
     interrupt,
     open_store,
     step,
+    wait_until,
 )
 from graph_runtime.storage import Batch
 
@@ -86,6 +90,11 @@ class World:
     def send(self, key: str, body: str) -> None:
         """Do something outside, under a key by which the other side knows it again."""
         os.write(self._sent, (json.dumps([key, body]) + "\n").encode())
+
+    def told(self) -> list[str]:
+        """Return the keys under which something was paid outside, each as often as it was."""
+        said = (json.loads(line) for line in (self.folder / "sent").read_text().splitlines())
+        return [key for key, body in said if body == "paid"]
 
     def ran(self, node: str) -> None:
         os.write(self._ran, (node + "\n").encode())
@@ -197,6 +206,7 @@ def graphs(world: World) -> Sequence[CompiledGraph]:
         _nested(world),
         _fragile(world),
         _typed(world),
+        _guarded(world),
         review_then_publish(),
     ]
 
@@ -233,6 +243,32 @@ def _errand(world: World, name: str = "errand", policy: str = "default") -> Comp
     return one_after_another(
         name, prepare=prepare, ask=_ask(world, name, policy), carry_out=_carry_out(world)
     )
+
+
+def _guarded(world: World) -> CompiledGraph:
+    """Ask, wait for a time, and carry out once what was approved; the other side knows its keys."""
+
+    async def ask(state: Log) -> Log:
+        said = approve("guarded", action=Action("go", {"subject": state["subject"]}))
+        return {"answer": said, "log": [f"guarded {said.outcome}"]}
+
+    async def wait(state: Log) -> Log:
+        wait_until(datetime.fromtimestamp(BEGINNING / SECOND, UTC) + timedelta(hours=1))
+        return {"log": ["waited"]}
+
+    async def pay(key: str) -> str:
+        world.send(key, "paid")
+        return "paid once"
+
+    async def look(key: str) -> str:
+        if key not in world.told():
+            raise NotDone("the other side knows nothing of it")
+        return "paid once"
+
+    async def carry_out(state: Log) -> Log:
+        return {"log": [await execute_once(state["answer"].grant, pay, reconcile=look)]}
+
+    return one_after_another("guarded", ask=ask, wait=wait, carry_out=carry_out)
 
 
 def _pair(world: World) -> CompiledGraph:

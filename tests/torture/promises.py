@@ -117,7 +117,8 @@ PROMISES: Mapping[str, str] = {
           WHERE i.run_id = r.run_id AND i.answered_at IS NOT NULL
             AND NOT EXISTS (SELECT 1 FROM requests q WHERE q.interrupt_id = i.interrupt_id)
         ) <> (
-          SELECT count(*) FROM events e WHERE e.run_id = r.run_id AND e.kind = 'run.answered'
+          SELECT count(*) FROM events e
+          WHERE e.run_id = r.run_id AND e.kind IN ('run.answered', 'time.came', 'freeze.over')
         ) - (
           SELECT count(*) FROM events e WHERE e.run_id = r.run_id AND e.kind = 'answer.invalid')""",
 }

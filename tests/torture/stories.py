@@ -20,8 +20,11 @@ from people import CLI, approvals_of, boss, requests, ticket_of
 from graph_runtime import (
     START,
     Action,
+    Alarms,
     AsyncSqliteSaver,
+    Journal,
     NotPaused,
+    Refused,
     RunFinished,
     Runtime,
     StateGraph,
@@ -455,6 +458,49 @@ async def end_restored(world: World) -> None:
     assert "database.restored" in {event.kind for event in await world.runtime.events()}
 
 
+async def play_guarded(world: World) -> None:
+    """What is approved waits for its time and for the end of a freeze, and is carried out once."""
+    alarms = Alarms(world.runtime)
+    await world.start("guarded")
+    begun = world.folder / "begun"
+    if not begun.exists():
+        with contextlib.suppress(Refused):
+            await alarms.freeze("graph:guarded", by="U_ANN", reason="a drill")
+        begun.touch()
+    await world.drive()
+    await world.decide()
+    await world.drive()
+    run = await world.last("guarded")
+    for question in (await world.runtime.look(run.id)).open:
+        if question.interrupt.value["type"] == "signoff.timer":
+            # A program does not wait: the time that comes then finds nobody.
+            await world.runtime.resume("guarded", run.id, question.interrupt.id, None)
+    world.pass_seconds(2 * HOUR)
+    while await alarms.ring_due():
+        pass
+    await world.drive()
+    for person in ("U_ANN", "U_BEN"):
+        with contextlib.suppress(Refused):
+            await alarms.release("graph:guarded", by=person)
+    await alarms.ring_released()
+    await world.drive()
+    await world.settle()
+    journal = journal_of(world)
+    while await journal.seal():
+        pass
+
+
+def journal_of(world: World) -> Journal:
+    return Journal(world.store, {"k": b"a key of thirty-two letters, more"}, key="k", clock=world.clock)
+
+
+async def end_guarded(world: World) -> None:
+    await ended(world, "guarded", "guarded approved", "waited", "paid once")
+    assert len(world.told()) == 1, "neither twice nor never"
+    found = await journal_of(world).verify()
+    assert (found.unsealed, found.broken) == (0, None)
+
+
 async def begin_waiting(world: World) -> None:
     """A run has ended after a decision, and another one waits, with a deadline."""
     await world.start("errand")
@@ -514,6 +560,9 @@ async def finish_busy(world: World) -> None:
 OTHERS = {
     "answers": Story(nothing, play_answers, end_answers, ("answer", "reopen", "refuse"), asking=False),
     "failing": Story(nothing, play_failing, end_failing, ("end", "retry")),
+    "guarded": Story(
+        nothing, play_guarded, end_guarded, ("gate", "ring", "drop wait", "freeze", "release", "seal")
+    ),
     "halt": Story(nothing, play_halt, end_halt, ("go on", "pause")),
     "nested": Story(nothing, play_nested, end_nested, ("subgraph",)),
     "overtaken": Story(begin_overtaken, play_overtaken, end_two, ("receipt", "decide")),

@@ -45,7 +45,8 @@ BREAKS = {
     "6: the journal does not have one line of a request's opening": """
         DELETE FROM events WHERE kind = 'request.opened'""",
     "6: the journal does not have one line of a request's end": """
-        INSERT INTO events SELECT 'evt-2', at, 'request.rejected', actor, thread_id, run_id, request_id, data
+        INSERT INTO events (event_id, at, kind, actor, thread_id, run_id, request_id, data)
+        SELECT 'evt-2', at, 'request.rejected', actor, thread_id, run_id, request_id, data
         FROM events WHERE kind = 'request.approved'""",
     "6: the journal says another end of a request": """
         UPDATE events SET kind = 'request.withdrawn' WHERE kind = 'request.approved'""",
