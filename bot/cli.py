@@ -27,6 +27,7 @@ from .cards import ticket_of
 from .check import check_all
 from .cli_audit import audit
 from .cli_database import database
+from .cli_gate import freeze, freezes, release, settle
 from .collector import collecting_seldom
 from .commands import MistypedError, read_input
 from .config import ConfigError, Role
@@ -55,6 +56,8 @@ app = typer.Typer(
 )
 app.add_typer(database, name="db")
 app.add_typer(audit, name="audit")
+for command in (freeze, release, freezes, settle):
+    app.command()(command)
 
 RunArgument = Annotated[str, typer.Argument(help="run id, as `signoff runs` lists them")]
 

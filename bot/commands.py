@@ -18,7 +18,9 @@ from slack_sdk.models.blocks import (
 )
 
 from graph_runtime import (
+    Alarms,
     Approvals,
+    Freeze,
     Refused,
     Reviewer,
     Run,
@@ -38,6 +40,9 @@ HELP = """*/signoff* looks after runs:
 • `/signoff history RUN` its steps, newest first
 • `/signoff start GRAPH {"key": "value"}` start a run (operators)
 • `/signoff cancel RUN [reason]` end a run and withdraw its questions (its requester, or operators)
+• `/signoff freeze all|graph:NAME|action:NAME reason` carry nothing of it out (operators)
+• `/signoff release SCOPE` agree to the end of a freeze; the second operator ends it
+• `/signoff freezes` what is frozen
 • `/signoff help` this list"""
 _SHOWN = 15
 #: Of a way: stages before and after the one where a run stands, and nodes of each.
@@ -54,6 +59,7 @@ class Commands:
         self._runtime = runtime
         self._approvals = approvals
         self._operators = frozenset(operators)
+        self._alarms = Alarms(runtime)
 
     async def answer(self, text: str, reviewer: Reviewer) -> dict[str, Any]:
         """Return the private answer to what was typed, as arguments of ``ack``. Bad input is answered too."""
@@ -74,6 +80,12 @@ class Commands:
                     return await self._start(rest, reviewer)
                 case "cancel":
                     return await self._cancel(rest, reviewer)
+                case "freezes":
+                    return await self._freezes()
+                case "freeze":
+                    return await self._freeze(rest, reviewer)
+                case "release":
+                    return await self._release(_scope(rest), reviewer)
                 case _:
                     return _say(f":grey_question: There is no `{escaped(word, 40)}`.\n{HELP}")
         except (MistypedError, Refused) as error:
@@ -126,6 +138,45 @@ class Commands:
             run.thread_id, run.id, actor=reviewer.id, reason=reason.strip()[:500] or None
         )
         return _say(f":heavy_multiplication_x: Cancelled `{run.id}`; what it asked was withdrawn.")
+
+    async def _freezes(self) -> dict[str, Any]:
+        found = await self._alarms.freezes()
+        if not found:
+            return _say("Nothing is frozen.")
+        return _say("\n".join(_frozen(freeze) for freeze in found))
+
+    async def _freeze(self, rest: str, reviewer: Reviewer) -> dict[str, Any]:
+        self._may_freeze(reviewer)
+        scope, _, reason = rest.strip().partition(" ")
+        await self._alarms.freeze(_scope(scope), by=reviewer.id, reason=reason.strip()[:500])
+        return _say(f":snowflake: `{escaped(scope, 80)}` is frozen: nothing of it is carried out.")
+
+    async def _release(self, scope: str, reviewer: Reviewer) -> dict[str, Any]:
+        self._may_freeze(reviewer)
+        left = await self._alarms.release(scope, by=reviewer.id)
+        if left is not None:
+            what = escaped(scope, 80)
+            return _say(f":snowflake: You agreed; one more operator ends the freeze of `{what}`.")
+        return _say(f":arrow_forward: `{escaped(scope, 80)}` is not frozen any more; what waited goes on.")
+
+    def _may_freeze(self, reviewer: Reviewer) -> None:
+        if reviewer.id not in self._operators:
+            raise Refused("NOT_ALLOWED", "Only operators may freeze and release. Nothing was changed.")
+
+
+def _frozen(freeze: Freeze) -> str:
+    agreed = f"; {', '.join(map(person, freeze.released_by))} would end it" if freeze.released_by else ""
+    return (
+        f":snowflake: `{escaped(freeze.scope, 80)}` by {person(freeze.by)}, {date(freeze.since)}: "
+        f"{escaped(freeze.reason, 300)}{agreed}"
+    )
+
+
+def _scope(text: str) -> str:
+    words = text.split()
+    if len(words) != 1:
+        raise MistypedError("Type one scope: `all`, `graph:NAME` or `action:NAME`. Nothing was changed.")
+    return words[0].strip("`")
 
 
 class MistypedError(Exception):

@@ -16,6 +16,7 @@ from graph_runtime import (
     ApprovalRequest,
     DatabaseSize,
     Event,
+    Freeze,
     Migration,
     Refused,
     Replay,
@@ -250,6 +251,29 @@ def size(found: DatabaseSize) -> RenderableType:
 def size_json(found: DatabaseSize) -> dict[str, Any]:
     """Return how large a database is in bytes, for --json."""
     return {"file": found.file, "free": found.free, "log": found.log, "tables": dict(found.tables)}
+
+
+def freezes(found: Sequence[Freeze]) -> RenderableType:
+    """Return what is frozen."""
+    table = _table("SCOPE", "BY", "SINCE", "RELEASED BY", "WHY")
+    for one in found:
+        agreed = ", ".join(one.released_by) or "nobody yet"
+        table.add_row(one.scope, one.by, moment(one.since), agreed, _short(one.reason))
+    return table if found else Text("Nothing is frozen.")
+
+
+def freezes_json(found: Sequence[Freeze]) -> list[dict[str, Any]]:
+    """Return what is frozen, for --json."""
+    return [
+        {
+            "scope": one.scope,
+            "by": one.by,
+            "reason": one.reason,
+            "since": one.since,
+            "released_by": list(one.released_by),
+        }
+        for one in found
+    ]
 
 
 def checks(found: Sequence[Finding]) -> RenderableType:

@@ -16,10 +16,25 @@ import pytest
 
 from bot.cli import app
 from bot.config import Settings
-from graph_runtime import Limits, errors, types
+from graph_runtime import (
+    Actor,
+    Approvals,
+    Limits,
+    Place,
+    Requests,
+    Reviewer,
+    Runtime,
+    Ticket,
+    errors,
+    open_store,
+    read_policies,
+    types,
+)
 from graph_runtime.policy import Policy
 from graph_runtime.tools import ToolRule
+from graph_runtime.types import PersonId
 
+ONE = {"people": ["U_ANN"]}
 DOCS = Path(__file__).parent.parent / "docs"
 
 
@@ -33,7 +48,9 @@ async def run_page(name: str) -> dict[str, Any]:
     # As it is, without what this file imports from the future.
     code = compile(source, name, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
     namespace: dict[str, Any] = {"__name__": "page"}
-    await eval(code, namespace)  # noqa: S307 - our own page
+    running = eval(code, namespace)  # noqa: S307 - our own page
+    if running is not None:  # it awaits something itself
+        await running
     return namespace
 
 
@@ -52,6 +69,39 @@ async def test_the_runtime_alone_in_about_thirty_lines(
     assert len([line for line in source.splitlines() if line.strip()]) <= 34
     await run_page("alone.md")
     assert "it asks nothing any more" in capsys.readouterr().out
+
+
+async def test_what_is_approved_is_carried_out_as_it_is_written(tmp_path: Path) -> None:
+    page = await run_page("howto/execute.md")
+    paid: list[str] = []
+
+    class Bank:
+        async def pay(self, amount: int, idempotency_key: str) -> str:
+            paid.append(idempotency_key)
+            raise ConnectionError("no answer")
+
+        async def find(self, key: str) -> str | None:
+            return "pay-17" if key in paid else None
+
+    page["bank"] = Bank()
+    async with open_store(f"sqlite:///{tmp_path}/docs.db") as store:
+        runtime = Runtime(store, [page["graph"]], companions=[Requests(read_policies({"default": ONE}))])
+        run = await runtime.advance((await runtime.start("refund", {"case": "c1", "amount": 320})).id)
+        approvals = Approvals(runtime, Anybody())
+        (request,) = await approvals.find(run_id=run.id)
+        ticket = Ticket(store.deployment, request.id, run.thread_id, run.id, request.interrupt_id)
+        await approvals.decide(ticket, Actor(PersonId("U_ANN")), "approve", place=Place("api"))
+        run = await runtime.advance(run.id)
+        assert run.status == "completed"
+        assert (await runtime.look(run.id)).state.values["payment"] == "pay-17"
+    assert len(paid) == 1
+
+
+class Anybody:
+    """A directory in which everybody is a member."""
+
+    async def reviewer(self, actor: Actor, groups: Any) -> Reviewer:
+        return Reviewer(actor.id, frozenset(groups))
 
 
 async def test_the_tools_of_the_docs_are_asked_for_and_used_as_it_is_written(

@@ -15,6 +15,7 @@ from graph_runtime import (
     ToolRefused,
     approve,
     current_task,
+    execute_once,
     interrupt,
     read_tool_policy,
 )
@@ -178,3 +179,30 @@ def ask_plainly_only(state: Case) -> dict[str, Any]:
 
 maze = far_and_wide()
 no_graph = "this is only text"
+
+
+async def ask_to_pay(state: Case) -> dict[str, Any]:
+    action = Action("pay", {"service": state["service"]})
+    return {"decision": approve(f"Pay {state['service']}", action=action, policy="prod-deploy")}
+
+
+async def pay(state: Case) -> dict[str, Any]:
+    async def provider(key: str) -> str:
+        with Path(state["effects"]).open("a", encoding="utf-8") as file:
+            file.write(f"{key}\n")
+        raise ConnectionError("no answer")
+
+    if not state["decision"].approved:
+        return {"outcome": "not paid"}
+    return {"outcome": await execute_once(state["decision"].grant, provider)}
+
+
+#: Its provider takes the money and breaks off: nobody knows.
+paying = (
+    StateGraph(Case)
+    .add_node(ask_to_pay)
+    .add_node(pay)
+    .add_edge(START, "ask_to_pay")
+    .add_edge("ask_to_pay", "pay")
+    .compile(name="paying", version="1")
+)

@@ -55,6 +55,7 @@ GRAPHS = {
     "twice": "approval_graphs:twice",
     "agent": "approval_graphs:agent",
     "maze": "approval_graphs:maze",
+    "paying": "approval_graphs:paying",
 }
 POLICIES: dict[str, dict[str, Any]] = {
     "default": {"groups": ["S0SRE"]},

@@ -224,3 +224,43 @@ async def test_only_full_members_are_told_anything(bot: Bench, user: str):
     said = json.dumps(answered.response)
     assert "Only full members of this workspace may use this. Nothing was done." in said
     assert "run-" not in said
+
+
+async def test_operators_freeze_and_two_of_them_release(bot: Bench):
+    assert "Nothing is frozen" in await bot.slash("freezes", user=DAVE)
+    frozen = await bot.slash("freeze graph:deploy incident <!channel> 12", user=OPERATOR)
+    assert "`graph:deploy` is frozen" in frozen
+    listed = await bot.slash("freezes", user=DAVE)
+    assert f"`graph:deploy` by <@{OPERATOR}>" in listed
+    assert "incident &lt;!channel&gt; 12" in listed
+    assert "one more operator" in await bot.slash("release graph:deploy", user=OPERATOR)
+    assert "somebody else must agree" in await bot.slash("release graph:deploy", user=OPERATOR)
+    assert f"<@{OPERATOR}> would end it" in await bot.slash("freezes", user=DAVE)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("freeze all why", "Only operators may freeze"),
+        ("release all", "Only operators may freeze"),
+    ],
+)
+async def test_nobody_else_may_freeze(bot: Bench, text: str, said: str):
+    assert said in await bot.slash(text, user=DAVE)
+    assert "Nothing is frozen" in await bot.slash("freezes", user=DAVE)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("freeze", "Type one scope"),
+        ("freeze all", "say why"),
+        ("freeze everything why", "was expected"),
+        ("release", "Type one scope"),
+        ("release all now", "Type one scope"),
+        ("release all", "is not frozen"),
+    ],
+)
+async def test_a_freeze_that_is_typed_wrong_changes_nothing(bot: Bench, text: str, said: str):
+    assert said in await bot.slash(text, user=OPERATOR)
+    assert "Nothing is frozen" in await bot.slash("freezes", user=OPERATOR)
