@@ -85,7 +85,8 @@ async def renew(
         runs=list(attention),
     )
     named = Do("set_deployment", {"value": name}, guard="it has a name")
-    await store.commit(Batch("restore", (named, Do("doubt_outbox"), restored)))
+    revoked = Do("revoke_unused_grants", {"now": clock()})
+    await store.commit(Batch("restore", (named, Do("doubt_outbox"), revoked, restored)))
     return Restored(name, asked, tuple(attention))
 
 

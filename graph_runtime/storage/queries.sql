@@ -727,6 +727,13 @@ SELECT * FROM executions WHERE request_id = :request_id;
 INSERT INTO executions (request_id, run_id, task_id, key, digest, status, started_at, ended_at)
 VALUES (:request_id, :run_id, :task_id, :key, :digest, :status, :now, :ended_at);
 
+-- What a restored database does not know to be used may have been.
+-- name: revoke_unused_grants
+INSERT INTO executions (request_id, run_id, task_id, key, digest, status, started_at, ended_at)
+SELECT q.request_id, q.run_id, '', '', q.digest, 'revoked', :now, :now FROM requests q
+WHERE q.status IN ('approved', 'edited')
+  AND NOT EXISTS (SELECT 1 FROM executions e WHERE e.request_id = q.request_id);
+
 -- name: reserve_again
 UPDATE executions SET status = 'reserved', started_at = :now, ended_at = NULL
 WHERE request_id = :request_id AND status = 'indeterminate';

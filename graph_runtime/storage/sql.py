@@ -150,6 +150,7 @@ QueryName = Literal[
     "find_frozen_waits",
     "get_execution",
     "put_execution",
+    "revoke_unused_grants",
     "reserve_again",
     "end_execution",
     "drop_execution",

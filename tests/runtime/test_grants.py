@@ -23,6 +23,7 @@ from graph_runtime import (
     Run,
     Runtime,
     Store,
+    Upkeep,
     approve,
     execute_once,
     interrupt,
@@ -391,3 +392,21 @@ async def test_a_run_that_rested_just_after_its_freeze_ended_is_woken_all_the_sa
     run = await runtime.advance(run.id)
     assert (await values(runtime, run))["log"] == ["paid 1"]
     assert freeze.reason == "an incident"
+
+
+@pytest.mark.databases("sqlite")
+async def test_a_database_that_was_restored_never_uses_a_grant_of_before(
+    make_runtime: MakeRuntime, store: Store, database: str, clock: SettableClock
+):
+    provider = Provider()
+    runtime = make_runtime(paying(provider.pay), companions=[requests()])
+    await Alarms(runtime).freeze("all", by="U_ANN", reason="an incident")
+    run = await approved(runtime, store)
+    await Upkeep(database, clock=clock).renew()
+    clock.pass_seconds(1)
+    for person in ("U_ANN", "U_BEN"):
+        await Alarms(runtime).release("all", by=person)
+    run = await runtime.advance(run.id)
+    assert run.error is not None
+    assert "was revoked" in run.error["message"]
+    assert not provider.calls
