@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from .approvals import Approvals, Directory
 from .beginnings import Limits
+from .calendars import Calendar
 from .calls import ExecutionInfo, NodeError, NodeRuntime, RetryPolicy, RunControl, StreamWriter
 from .clock import SECOND, Bell, Clock, NewId, TimeOrderedIds, system_clock
 from .compiled import CompiledGraph
@@ -111,7 +112,9 @@ from .types import (
     Question,
     Reviewer,
     Run,
+    Seat,
     Send,
+    Standing,
     StateUpdate,
     Ticket,
     TimeoutPolicy,
@@ -158,6 +161,7 @@ __all__ = [
     "Approvals",
     "AsyncSqliteSaver",
     "Bell",
+    "Calendar",
     "Clock",
     "Command",
     "CommitUnknown",
@@ -233,10 +237,12 @@ __all__ = [
     "RunView",
     "Runtime",
     "SchemaMismatch",
+    "Seat",
     "Send",
     "SignoffError",
     "SkippedStep",
     "Stage",
+    "Standing",
     "StateGraph",
     "StateSnapshot",
     "StateUpdate",
