@@ -6,9 +6,20 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from bot_bench import CHANNEL, GENERAL, OPERATOR, Bench, Spawn, bot_here, settings_for
+from bot_bench import (
+    ALICE,
+    BOB,
+    CHANNEL,
+    DAVE,
+    GENERAL,
+    OPERATOR,
+    Bench,
+    Spawn,
+    bot_here,
+    settings_for,
+)
 
-from bot.sandbox import Sandbox, User
+from bot.sandbox import Group, Sandbox, User
 from bot.wiring import open_runtime
 from graph_runtime import open_store
 
@@ -18,6 +29,8 @@ async def slack() -> AsyncIterator[Sandbox]:
     async with Sandbox() as sandbox:
         olga = User(OPERATOR, "olga", "Olga Operator")
         sandbox.workspace.add_user(olga, channels=[CHANNEL, GENERAL])
+        sandbox.workspace.add_group(Group("S0OWN", "owners", "Owners of payments", (ALICE, BOB, DAVE)))
+        sandbox.workspace.add_group(Group("S0ONCALL", "oncall", "On call now", (DAVE,)))
         yield sandbox
 
 
