@@ -61,8 +61,11 @@ _HEADER = 150
 _VALUE = 400
 _LINES = 16
 _NAMES = 20
+#: What all rules together may take of a line before it says only how many have approved.
+_EACH = 1_500
 _FALLBACK = 3_000
 _REASON = 1_000
+_REASONS = 3
 _CONFIRMED = 300
 
 _Text = RichTextElementParts.Text
@@ -95,7 +98,7 @@ def card(view: RequestView, entry: OutboxEntry, deployment: str) -> Message:
     if facts:
         blocks.append(_lines(facts))
     if standing.arguments is not None:
-        blocks.append(_context([_changed(view)]))
+        blocks += _changed(view)
     if request.status == "open":
         progress = _progress(standing, case)
         blocks += [_mrkdwn(progress)] if progress else []
@@ -107,8 +110,9 @@ def card(view: RequestView, entry: OutboxEntry, deployment: str) -> Message:
             SectionBlock(text=MarkdownTextObject(text=f"{_MARK[request.status]} {said}", verbatim=True)),
         ]
         for word, verdict in (("Reason", "reject"), ("Answer", "respond")):
-            told = [v.reason for v in view.votes if v.verdict == verdict and v.reason]
-            blocks += [_lines([(word, plain(reason, _REASON)) for reason in told])] if told else []
+            told = [v.reason for v in view.votes if v.verdict == verdict and v.reason][-_REASONS:]
+            each = [(word, plain(reason, _REASON // len(told))) for reason in told]
+            blocks += [_lines(each)] if each else []
         state = _RUN_STATE[view.run.status]
         blocks.append(_context([_asked_by(request), state, _trace(request)]))
     shown = ", ".join(f"{name}: {value}" for name, value in facts)
@@ -317,8 +321,9 @@ def _progress(standing: Standing, case: Case) -> str:
     filled, count = sum(seat.filled for seat in seats), sum(seat.count for seat in seats)
     stage = f"Stage {standing.stage + 1} of {standing.stages}: " if standing.stages > 1 else ""
     said = f"{stage}*{filled} of {count} approved*"
-    if len(seats) > 1:
-        said += " · " + ", ".join(map(_seat, seats))
+    each = " · " + ", ".join(map(_seat, seats))
+    if len(seats) > 1 and len(each) <= _EACH:
+        said += each
     if standing.by:
         said += " · :white_check_mark: " + ", ".join(map(person, standing.by[:_NAMES]))
     if standing.rejections:
@@ -334,12 +339,16 @@ def _seat(seat: Seat) -> str:
     return f"{mark}{seat.filled} of {seat.count} {who}"
 
 
-def _changed(view: RequestView) -> str:
+def _changed(view: RequestView) -> list[Block]:
+    """Return who changed the action, and what was asked for; what it is now stands above."""
     edit = [vote for vote in view.votes if vote.verdict == "edit"][-1]
     first = view.request.action.arguments if view.request.action else {}
-    names = [name for name, value in (edit.arguments or {}).items() if first.get(name) != value]
-    was = ", ".join(f"{escaped(name, 60)} was {escaped(worded(first.get(name)), 100)}" for name in names)
-    return f":pencil2: Changed by {person(edit.reviewer)}: {was or 'and back again'}"
+    names = [name for name, value in (edit.arguments or {}).items() if first.get(name) != value][:_LINES]
+    was = [(plain(f"{name} was", 60), plain(worded(first.get(name)), 100)) for name in names]
+    who = _context(
+        [f":pencil2: Changed by {person(edit.reviewer)}" + ("" if was else ", back to what it was")]
+    )
+    return [who, _lines(was)] if was else [who]
 
 
 _ON_THE_WAY = {
@@ -357,7 +366,8 @@ def _on_the_way(view: RequestView, payload: Mapping[str, Any]) -> str:
         return f":bell: Decided meanwhile: {view.request.status.replace('_', ' ')}."
     title, standing = escaped(view.request.title, _HEADER), view.standing
     lacking = [seat for seat in standing.seats if seat.filled < seat.count]
-    who = ", ".join(_lacking(seat) for seat in lacking)
+    each = ", ".join(_lacking(seat) for seat in lacking)
+    who = each if len(each) <= _EACH else f"{sum(s.count - s.filled for s in lacking)} more"
     expires = f", expires {date(view.request.deadline_at)}" if view.request.deadline_at is not None else ""
     if payload["what"] == "remind":
         return f":bell: Still needed: {who}{expires}."
@@ -382,7 +392,8 @@ def _stood(payload: Mapping[str, Any]) -> str:
     )
     stage, stages = payload["stage"], payload["stages"]
     said = f"stage {stage + 1} of {stages}, " if stages > 1 else ""
-    said += ", ".join(map(_seat, seats))
+    each = ", ".join(map(_seat, seats))
+    said += each if len(each) <= _EACH else f"{sum(s.filled for s in seats)} of {sum(s.count for s in seats)}"
     rejections = f"; {payload['rejections']} of {payload['veto']} rejections" if payload["rejections"] else ""
     return said + rejections
 

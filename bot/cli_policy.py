@@ -238,7 +238,7 @@ def _explained(view: RequestView) -> RenderableType:
         "rejected by": f"{case.policy.veto.deny} rejections, or one of who asked",
         "to be typed": case.terms.confirm or "",
         "deadline (UTC)": tables.moment(request.deadline_at),
-        "at the deadline": f"timed_out; the graph is told {case.policy.on_timeout}"
+        "at the deadline": f"timed_out, and the graph is told {case.policy.on_timeout}"
         if request.deadline_at
         else "",
         "bound to": request.digest,

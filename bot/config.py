@@ -183,7 +183,15 @@ class Settings(BaseSettings):
                     tables[name] = _together(tables[name], table, file)
             return {**data, **tables, "policies": read_policies(tables["policies"], tables["calendars"])}
         except PolicyError as error:
-            raise ValueError(str(error)) from error
+            # Said with whatever else is wrong, at its place.
+            return {**data, "policies": error, "calendars": {}}
+
+    @field_validator("policies", mode="before")
+    @classmethod
+    def _broken(cls, data: Any) -> Any:
+        if isinstance(data, PolicyError):
+            raise ValueError(str(data)) from data
+        return data
 
     @model_validator(mode="after")
     def _default_policy(self) -> Self:

@@ -9,11 +9,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from functools import lru_cache
 from typing import Any
 
 from .errors import PolicyError, Refused
-from .plainjson import write_json
 from .policy import Policy, Rule, Terms
 from .types import (
     ApprovalRequest,
@@ -47,11 +45,9 @@ class Case:
         cls, request: ApprovalRequest, votes: Sequence[Vote] = (), same_person: SamePerson | None = None
     ) -> Case:
         """Return the case of a request as it lies in the store."""
-        policy = _read_policy(write_json(request.policy))
-        if request.terms is None:
-            terms = policy.choose(request.facts)
-        else:
-            terms = _read_terms(write_json(request.terms))
+        policy = Policy.model_validate(request.policy)
+        kept = request.terms
+        terms = policy.choose(request.facts) if kept is None else Terms.model_validate(kept)
         return cls(request, policy, terms, tuple(votes), same_person or {})
 
     def one(self, person: PersonId) -> PersonId:
@@ -71,16 +67,6 @@ class Case:
         if self.policy.self_approval == "forbid" and self.is_party(person):
             return False
         return person in rule.people or not frozenset(groups).isdisjoint(rule.refs)
-
-
-@lru_cache(maxsize=256)
-def _read_policy(text: str) -> Policy:
-    return Policy.model_validate_json(text)
-
-
-@lru_cache(maxsize=256)
-def _read_terms(text: str) -> Terms:
-    return Terms.model_validate_json(text)
 
 
 def _one(person: PersonId, same: SamePerson) -> PersonId:

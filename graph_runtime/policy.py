@@ -140,9 +140,11 @@ class _Asked(_Data):
 
     people: tuple[Person, ...] = ()
     groups: tuple[Group, ...] = ()
-    require: tuple[Rule, ...] = ()
+    require: Annotated[tuple[Rule, ...], Field(max_length=20)] = ()
     #: One after another: a vote counts for the stage that was open when it was cast.
-    stages: tuple[Annotated[tuple[Rule, ...], Field(min_length=1)], ...] = ()
+    stages: Annotated[
+        tuple[Annotated[tuple[Rule, ...], Field(min_length=1, max_length=20)], ...], Field(max_length=10)
+    ] = ()
 
     @property
     def forms(self) -> int:
