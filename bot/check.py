@@ -14,6 +14,7 @@ from graph_runtime import StoreError, open_store
 from .config import ConfigError, Settings, load_settings
 from .policies import schedules_of
 from .replies import error_code
+from .text import is_slack_id
 from .wiring import learn_identity, slack_client
 
 #: What the bot calls needs these scopes; manifest.yml asks for them.
@@ -113,6 +114,8 @@ def _groups_of(settings: Settings) -> set[str]:
     """Return every user group that a policy asks, by itself or as a schedule's."""
     rules = [rule for policy in settings.policies.values() for rule in policy.every_rule]
     groups = {str(ref) for rule in rules for ref in rule.refs if ":" not in ref}
+    told = {p.escalate.to for p in settings.policies.values() if p.escalate}
+    groups |= {one for one in told if is_slack_id(one, "S")}
     return groups | {settings.on_call[name] for name in schedules_of(settings.policies.values())}
 
 

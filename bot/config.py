@@ -47,7 +47,7 @@ from graph_runtime import (
 )
 
 from .logs import redact
-from .policies import load_tables, schedules_of
+from .policies import load_tables, schedules_of, telling_who_is_on_call
 
 #: What a process of `signoff serve` does: take what Slack delivers, advance runs and tell Slack, or both.
 Role = Literal["all", "web", "worker"]
@@ -181,7 +181,11 @@ class Settings(BaseSettings):
                 folder = Path() if _file_in_use is None else _file_in_use.parent
                 for name, table in load_tables(folder / file).items():
                     tables[name] = _together(tables[name], table, file)
-            return {**data, **tables, "policies": read_policies(tables["policies"], tables["calendars"])}
+            policies = read_policies(tables["policies"], tables["calendars"])
+            on_call = data.get("on_call")
+            if isinstance(on_call, Mapping):
+                policies = telling_who_is_on_call(policies, on_call)
+            return {**data, **tables, "policies": policies}
         except PolicyError as error:
             # Said with whatever else is wrong, at its place.
             return {**data, "policies": error, "calendars": {}}
@@ -190,7 +194,7 @@ class Settings(BaseSettings):
     @classmethod
     def _broken(cls, data: Any) -> Any:
         if isinstance(data, PolicyError):
-            raise ValueError(str(data)) from data
+            raise ValueError(str(data)) from data  # noqa: TRY004 - pydantic takes no other
         return data
 
     @model_validator(mode="after")

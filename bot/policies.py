@@ -44,6 +44,17 @@ def load_policies(path: Path) -> dict[str, Policy]:
         raise PolicyError(f"{path}: {error}") from None
 
 
+def telling_who_is_on_call(policies: Mapping[str, Policy], on_call: Mapping[str, str]) -> dict[str, Policy]:
+    """Return the policies with each schedule that is escalated to as its user group, which Slack can tell."""
+    found = dict(policies)
+    for name, policy in policies.items():
+        group = on_call.get(policy.escalate.to.removeprefix(ON_CALL)) if policy.escalate else None
+        if policy.escalate is not None and group is not None and policy.escalate.to.startswith(ON_CALL):
+            told = policy.escalate.model_copy(update={"to": group})
+            found[name] = policy.model_copy(update={"escalate": told})
+    return found
+
+
 def schedules_of(policies: Iterable[Policy]) -> set[str]:
     """Return the names of the on-call schedules that the policies speak of."""
     found = set()

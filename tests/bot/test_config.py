@@ -152,6 +152,7 @@ def test_a_policy_file_lies_beside_the_settings_wherever_they_are(tmp_path: Path
     (folder / "policies.toml").write_text(
         '[calendars.office]\ntz = "Europe/Berlin"\n[policies.two]\nrequire = [{ on_call = "sre", count = 2 }]\n'
         'deadline = { after = "1d", business_hours = "office" }\nwindows = ["changes"]\n'
+        'escalate = { after = "2h", to = "oncall:sre" }\n'
         '[calendars.changes]\ntz = "UTC"\ndays = "mon-thu"\n'
     )
     (folder / "signoff.toml").write_text(
@@ -164,6 +165,8 @@ def test_a_policy_file_lies_beside_the_settings_wherever_they_are(tmp_path: Path
     assert sorted(found.calendars) == ["changes", "office", "shop"]
     assert found.policies["two"].windows[0].days == ("mon", "tue", "wed", "thu")
     assert found.policies["two"].choose({}).refs == ("oncall:sre",)
+    told = found.policies["two"].escalate
+    assert told is not None and told.to == "S0ONCALL", "a group is what Slack can tell"
 
 
 @pytest.mark.parametrize(

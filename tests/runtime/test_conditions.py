@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from graph_runtime.conditions import ConditionError, check, holds
@@ -30,6 +30,7 @@ def test_a_little_more_than_fifty_is_more_than_fifty(amount: Any):
     assert holds("amount > 50.00 && amount != 50", {"amount": amount})
 
 
+@settings(deadline=None)
 @given(
     st.decimals(min_value=-(10**30), max_value=10**30, places=2),
     st.decimals(min_value=-(10**30), max_value=10**30, places=2),
@@ -46,6 +47,7 @@ def test_sums_of_money_are_compared_exactly_as_decimals_and_as_texts(one: Decima
     assert holds("a == b", {"a": one, "b": f"{other:f}"}) is (one == other)
 
 
+@settings(deadline=None)
 @given(st.integers(-(10**40), 10**40), st.integers(-(10**40), 10**40))
 def test_integers_of_any_size_are_exact(one: int, other: int):
     assert holds("a < b", {"a": one, "b": other}) is (one < other)
