@@ -28,12 +28,27 @@ from slack_sdk.models.blocks import (
 )
 from slack_sdk.models.views import View
 
-from graph_runtime import SECOND, ApprovalRequest, OutboxEntry, Policy, Refused, RequestView, Ticket
+from graph_runtime import (
+    SECOND,
+    ApprovalRequest,
+    OutboxEntry,
+    Refused,
+    RequestView,
+    Seat,
+    Standing,
+    Ticket,
+)
+from graph_runtime.judging import Case
+from graph_runtime.policy import Rule
 
 from .payloads import DialogOrigin, write_ticket
 from .text import escaped, group, person, plain, worded
 
 APPROVE = "signoff_approve"
+#: Approves what must be confirmed by typing: it opens a dialog.
+CONFIRM = "signoff_confirm"
+CONFIRM_DIALOG = "signoff_confirm_dialog"
+CONFIRM_BLOCK, CONFIRM_INPUT = "confirm", "text"
 REJECT = "signoff_reject"
 REJECT_DIALOG = "signoff_reject_dialog"
 REASON_BLOCK, REASON_INPUT = "reason", "text"
@@ -46,8 +61,12 @@ _HEADER = 150
 _VALUE = 400
 _LINES = 16
 _NAMES = 20
+#: What all rules together may take of a line before it says only how many have approved.
+_EACH = 1_500
 _FALLBACK = 3_000
 _REASON = 1_000
+_REASONS = 3
+_CONFIRMED = 300
 
 _Text = RichTextElementParts.Text
 _bold = RichTextElementParts.TextStyle(bold=True)
@@ -72,27 +91,32 @@ class Message:
 
 def card(view: RequestView, entry: OutboxEntry, deployment: str) -> Message:
     """Return the card of a request as it stands now: with buttons while it is open, else with the verdict."""
-    request = view.request
+    request, case, standing = view.request, view.case, view.standing
     title = _title(request)
-    facts = _facts(request)
+    facts = _facts(request, standing.arguments)
     blocks: list[Block] = [HeaderBlock(text=PlainTextObject(text=title, emoji=False))]
     if facts:
         blocks.append(_lines(facts))
+    if standing.arguments is not None:
+        blocks += _changed(view)
     if request.status == "open":
-        blocks += [_context(_who_may(request)), _buttons(view, deployment), _context([_trace(request)])]
-        said = "Approve or Reject"
+        progress = _progress(standing, case)
+        blocks += [_mrkdwn(progress)] if progress else []
+        blocks += [_context(_who_may(case)), *_buttons(view, case, deployment), _context([_trace(request)])]
+        said = f"{progress} Approve or Reject" if progress else "Approve or Reject"
     else:
         said = _verdict(view)
         blocks += [
             SectionBlock(text=MarkdownTextObject(text=f"{_MARK[request.status]} {said}", verbatim=True)),
         ]
-        rejection = next((v.reason for v in view.votes if v.verdict == "reject" and v.reason), None)
-        if rejection:
-            blocks.append(_lines([("Reason", plain(rejection, _REASON))]))
+        for word, verdict in (("Reason", "reject"), ("Answer", "respond")):
+            told = [v.reason for v in view.votes if v.verdict == verdict and v.reason][-_REASONS:]
+            each = [(word, plain(reason, _REASON // len(told))) for reason in told]
+            blocks += [_lines(each)] if each else []
         state = _RUN_STATE[view.run.status]
         blocks.append(_context([_asked_by(request), state, _trace(request)]))
-    told = ", ".join(f"{name}: {value}" for name, value in facts)
-    fallback = escaped(f"{title}. {told}", _FALLBACK - 300) + f" | {said}"
+    shown = ", ".join(f"{name}: {value}" for name, value in facts)
+    fallback = escaped(f"{title}. {shown}", _FALLBACK - 700) + f" | {said}"
     return Message(fallback, tuple(blocks), _metadata(entry, request))
 
 
@@ -107,10 +131,13 @@ def trail(view: RequestView, entry: OutboxEntry) -> Message:
         if status in {"failed", "needs_attention"}:
             text += f" Operators: `signoff show {view.run.id}`"
         return Message(text, (_mrkdwn(text),), _metadata(entry, request))
-    text = _REQUEST_LINE[status] + (f" by {person(by)}" if by else "") + f"{mention}."
+    if payload["what"] in {"vote", "remind", "escalate"}:
+        text = _on_the_way(view, payload)
+    else:
+        text = _REQUEST_LINE[status] + (f" by {person(by)}" if by else "") + f"{mention}."
     blocks: list[Block] = [_mrkdwn(text)]
-    vote = next((v for v in view.votes if v.reviewer == by), None)
-    if vote is not None and vote.reason:
+    vote = next((v for v in reversed(view.votes) if v.reviewer == by), None)
+    if vote is not None and vote.reason and payload["what"] in {"vote", "request"}:
         blocks.append(_lines([("Reason", plain(vote.reason, _REASON))]))
         text += " Reason: " + escaped(vote.reason, _REASON)
     return Message(text, tuple(blocks), _metadata(entry, request))
@@ -134,6 +161,28 @@ def reject_dialog(request: ApprovalRequest, origin: DialogOrigin, *, reason_requ
                 hint=PlainTextObject(text="The requester sees this, and it is kept in the journal."),
                 element=PlainTextInputElement(
                     action_id=REASON_INPUT, multiline=True, max_length=_REASON, focus_on_load=True
+                ),
+            ),
+        ],
+    )
+
+
+def confirm_dialog(request: ApprovalRequest, origin: DialogOrigin, phrase: str) -> View:
+    """Return the dialog in which an approver types what they approve. Closing it is never a decision."""
+    return View(
+        type="modal",
+        callback_id=CONFIRM_DIALOG,
+        title=PlainTextObject(text="Approve"),
+        submit=PlainTextObject(text="Approve"),
+        close=PlainTextObject(text="Back"),
+        private_metadata=origin.model_dump_json(),
+        blocks=[
+            SectionBlock(text=PlainTextObject(text=_title(request), emoji=False)),
+            InputBlock(
+                block_id=CONFIRM_BLOCK,
+                label=PlainTextObject(text=plain(f"Type {phrase} to confirm", 150), emoji=False),
+                element=PlainTextInputElement(
+                    action_id=CONFIRM_INPUT, max_length=_CONFIRMED, focus_on_load=True
                 ),
             ),
         ],
@@ -185,6 +234,9 @@ _MARK = {
 }
 _REQUEST_LINE = {
     "approved": ":white_check_mark: Approved",
+    "edited": ":white_check_mark: Approved with changes",
+    "responded": ":speech_balloon: Answered instead",
+    "withdrawn": ":heavy_multiplication_x: Withdrawn",
     "rejected": ":no_entry: Rejected",
     "timed_out": ":hourglass: The deadline passed and nobody decided, which counts as a no",
 }
@@ -210,11 +262,17 @@ def _verdict(view: RequestView) -> str:
     when = f" {date(request.closed_at)}" if request.closed_at is not None else ""
     if request.status == "timed_out":
         return f"*Timed out*{when}: nobody decided, which counts as a no"
+    names = ", ".join(map(person, view.deciders))
+    if request.status == "withdrawn" and names:
+        return f"*Withdrawn*{when} by {names}, who asked"
     if request.status == "withdrawn":
         return f"*Withdrawn*{when}: the run no longer asks this"
     if request.status == "superseded":
         return f"*Superseded*{when}: what would be done has changed, and is asked anew"
-    names = ", ".join(person(vote.reviewer) for vote in view.votes)
+    if request.status == "edited":
+        return f"*Approved with changes* by {names}{when}"
+    if request.status == "responded":
+        return f"*Answered instead* by {names}{when}: it is not carried out"
     return f"*{request.status.capitalize()}* by {names}{when}"
 
 
@@ -223,27 +281,121 @@ def _title(request: ApprovalRequest) -> str:
     return plain(request.title, _HEADER) if request.title.strip() else "(no title)"
 
 
-def _facts(request: ApprovalRequest) -> list[tuple[str, str]]:
-    shown: dict[str, Any] = {**(request.action.arguments if request.action else {}), **request.facts}
+def _facts(request: ApprovalRequest, edited: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+    arguments = request.action.arguments if request.action and edited is None else edited or {}
+    # A fact that is an argument too is shown as it would be carried out.
+    shown: dict[str, Any] = {**arguments, **request.facts, **({} if edited is None else edited)}
     lines = [(plain(name, 60), plain(worded(value), _VALUE)) for name, value in shown.items()]
     if len(lines) > _LINES:
         lines[_LINES:] = [("and", f"{len(lines) - _LINES} more: signoff show {request.run_id}")]
     return lines
 
 
-def _who_may(request: ApprovalRequest) -> list[str]:
-    policy = Policy.model_validate(request.policy)
-    names = [*map(group, policy.groups), *map(person, policy.people)]
-    if len(names) > _NAMES:
-        names[_NAMES:] = [f"{len(names) - _NAMES} more"]
-    may = ", ".join(names)
+def _who_may(case: Case) -> list[str]:
+    request, stages = case.request, case.terms.stages
+    needs = ", then ".join(" and ".join(map(_need, stage)) for stage in stages)
     barred = [p for p in (request.requester, *request.also) if p]
-    if barred and policy.self_approval == "forbid":
-        may += ", not " + ", ".join(map(person, list(dict.fromkeys(barred))[:_NAMES]))
-    words = [_asked_by(request), f"needs one of {may}"]
+    if barred and case.policy.self_approval == "forbid":
+        needs += ", not " + ", ".join(map(person, list(dict.fromkeys(barred))[:_NAMES]))
+    words = [_asked_by(request), f"needs {needs}"]
     if request.deadline_at is not None:
         words.append("expires " + date(request.deadline_at))
     return words
+
+
+def _need(rule: Rule) -> str:
+    if rule.requester:
+        return "who asked"
+    names = [*map(group, rule.refs), *map(person, rule.people)]
+    if len(names) > _NAMES:
+        names[_NAMES:] = [f"{len(names) - _NAMES} more"]
+    return f"{'one' if rule.count == 1 else rule.count} of {', '.join(names)}"
+
+
+def _progress(standing: Standing, case: Case) -> str:
+    """Return how far an open request of several people is, in one line; empty where one person decides."""
+    places = sum(rule.count for stage in case.terms.stages for rule in stage)
+    if places < 2 and case.policy.veto.deny < 2:
+        return ""
+    seats = standing.seats
+    filled, count = sum(seat.filled for seat in seats), sum(seat.count for seat in seats)
+    stage = f"Stage {standing.stage + 1} of {standing.stages}: " if standing.stages > 1 else ""
+    said = f"{stage}*{filled} of {count} approved*"
+    each = " · " + ", ".join(map(_seat, seats))
+    if len(seats) > 1 and len(each) <= _EACH:
+        said += each
+    if standing.by:
+        said += " · :white_check_mark: " + ", ".join(map(person, standing.by[:_NAMES]))
+    if standing.rejections:
+        said += f" · :no_entry: {standing.rejections} of {standing.veto} rejections"
+    return said
+
+
+def _seat(seat: Seat) -> str:
+    mark = ":white_check_mark: " if seat.filled == seat.count else ""
+    who = escaped(seat.name, 60) or " or ".join(
+        [*map(group, seat.groups), *map(person, seat.people)][:_NAMES]
+    )
+    return f"{mark}{seat.filled} of {seat.count} {who}"
+
+
+def _changed(view: RequestView) -> list[Block]:
+    """Return who changed the action, and what was asked for; what it is now stands above."""
+    edit = [vote for vote in view.votes if vote.verdict == "edit"][-1]
+    first = view.request.action.arguments if view.request.action else {}
+    names = [name for name, value in (edit.arguments or {}).items() if first.get(name) != value][:_LINES]
+    was = [(plain(f"{name} was", 60), plain(worded(first.get(name)), 100)) for name in names]
+    who = _context(
+        [f":pencil2: Changed by {person(edit.reviewer)}" + ("" if was else ", back to what it was")]
+    )
+    return [who, _lines(was)] if was else [who]
+
+
+_ON_THE_WAY = {
+    "approve": ":white_check_mark: {by} approved",
+    "edit": ":pencil2: {by} changed it and approved that",
+    "reject": ":no_entry: {by} rejected",
+}
+
+
+def _on_the_way(view: RequestView, payload: Mapping[str, Any]) -> str:
+    """Return a line about a request that is still open: a vote, or that somebody is waited for."""
+    if payload["what"] == "vote":
+        return f"{_ON_THE_WAY[payload['status']].format(by=person(payload['by']))}: {_stood(payload)}."
+    if view.request.status != "open":
+        return f":bell: Decided meanwhile: {view.request.status.replace('_', ' ')}."
+    title, standing = escaped(view.request.title, _HEADER), view.standing
+    lacking = [seat for seat in standing.seats if seat.filled < seat.count]
+    each = ", ".join(_lacking(seat) for seat in lacking)
+    who = each if len(each) <= _EACH else f"{sum(s.count - s.filled for s in lacking)} more"
+    expires = f", expires {date(view.request.deadline_at)}" if view.request.deadline_at is not None else ""
+    if payload["what"] == "remind":
+        return f":bell: Still needed: {who}{expires}."
+    to = payload["to"]
+    told = person(to) if person(to).startswith("<@") else group(to)
+    place = f" in <#{view.card.channel}>" if view.card is not None and payload.get("channel") else ""
+    return (
+        f":rotating_light: {told}: nobody has decided on “{title}”{place} yet. Still needed: {who}{expires}."
+    )
+
+
+def _lacking(seat: Seat) -> str:
+    names = [*map(group, seat.groups), *map(person, seat.people)][:_NAMES]
+    return f"{seat.count - seat.filled} of {', '.join(names)}"
+
+
+def _stood(payload: Mapping[str, Any]) -> str:
+    """Return how the request stood after a vote, however it stands now."""
+    seats = tuple(
+        Seat(name, filled, count, tuple(people), tuple(groups))
+        for name, filled, count, people, groups in payload["seats"]
+    )
+    stage, stages = payload["stage"], payload["stages"]
+    said = f"stage {stage + 1} of {stages}, " if stages > 1 else ""
+    each = ", ".join(map(_seat, seats))
+    said += each if len(each) <= _EACH else f"{sum(s.filled for s in seats)} of {sum(s.count for s in seats)}"
+    rejections = f"; {payload['rejections']} of {payload['veto']} rejections" if payload["rejections"] else ""
+    return said + rejections
 
 
 def _asked_by(request: ApprovalRequest) -> str:
@@ -255,16 +407,20 @@ def _trace(request: ApprovalRequest) -> str:
     return f"{request.run_id} · bound to {request.digest.removeprefix('sha256:')[:8]}"
 
 
-def _buttons(view: RequestView, deployment: str) -> Block:
+def _buttons(view: RequestView, case: Case, deployment: str) -> list[Block]:
     value = write_ticket(ticket_of(view, deployment))
+    approve = APPROVE if case.terms.confirm is None else CONFIRM
+    elements = [
+        ButtonElement(text=text, action_id=action, value=value, style=style)
+        for verdict, text, action, style in (
+            ("approve", "Approve", approve, "primary"),
+            ("reject", "Reject", REJECT, "danger"),
+        )
+        if verdict in case.policy.decisions
+    ]
     # A new block_id per revision: Slack keeps a client's input state by block_id.
-    return ActionsBlock(
-        block_id=f"signoff:{view.request.id}:{view.request.revision}",
-        elements=[
-            ButtonElement(text="Approve", action_id=APPROVE, value=value, style="primary"),
-            ButtonElement(text="Reject", action_id=REJECT, value=value, style="danger"),
-        ],
-    )
+    block_id = f"signoff:{view.request.id}:{view.request.revision}"
+    return [ActionsBlock(block_id=block_id, elements=elements)] if elements else []
 
 
 def _lines(pairs: Iterable[tuple[str, str]]) -> Block:

@@ -12,7 +12,9 @@ from slack_sdk.web.async_client import AsyncWebClient
 from graph_runtime import StoreError, open_store
 
 from .config import ConfigError, Settings, load_settings
+from .policies import schedules_of
 from .replies import error_code
+from .text import is_slack_id
 from .wiring import learn_identity, slack_client
 
 #: What the bot calls needs these scopes; manifest.yml asks for them.
@@ -94,9 +96,11 @@ async def _look_at_slack(settings: Settings, client: AsyncWebClient) -> AsyncIte
     said = f"missing {', '.join(sorted(missing))}: install the app again from manifest.yml"
     yield Finding("scopes", good=not missing, said=said if missing else "all there")
     channels = {p.channel or settings.slack.channel for p in settings.policies.values()}
+    channels |= {rule.channel for p in settings.policies.values() for rule in p.every_rule if rule.channel}
+    channels |= {p.escalate.notify for p in settings.policies.values() if p.escalate and p.escalate.notify}
     for channel in sorted(channels):
         yield await _look_at_channel(client, channel)
-    for group in sorted({g for p in settings.policies.values() for g in p.groups}):
+    for group in sorted(_groups_of(settings)):
         yield await _look_at_group(client, group)
     if settings.slack.mode == "socket":
         opener = AsyncWebClient(token=settings.app_token.get_secret_value(), base_url=settings.slack.api_url)
@@ -105,6 +109,15 @@ async def _look_at_slack(settings: Settings, client: AsyncWebClient) -> AsyncIte
             yield Finding("socket mode", good=True, said="a connection can be opened")
         except SlackApiError as error:
             yield Finding("socket mode", good=False, said=f"SLACK_APP_TOKEN: {error_code(error)}")
+
+
+def _groups_of(settings: Settings) -> set[str]:
+    """Return every user group that a policy asks, by itself or as a schedule's."""
+    rules = [rule for policy in settings.policies.values() for rule in policy.every_rule]
+    groups = {str(ref) for rule in rules for ref in rule.refs if ":" not in ref}
+    told = {p.escalate.to for p in settings.policies.values() if p.escalate}
+    groups |= {one for one in told if is_slack_id(one, "S")}
+    return groups | {settings.on_call[name] for name in schedules_of(settings.policies.values())}
 
 
 async def _look_at_channel(client: AsyncWebClient, channel: str) -> Finding:

@@ -28,6 +28,7 @@ from .check import check_all
 from .cli_audit import audit
 from .cli_database import database
 from .cli_gate import freeze, freezes, release, settle
+from .cli_policy import policy
 from .collector import collecting_seldom
 from .commands import MistypedError, read_input
 from .config import ConfigError, Role
@@ -40,6 +41,7 @@ from .terminal import (
     open_desk,
     os_user,
     out,
+    read_changes,
     run_it,
     settings_of,
     show_it,
@@ -58,6 +60,7 @@ app.add_typer(database, name="db")
 app.add_typer(audit, name="audit")
 for command in (freeze, release, freezes, settle):
     app.command()(command)
+app.add_typer(policy, name="policy")
 
 RunArgument = Annotated[str, typer.Argument(help="run id, as `signoff runs` lists them")]
 
@@ -212,7 +215,8 @@ def show(
                 # Plain print: a line that is wrapped is no Mermaid any more.
                 print(desk.runtime.draw_mermaid(view), end="")
                 return
-            requests, way = await desk.approvals.find(run_id=run), await desk.runtime.way(view)
+            found = [await desk.approvals.view(one.id) for one in await desk.approvals.find(run_id=run)]
+            requests, way = [one for one in found if one is not None], await desk.runtime.way(view)
             if as_json:
                 show_it(tables.view_json(view, requests, way))
             else:
@@ -280,19 +284,25 @@ def replay(
 @app.command()
 def decide(
     request: Annotated[str, typer.Argument(help="request id, as `signoff show RUN` lists them")],
-    verdict: Annotated[str, typer.Argument(help="approve or reject")],
-    reason: Annotated[str | None, typer.Option(help="why; a rejection may need it")] = None,
+    verdict: Annotated[str, typer.Argument(help="approve, reject, edit, respond or withdraw")],
+    reason: Annotated[str | None, typer.Option(help="why, or the answer; a rejection may need it")] = None,
+    edited: Annotated[
+        str | None, typer.Option("--edit", help="what an edit changes, a JSON object", metavar="JSON")
+    ] = None,
+    confirm: Annotated[str | None, typer.Option(help="the words that the policy wants typed")] = None,
     config: Config = None,
 ) -> None:
     """Decide a request as yourself, under the same policy as the button."""
-    if verdict not in {"approve", "reject"}:
-        raise typer.BadParameter("approve or reject was expected; nothing was recorded", param_hint="VERDICT")
-    chosen: Verdict = "approve" if verdict == "approve" else "reject"
+    if verdict not in get_args(Verdict):
+        words = ", ".join(get_args(Verdict))
+        raise typer.BadParameter(f"one of {words} was expected; nothing was recorded", param_hint="VERDICT")
+    chosen = cast("Verdict", verdict)
 
     async def work() -> None:
         from .wiring import open_house  # noqa: PLC0415 - only this command asks Slack who somebody is
 
         settings = settings_of(config)
+        changes = None if edited is None else read_changes(edited)
         user = os_user()
         person = settings.people.get(user)
         if person is None:
@@ -312,8 +322,13 @@ def decide(
                 chosen,
                 place=place,
                 reason=reason,
+                edited=changes,
+                confirm=confirm,
             )
-            out.print(f"{request} is {decided.request.status}; the run goes on.", highlight=False)
+            if decided.request.status == "open":
+                show_it(f"Your vote on {request} is recorded; it stands at {decided.standing}.")
+            else:
+                show_it(f"{request} is {decided.request.status}; the run goes on.")
 
     run_it(work())
 

@@ -22,6 +22,7 @@ from graph_runtime import (
     Approvals,
     Freeze,
     Refused,
+    RequestView,
     Reviewer,
     Run,
     Runtime,
@@ -32,7 +33,7 @@ from graph_runtime import (
 )
 
 from .cards import date
-from .text import escaped, person, plain
+from .text import escaped, group, person, plain
 
 HELP = """*/signoff* looks after runs:
 • `/signoff runs` the newest runs and what they wait for
@@ -109,7 +110,8 @@ class Commands:
         line = _way(await self._runtime.way(view, limit=_SHOWN))
         blocks: list[Block] = [_mrkdwn(_heading(view.run)), *line, _code(_position(view))]
         if requests:
-            asked = [f"• {escaped(q.title, 150)} ({escaped(q.policy_name, 60)}, `{q.id}`)" for q in requests]
+            views = [await self._approvals.view(request.id) for request in requests]
+            asked = [_asked(view) for view in views if view is not None]
             blocks.append(_mrkdwn("*Waits for*\n" + "\n".join(asked)))
         return _blocks(f"Run {run_id} is {view.run.status}", blocks)
 
@@ -226,6 +228,13 @@ _MARK = {
 
 def _by(run: Run) -> str:
     return f", asked by {person(run.requester)}" if run.requester else ""
+
+
+def _asked(view: RequestView) -> str:
+    request = view.request
+    stands = view.standing.words(group)
+    said = f"• {escaped(request.title, 150)} ({escaped(request.policy_name, 60)}, `{request.id}`)"
+    return f"{said}: {stands}" if stands else said
 
 
 def _heading(run: Run) -> str:

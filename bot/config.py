@@ -34,6 +34,7 @@ from pydantic_settings import (
 )
 
 from graph_runtime import (
+    Calendar,
     CompiledGraph,
     Duration,
     Policy,
@@ -46,6 +47,7 @@ from graph_runtime import (
 )
 
 from .logs import redact
+from .policies import load_tables, schedules_of, telling_who_is_on_call
 
 #: What a process of `signoff serve` does: take what Slack delivers, advance runs and tell Slack, or both.
 Role = Literal["all", "web", "worker"]
@@ -160,6 +162,13 @@ class Settings(BaseSettings):
     )
     graphs: dict[str, str] = Field(default_factory=dict, description="graph name = module:attribute")
     policies: dict[str, Policy] = Field(default_factory=dict, description="who may decide; see docs")
+    policy_file: str = Field(default="", description="a file with more policies, seen from the settings'")
+    calendars: dict[str, Calendar] = Field(
+        default_factory=dict, description="working days and hours that policies speak of"
+    )
+    on_call: dict[str, str] = Field(
+        default_factory=dict, description="on-call schedule = user group that holds who is on call now"
+    )
     operators: tuple[str, ...] = Field(default=(), description="user ids who may start and cancel runs")
     lease: Duration = Field(default=30, description="how long a dead process keeps its work from others")
     keep_finished: Age = Field(
@@ -194,18 +203,42 @@ class Settings(BaseSettings):
             raise ValueError(str(error)) from error
         return url
 
-    @field_validator("policies", mode="before")
+    @model_validator(mode="before")
     @classmethod
     def _policies(cls, data: Any) -> Any:
-        if isinstance(data, Mapping):
-            try:
-                return read_policies(data)
-            except PolicyError as error:
-                raise ValueError(str(error)) from error
+        """Put the policies of the policy file beside the others, and the calendars in them."""
+        tables = {name: data.get(name, {}) for name in ("policies", "calendars")}
+        if not all(isinstance(table, Mapping) for table in tables.values()):
+            return data  # pydantic says so
+        file = data.get("policy_file") or ""
+        try:
+            if isinstance(file, str) and file:
+                folder = Path() if _file_in_use is None else _file_in_use.parent
+                for name, table in load_tables(folder / file).items():
+                    tables[name] = _together(tables[name], table, file)
+            policies = read_policies(tables["policies"], tables["calendars"])
+            on_call = data.get("on_call")
+            if isinstance(on_call, Mapping):
+                policies = telling_who_is_on_call(policies, on_call)
+            return {**data, **tables, "policies": policies}
+        except PolicyError as error:
+            # Said with whatever else is wrong, at its place.
+            return {**data, "policies": error, "calendars": {}}
+
+    @field_validator("policies", mode="before")
+    @classmethod
+    def _broken(cls, data: Any) -> Any:
+        if isinstance(data, PolicyError):
+            raise ValueError(str(data)) from data  # noqa: TRY004 - pydantic takes no other
         return data
 
     @model_validator(mode="after")
     def _default_policy(self) -> Self:
+        if unknown := sorted(schedules_of(self.policies.values()) - self.on_call.keys()):
+            raise ValueError(
+                f"a policy names the on-call schedule {', '.join(unknown)}, which [on_call] does not know; "
+                'for example sre-primary = "S0ONCALL", a user group that your paging tool keeps'
+            )
         if "default" not in self.policies:
             raise ValueError(
                 "there is no [policies.default]: it says who decides a plain interrupt(); "
@@ -272,6 +305,13 @@ class Settings(BaseSettings):
         if not found:
             raise ConfigError("nothing was started; name a graph under [graphs]: name = module:attribute")
         return found
+
+
+def _together(here: Mapping[str, Any], there: Mapping[str, Any], file: str) -> dict[str, Any]:
+    twice = sorted(here.keys() & there.keys())
+    if twice:
+        raise PolicyError(f"no policy was loaded: {', '.join(twice)} is in the settings and in {file} too")
+    return {**here, **there}
 
 
 class SettingsAlone(Settings):

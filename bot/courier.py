@@ -171,15 +171,18 @@ class Courier:
             await self._outbox.park(entry, "its card never landed")
             return
         found = None
+        # A line that is for another channel too stands there by itself.
+        elsewhere = entry.payload.get("channel")
+        channel, thread = (str(elsewhere), None) if elsewhere else (card.channel, card.message)
         if _may_have_landed(entry):
-            found = await self._find(entry, view, card.channel, thread=card.message)
+            found = await self._find(entry, view, channel, thread=thread)
         if found is None:
-            if not await self._paced(entry, card.channel):
+            if not await self._paced(entry, channel):
                 return
             message = cards.trail(view, entry)
             answer = await self._client.chat_postMessage(
-                channel=card.channel,
-                thread_ts=card.message,
+                channel=channel,
+                thread_ts=thread,
                 unfurl_links=False,
                 unfurl_media=False,
                 **message.arguments(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, Literal
 
 import structlog
@@ -12,6 +12,7 @@ from slack_sdk.errors import SlackApiError, SlackClientError
 from slack_sdk.web.async_client import AsyncWebClient
 
 from graph_runtime import SECOND, Actor, Clock, Reviewer
+from graph_runtime.policy import CHANNEL, ON_CALL
 from graph_runtime.types import GroupId
 
 _log = structlog.get_logger("signoff.directory")
@@ -19,20 +20,31 @@ _log = structlog.get_logger("signoff.directory")
 TTL = 60 * SECOND
 #: A click must be answered within 3 s, so this is what a question to Slack may take of it.
 ASK_SECONDS = 1.2
+#: Members of a channel come in pages; one with more than so many is no list of approvers.
+_PAGE, _PAGES = 1_000, 5
 
 Kind = Literal["member", "guest", "external", "bot", "deactivated", "unknown"]
 
 
 class SlackDirectory:
-    """The Directory protocol over users.info and usergroups.users.list.
+    """The Directory protocol over users.info, usergroups.users.list and conversations.members.
 
+    ``on_call`` names the user group that holds who is on call by a schedule, as paging tools keep it.
     An answer that cannot be had within :data:`ASK_SECONDS` is "unknown", which is never a yes.
     """
 
-    def __init__(self, client: AsyncWebClient, *, workspace: str, clock: Clock) -> None:
+    def __init__(
+        self,
+        client: AsyncWebClient,
+        *,
+        workspace: str,
+        clock: Clock,
+        on_call: Mapping[str, str] | None = None,
+    ) -> None:
         self._client = client
         self._workspace = workspace
         self._clock = clock
+        self._on_call = dict(on_call or {})
         self._users: dict[str, tuple[int, Kind, str]] = {}
         self._groups: dict[str, tuple[int, frozenset[str]]] = {}
 
@@ -40,12 +52,14 @@ class SlackDirectory:
         """Return who this is now. See :class:`graph_runtime.Directory`."""
         if actor.workspace and actor.workspace != self._workspace:
             return Reviewer(actor.id, kind="external")
-        known = {group: self._known_members(group) for group in groups}
+        # An on-call schedule that is nowhere has a group of no name, which nobody can look up.
+        named = {group: self._group_of(group) for group in groups}
+        known = {group: self._known_members(one) for group, one in named.items()}
         user = self._known_user(actor.id)
         if user is None or None in known.values():
-            asked = asyncio.gather(*(self._members(group) for group in groups))
+            asked = asyncio.gather(*(self._members(group) for group in named.values()))
             found, members = await asyncio.gather(self._user(actor.id), asked)
-            user, known = found, dict(zip(groups, members, strict=True))
+            user, known = found, dict(zip(named, members, strict=True))
         kind, name = user
         return Reviewer(
             actor.id,
@@ -62,6 +76,9 @@ class SlackDirectory:
     def forget_group(self, group: str) -> None:
         """Ask Slack anew about this group next time: its members have changed."""
         self._groups.pop(group, None)
+
+    def _group_of(self, ref: GroupId) -> str:
+        return self._on_call.get(ref.removeprefix(ON_CALL), "") if ref.startswith(ON_CALL) else ref
 
     def _known_user(self, user: str) -> tuple[Kind, str] | None:
         known = self._users.get(user)
@@ -98,14 +115,37 @@ class SlackDirectory:
         known = self._known_members(group)
         if known is not None:
             return known
+        users = await (self._in_channel(group) if group.startswith(CHANNEL) else self._in_group(group))
+        if users is None:
+            return None
+        self._groups[group] = (self._clock(), users)
+        return users
+
+    async def _in_group(self, group: str) -> frozenset[str] | None:
+        if not group:
+            return None
         answer = await self._ask(
             lambda: self._client.usergroups_users_list(usergroup=group), "usergroups.users.list"
         )
-        if answer is None:
-            return None
-        users = frozenset(str(user) for user in answer["users"])
-        self._groups[group] = (self._clock(), users)
-        return users
+        return None if answer is None else frozenset(str(user) for user in answer["users"])
+
+    async def _in_channel(self, ref: str) -> frozenset[str] | None:
+        """Return a channel's members; None for one with more of them than can be read in time."""
+        channel = ref.removeprefix(CHANNEL)
+
+        async def everybody() -> frozenset[str] | None:
+            answer = await self._client.conversations_members(channel=channel, limit=_PAGE)
+            found: set[str] = set()
+            pages = 0
+            async for page in answer:
+                found |= {str(user) for user in page["members"]}
+                pages += 1
+                if pages > _PAGES:
+                    return None
+            return frozenset(found)
+
+        members: frozenset[str] | None = await self._ask(everybody, "conversations.members")
+        return members
 
     async def _ask(self, call: Callable[[], Awaitable[Any]], method: str) -> Any:
         try:

@@ -23,7 +23,8 @@ from slack_bolt.request.async_request import AsyncBoltRequest
 from slack_sdk.errors import SlackApiError
 from slack_sdk.web.async_client import AsyncWebClient
 
-from graph_runtime import Actor, Approvals, CommitUnknown, Place, Policy, Refused, StoreError
+from graph_runtime import Actor, Approvals, CommitUnknown, Place, Refused, RequestView, StoreError
+from graph_runtime.types import Verdict
 
 from . import cards
 from .commands import Commands
@@ -112,9 +113,12 @@ class Window:
         """Register every listener. The manifest declares what stands here; a test compares the two."""
         app.use(_Shape(self.read_click))
         app.action(cards.APPROVE)(self.on_approve)
+        app.action(cards.CONFIRM)(self.on_confirm)
         app.action(cards.REJECT)(self.on_reject)
-        app.action(re.compile(rf"\A(?!(?:{cards.APPROVE}|{cards.REJECT})\Z)"))(self.on_unknown_action)
+        ours = f"{cards.APPROVE}|{cards.CONFIRM}|{cards.REJECT}"
+        app.action(re.compile(rf"\A(?!(?:{ours})\Z)"))(self.on_unknown_action)
         app.view(cards.REJECT_DIALOG)(self.on_reject_dialog)
+        app.view(cards.CONFIRM_DIALOG)(self.on_confirm_dialog)
         app.command("/signoff")(self.on_command)
         app.event("user_change")(self.on_user_change)
         app.event("subteam_members_changed")(self.on_group_change)
@@ -144,19 +148,34 @@ class Window:
         """Ask why, in a dialog, when this person may reject."""
 
         async def ask(click: Click) -> None:
-            ticket = read_ticket(click.actions[0].value)
-            view = await self._approvals.check(ticket, click.actor, "reject", place=click.place)
-            origin = DialogOrigin(
-                ticket=write_ticket(ticket),
-                channel=click.container.channel_id,
-                message=click.container.message_ts,
-            )
-            required = Policy.model_validate(view.request.policy).reject_reason == "required"
+            view, origin = await self._dialog(click, "reject")
+            required = view.case.policy.least_reason > 0
             dialog = cards.reject_dialog(view.request, origin, reason_required=required)
             await client.views_open(trigger_id=click.trigger_id, view=dialog)
 
         await self._clicked(context[_CLICK], ask)
         await ack()
+
+    async def on_confirm(self, context: AsyncBoltContext, ack: AsyncAck, client: AsyncWebClient) -> None:
+        """Ask to type what is approved, in a dialog, when this person may approve."""
+
+        async def ask(click: Click) -> None:
+            view, origin = await self._dialog(click, "approve")
+            dialog = cards.confirm_dialog(view.request, origin, view.case.terms.confirm or "")
+            await client.views_open(trigger_id=click.trigger_id, view=dialog)
+
+        await self._clicked(context[_CLICK], ask)
+        await ack()
+
+    async def _dialog(self, click: Click, verdict: Verdict) -> tuple[RequestView, DialogOrigin]:
+        """Return what a dialog is opened on, when this person may give the verdict."""
+        ticket = read_ticket(click.actions[0].value)
+        view = await self._approvals.check(ticket, click.actor, verdict, place=click.place)
+        return view, DialogOrigin(
+            ticket=write_ticket(ticket),
+            channel=click.container.channel_id,
+            message=click.container.message_ts,
+        )
 
     async def on_unknown_action(self, context: AsyncBoltContext, ack: AsyncAck) -> None:
         """Refuse a button that we never drew."""
@@ -169,13 +188,23 @@ class Window:
 
     async def on_reject_dialog(self, body: dict[str, Any], ack: AsyncAck) -> None:
         """Take a rejection with its reason: commit, then ack; an error shows at its field."""
+        await self._submitted(body, ack, "reject", cards.REASON_BLOCK, cards.REASON_INPUT)
+
+    async def on_confirm_dialog(self, body: dict[str, Any], ack: AsyncAck) -> None:
+        """Take an approval that was confirmed by typing: commit, then ack; an error shows at its field."""
+        await self._submitted(body, ack, "approve", cards.CONFIRM_BLOCK, cards.CONFIRM_INPUT)
+
+    async def _submitted(
+        self, body: dict[str, Any], ack: AsyncAck, verdict: Verdict, block: str, field: str
+    ) -> None:
         try:
             submission = Submission.model_validate(body)
         except ValidationError:
             await self._journal(_UNREADABLE, _claimed_actor(body), Place("slack"))
             await ack(response_action="update", view=cards.notice_dialog(_UNREADABLE.sentence))
             return
-        reason = submission.text(cards.REASON_BLOCK, cards.REASON_INPUT).strip()
+        typed = submission.text(block, field).strip() or None
+        reason, confirm = (typed, None) if verdict == "reject" else (None, typed)
         place = Place("slack", submission.api_app_id, submission.workspace)
         ticket = None
         try:
@@ -185,7 +214,7 @@ class Window:
             )
             ticket = read_ticket(origin.ticket)
             await self._approvals.decide(
-                ticket, submission.actor, "reject", place=place, reason=reason or None
+                ticket, submission.actor, verdict, place=place, reason=reason, confirm=confirm
             )
         except ValidationError:
             await self._journal(_UNREADABLE, submission.actor, place)
@@ -193,8 +222,8 @@ class Window:
         except Refused as refusal:
             if ticket is None:
                 await self._journal(refusal, submission.actor, place)
-            if refusal.code == "REASON_REQUIRED":
-                await ack(response_action="errors", errors={cards.REASON_BLOCK: refusal.sentence})
+            if refusal.code in {"REASON_REQUIRED", "INVALID_INPUT"}:
+                await ack(response_action="errors", errors={block: refusal.sentence})
             else:
                 notice = cards.notice_dialog(cards.refusal_sentence(refusal))
                 await ack(response_action="update", view=notice)
@@ -202,7 +231,7 @@ class Window:
             _log.exception("dialog.failed")
             # At the field, so that what was typed is kept.
             sentence = _UNKNOWN if isinstance(error, CommitUnknown) else f"{_AWAY} submit again."
-            await ack(response_action="errors", errors={cards.REASON_BLOCK: sentence})
+            await ack(response_action="errors", errors={block: sentence})
         else:
             await ack()
 

@@ -13,18 +13,21 @@ from rich.text import Text
 
 from graph_runtime import (
     SECOND,
-    ApprovalRequest,
     DatabaseSize,
     Event,
     Freeze,
     Migration,
     Refused,
     Replay,
+    RequestView,
     Run,
     RunView,
+    Standing,
     StateSnapshot,
+    Vote,
     Way,
 )
+from graph_runtime.policy import Rule
 from graph_runtime.types import RunStatus
 
 from .check import Finding
@@ -72,7 +75,7 @@ def runs(found: Sequence[Run]) -> RenderableType:
     return table
 
 
-def view(seen: RunView, requests: Sequence[ApprovalRequest], way: Way) -> Iterator[RenderableType]:
+def view(seen: RunView, requests: Sequence[RequestView], way: Way) -> Iterator[RenderableType]:
     """Yield where a run stands, how it came there, what it asks, and its state."""
     run, state = seen.run, seen.state
     facts = Table.grid(padding=(0, 2))
@@ -101,15 +104,15 @@ def view(seen: RunView, requests: Sequence[ApprovalRequest], way: Way) -> Iterat
         yield table
     if requests:
         table = _table("REQUEST", "TITLE", "POLICY", "STATUS", "BOUND TO", "DEADLINE (UTC)")
-        for r in requests:
+        for r in (one.request for one in requests):
             bound = r.digest.removeprefix("sha256:")[:12]
             table.add_row(
                 r.id, plain(r.title, 80), r.policy_name, _status(r.status), bound, moment(r.deadline_at)
             )
         yield table
-    for r in requests:
-        if r.status == "open":
-            yield _asked(r)
+    for one in requests:
+        if one.request.status == "open":
+            yield _asked(one)
     table = _table("STATE", "VALUE")
     for name, value in state.values.items():
         table.add_row(plain(name, 60), plain(worded(value), 500))
@@ -131,14 +134,29 @@ def _way(way: Way) -> RenderableType:
     return table
 
 
-def _asked(request: ApprovalRequest) -> RenderableType:
-    """Return what exactly an open request asks, and of whom."""
-    policy = request.policy
+def needs(stages: Sequence[Sequence[Rule]]) -> str:
+    """Return whose approvals are needed, by the ids that the policy names."""
+    said = []
+    for stage in stages:
+        rules = []
+        for rule in stage:
+            ids = ", ".join([*rule.refs, *rule.people]) or "who asked"
+            who = f"{rule.name} ({ids})" if rule.name else ids
+            rules.append(f"{rule.count} of {who}" + (f" when {rule.when}" if rule.when else ""))
+        said.append(" and ".join(rules))
+    return ", then ".join(said)
+
+
+def _asked(seen: RequestView) -> RenderableType:
+    """Return what exactly an open request asks, of whom, and how far it is."""
+    request, case = seen.request, seen.case
     barred = [p for p in (request.requester, *request.also) if p]
     rows = {
         "request": request.id,
-        "may decide": ", ".join([*policy.get("groups", ()), *policy.get("people", ())]),
-        "may not approve": ", ".join(barred) if policy.get("self_approval") == "forbid" else "",
+        "tier": case.terms.tier or "",
+        "needs": needs(case.terms.stages),
+        "stands at": str(seen.standing),
+        "may not approve": ", ".join(barred) if case.policy.self_approval == "forbid" else "",
         "action": "" if request.action is None else request.action.name,
         **({} if request.action is None else request.action.arguments),
         **request.facts,
@@ -301,7 +319,7 @@ def run_json(run: Run) -> dict[str, Any]:
     }
 
 
-def view_json(seen: RunView, requests: Sequence[ApprovalRequest], way: Way) -> dict[str, Any]:
+def view_json(seen: RunView, requests: Sequence[RequestView], way: Way) -> dict[str, Any]:
     """Return everything to inspect before resuming, for --json."""
     return {
         **run_json(seen.run),
@@ -337,8 +355,10 @@ def view_json(seen: RunView, requests: Sequence[ApprovalRequest], way: Way) -> d
                 "digest": r.digest,
                 "requester": r.requester,
                 "also": list(r.also),
-                "people": list(r.policy.get("people", ())),
-                "groups": list(r.policy.get("groups", ())),
+                "tier": case.terms.tier,
+                "needs": needs(case.terms.stages),
+                "standing": standing_json(standing),
+                "votes": votes_json(votes),
                 "action": None
                 if r.action is None
                 else {
@@ -348,8 +368,46 @@ def view_json(seen: RunView, requests: Sequence[ApprovalRequest], way: Way) -> d
                 "facts": {name: worded(value) for name, value in r.facts.items()},
                 "deadline_at": r.deadline_at,
             }
-            for r in requests
+            for r, case, standing, votes in (
+                (one.request, one.case, one.standing, one.votes) for one in requests
+            )
         ],
+    }
+
+
+def votes_json(votes: Sequence[Vote]) -> list[dict[str, Any]]:
+    """Return the votes on a request, for --json."""
+    return [
+        {
+            "reviewer": vote.reviewer,
+            "verdict": vote.verdict,
+            "reason": vote.reason,
+            "groups": sorted(vote.groups),
+            "stage": vote.stage + 1,
+            "at": vote.at,
+        }
+        for vote in votes
+    ]
+
+
+def standing_json(standing: Standing) -> dict[str, Any]:
+    """Return how far a request is, for --json."""
+    return {
+        "words": str(standing),
+        "stage": standing.stage + 1,
+        "stages": standing.stages,
+        "rules": [
+            {
+                "name": seat.name or None,
+                "filled": seat.filled,
+                "count": seat.count,
+                "people": list(seat.people),
+                "groups": list(seat.groups),
+            }
+            for seat in standing.seats
+        ],
+        "rejections": standing.rejections,
+        "rejections_reject": standing.veto,
     }
 
 

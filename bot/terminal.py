@@ -9,6 +9,7 @@ import pwd
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from decimal import Decimal
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -114,6 +115,17 @@ def first_words(failed: BaseExceptionGroup[BaseException]) -> str:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return str(error)
+
+
+def read_changes(text: str) -> dict[str, Any]:
+    """Return the JSON object of an edit, its fractions as the decimals that were typed."""
+    try:
+        given = json.loads(text, parse_float=Decimal)
+    except (ValueError, RecursionError) as error:
+        raise MistypedError(f"nothing was recorded: --edit is no JSON: {error}") from None
+    if not isinstance(given, dict):
+        raise MistypedError('nothing was recorded: --edit is an object like {"amount": 250.00}')
+    return given
 
 
 def show_it(what: Any) -> None:

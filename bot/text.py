@@ -75,7 +75,12 @@ def person(id_: str) -> str:
 
 
 def group(id_: str) -> str:
-    """Return a mention of a Slack user group for a mrkdwn place, or the safe text."""
+    """Return a mention of a group, channel or schedule of a policy for a mrkdwn place, or the safe text."""
+    kind, _, name = id_.partition(":")
+    if kind == "channel" and is_slack_id(name, "CG"):
+        return f"members of <#{name}>"
+    if kind == "oncall":
+        return f"who is on call for {escaped(name, 60)}"
     return f"<!subteam^{id_}>" if is_slack_id(id_, "S") else escaped(id_, 80)
 
 

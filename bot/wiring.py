@@ -83,7 +83,9 @@ async def open_house(settings: Settings, *, takes: bool = False) -> AsyncIterato
         session = await stack.enter_async_context(ClientSession(timeout=timeout))
         client = slack_client(settings, session)
         identity = await learn_identity(client)
-        directory = SlackDirectory(client, workspace=identity.workspace, clock=system_clock)
+        directory = SlackDirectory(
+            client, workspace=identity.workspace, clock=system_clock, on_call=settings.on_call
+        )
         yield House(
             settings=settings,
             store=store,

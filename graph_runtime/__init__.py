@@ -8,6 +8,7 @@ from __future__ import annotations
 from .alarms import Alarms, Freeze
 from .approvals import Approvals, Directory
 from .beginnings import Limits
+from .calendars import Calendar
 from .calls import ExecutionInfo, NodeError, NodeRuntime, RetryPolicy, RunControl, StreamWriter
 from .clock import SECOND, Bell, Clock, NewId, TimeOrderedIds, system_clock
 from .compiled import CompiledGraph
@@ -119,7 +120,9 @@ from .types import (
     Question,
     Reviewer,
     Run,
+    Seat,
     Send,
+    Standing,
     StateUpdate,
     Ticket,
     TimeoutPolicy,
@@ -169,6 +172,7 @@ __all__ = [
     "AsyncSqliteSaver",
     "Bell",
     "Broken",
+    "Calendar",
     "Clock",
     "Command",
     "CommitUnknown",
@@ -252,10 +256,12 @@ __all__ = [
     "RunView",
     "Runtime",
     "SchemaMismatch",
+    "Seat",
     "Send",
     "SignoffError",
     "SkippedStep",
     "Stage",
+    "Standing",
     "StateGraph",
     "StateSnapshot",
     "StateUpdate",

@@ -1,36 +1,38 @@
 """One ``decide()`` for button, dialog, CLI and API: read, judge, and one guarded batch.
 
-``check_ticket``, ``may_decide`` and ``judge`` are pure: no await, no clock, no chance. Whoever loses a race
-(two reviewers, a reviewer and the deadline, a reviewer and a cancel) reads again and is judged again.
+Who may and what the votes come to is judged in ``judging.py``, purely. Whoever loses a race (two reviewers, a
+reviewer and the deadline, a reviewer and a cancel) reads again and is judged again.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
-from typing import Protocol
+from typing import Any, Protocol
 
 from . import records
-from .errors import Conflict, Refused, StoreError, StoreUnavailable
+from .errors import Conflict, Refused, StoreError, StoreUnavailable, ValueRefused
+from .judging import Case, judge, may_decide, merge, with_vote
 from .plainjson import write_json
-from .policy import Policy
+from .requests import POLICY
 from .runtime import Runtime
 from .shown import RequestView
 from .storage import Ask, Batch, Do, Params, Row
+from .tickets import check_open, check_ticket
 from .types import (
+    Action,
     Actor,
     ApprovalRequest,
     Decision,
     GroupId,
     PersonId,
     Place,
-    RequestId,
     RequestStatus,
     Reviewer,
     Run,
+    Standing,
     Ticket,
     Verdict,
     Vote,
@@ -39,7 +41,8 @@ from .values import Codec
 
 #: A click must be answered within Slack's 3 s; past this it is told to try again, and nothing was recorded.
 DECIDE_SECONDS = 1.8
-_OUTCOME: dict[Verdict, RequestStatus] = {"approve": "approved", "reject": "rejected"}
+#: What :meth:`Approvals.check` lets pass: a dialog is about to ask for it.
+_ASKED_NEXT = frozenset({"REASON_REQUIRED", "INVALID_INPUT"})
 _plain = Codec()
 
 
@@ -52,120 +55,6 @@ class Directory(Protocol):
         What cannot be learned is said in the result (``kind="unknown"``, ``unknown`` groups), never guessed.
         """
         ...
-
-
-def check_ticket(
-    ticket: Ticket,
-    place: Place,
-    *,
-    deployment: str,
-    request: ApprovalRequest | None,
-    card: Place | None,
-    owner_of_place: RequestId | None,
-) -> Refused | None:
-    """Say why this ticket, used at this place, is not the ticket of that request; None when it is.
-
-    ``owner_of_place`` is the request whose card really lies there.
-    """
-    if card is not None and place.surface == card.surface:
-        if place.app != card.app:
-            return Refused("WRONG_APP", "This click came from another app. Nothing was recorded.")
-        if place.workspace != card.workspace:
-            return Refused("WRONG_WORKSPACE", "This click came from another workspace. Nothing was recorded.")
-    if ticket.deployment != deployment:
-        return Refused(
-            "WRONG_DEPLOYMENT",
-            "This card belongs to another installation, or to a database that was restored since. "
-            "Nothing was recorded.",
-        )
-    if request is None:
-        return Refused("UNKNOWN_REQUEST", "There is no such request. Nothing was recorded.")
-    if owner_of_place is not None and owner_of_place != request.id:
-        return Refused("WRONG_REQUEST", "This button belongs to another card. Nothing was recorded.")
-    if ticket.thread_id != request.thread_id:
-        return Refused("WRONG_THREAD", "This button belongs to another case. Nothing was recorded.")
-    if ticket.run_id != request.run_id:
-        return Refused("WRONG_RUN", "This button belongs to another run. Nothing was recorded.")
-    if ticket.interrupt_id != request.interrupt_id:
-        return Refused("WRONG_INTERRUPT", "This button belongs to another question. Nothing was recorded.")
-    if place.surface in {"cli", "api"}:
-        return None
-    if card is None:
-        return Refused("NO_CARD_YET", "This card is just being posted. Nothing was recorded; click again.")
-    if place.channel != card.channel:
-        return Refused("WRONG_CHANNEL", "This card belongs in another channel. Nothing was recorded.")
-    if place.message != card.message:
-        return Refused("WRONG_MESSAGE", "This is not the card of this request. Nothing was recorded.")
-    return None
-
-
-def check_open(view: RequestView, now: int) -> Refused | None:
-    """Say why this request takes no decision any more; None while it is open and in time."""
-    request, votes = view.request, view.votes
-    if request.status in {"withdrawn", "superseded"}:
-        return Refused("NOT_PENDING", f"This request was {request.status}. Nothing was recorded.")
-    if request.status == "timed_out" or (
-        request.status == "open" and request.deadline_at is not None and now >= request.deadline_at
-    ):
-        return Refused("EXPIRED", "The deadline has passed. Nothing was recorded.", at=request.deadline_at)
-    if request.status != "open":
-        by = tuple(vote.reviewer for vote in votes)
-        names = ", ".join(by)
-        return Refused(
-            "ALREADY_DECIDED",
-            f"Already {request.status} by {names}. Nothing was recorded.",
-            by=by,
-            at=request.closed_at,
-        )
-    if view.run.status not in {"queued", "running", "interrupted"}:
-        return Refused("NOT_PENDING", "An operator must look at this run first. Nothing was recorded.")
-    return None
-
-
-def may_decide(
-    request: ApprovalRequest, policy: Policy, reviewer: Reviewer, verdict: Verdict, reason: str | None
-) -> Refused | None:
-    """Say why this reviewer may not give this verdict; None when they may. An unknown is a no."""
-    match reviewer.kind:
-        case "external":
-            return Refused("EXTERNAL_USER", "People of other workspaces may not decide here.")
-        case "guest":
-            return Refused("GUEST_USER", "Guests may not decide here.")
-        case "bot":
-            return Refused("BOT_USER", "Bots may not decide.")
-        case "deactivated":
-            return Refused("DEACTIVATED_USER", "This account is deactivated.")
-        case "unknown":
-            return _unknown("who you are")
-    if verdict not in _OUTCOME:
-        return Refused("UNKNOWN_ACTION", "There is no such answer to this request. Nothing was recorded.")
-    party = reviewer.id == request.requester or reviewer.id in request.also
-    if verdict == "reject" and party:
-        return _check_reason(policy, verdict, reason)
-    if verdict == "approve" and party and policy.self_approval == "forbid":
-        return Refused("SELF_APPROVAL", "You asked for this, so somebody else must approve it.")
-    if reviewer.id not in policy.people and not reviewer.groups & set(policy.groups):
-        if reviewer.unknown & set(policy.groups):
-            return _unknown("whether you are in the group that may decide")
-        return Refused("NOT_APPROVER", "You are not among those who may decide this.")
-    return _check_reason(policy, verdict, reason)
-
-
-def _unknown(what: str) -> Refused:
-    return Refused(
-        "MEMBERSHIP_UNKNOWN", f"It could not be checked {what}. Nothing was recorded; try again in a minute."
-    )
-
-
-def _check_reason(policy: Policy, verdict: Verdict, reason: str | None) -> Refused | None:
-    if verdict == "reject" and policy.reject_reason == "required" and not (reason or "").strip():
-        return Refused("REASON_REQUIRED", "Say why, so that the requester can act on it.")
-    return None
-
-
-def judge(votes: Sequence[tuple[PersonId, Verdict]]) -> RequestStatus:
-    """Return what the votes make of an open request: one vote decides it."""
-    return _OUTCOME[votes[-1][1]] if votes else "open"
 
 
 class Approvals:
@@ -184,15 +73,20 @@ class Approvals:
         *,
         place: Place,
         reason: str | None = None,
+        edited: Mapping[str, Any] | None = None,
+        confirm: str | None = None,
     ) -> RequestView:
-        """Record the verdict and answer the run's question, in one commit; return the request as it is then.
+        """Record the verdict in one commit, and return the request as it is then.
 
-        Raises :class:`Refused` when the ticket is not that card's, the request is closed, the person may not,
-        or the database stayed busy for :data:`DECIDE_SECONDS`; nothing but the refusal was recorded then.
+        A vote that decides the request answers the run's question in the same commit; one that does not
+        leaves it open for the others. ``edited`` are the arguments that an edit changes, ``confirm`` is what
+        was typed where the policy wants it typed. Raises :class:`Refused` when the ticket is not that card's,
+        the request is closed, the person may not, or the database stayed busy for :data:`DECIDE_SECONDS`;
+        nothing but the refusal was recorded then.
         """
         until = asyncio.get_running_loop().time() + DECIDE_SECONDS
         try:
-            return await self._decide(ticket, actor, verdict, place, reason, until)
+            return await self._decide(ticket, actor, verdict, place, (reason, edited, confirm), until)
         except TimeoutError:
             refusal = Refused("BUSY", "This took too long and was not recorded. Click again.")
             with contextlib.suppress(StoreError):
@@ -202,12 +96,13 @@ class Approvals:
     async def check(self, ticket: Ticket, actor: Actor, verdict: Verdict, *, place: Place) -> RequestView:
         """Return the request when this person could give this verdict now, before a dialog asks them more.
 
-        Raises :class:`Refused` as :meth:`decide` does, except for a missing reason.
+        Raises :class:`Refused` as :meth:`decide` does, except for what a dialog asks for next.
         """
         view = await self._checked(ticket, actor, place)
-        reviewer = await self._reviewer(view, actor)
-        refusal = may_decide(view.request, _policy(view.request), reviewer, verdict, None)
-        if refusal is not None and refusal.code != "REASON_REQUIRED":
+        case = view.case
+        reviewer = await self._reviewer(view, case, actor)
+        refusal = may_decide(case, reviewer, verdict, None)
+        if refusal is not None and refusal.code not in _ASKED_NEXT:
             await self.refuse(refusal, actor, place, ticket)
             raise refusal
         return view
@@ -255,11 +150,18 @@ class Approvals:
         return [records.read_request(row) for row in rows]
 
     async def expire_due(self, limit: int = 20) -> bool:
-        """Close requests whose deadline has passed, as timed_out and by nobody; True when there were any."""
+        """Do what is due; True when there was anything.
+
+        Requests past their deadline close as timed_out and by nobody; what a policy decides by itself is
+        decided; those who may decide are reminded.
+        """
         params: Params = {"now": self._runtime.clock(), "limit": limit}
         (rows,) = await self._store.read(Ask("find_due", params))
         for row in rows:
-            await self._expire(row["request_id"])
+            if row["kind"] in {"deadline", "policy"}:
+                await self._settle(row["request_id"], row["kind"])
+            else:
+                await self._remind(row["request_id"], row["kind"])
         return bool(rows)
 
     async def _decide(
@@ -268,56 +170,140 @@ class Approvals:
         actor: Actor,
         verdict: Verdict,
         place: Place,
-        reason: str | None,
+        said: tuple[str | None, Mapping[str, Any] | None, str | None],
         until: float,
     ) -> RequestView:
+        reason, edited, confirm = said
         reviewer: Reviewer | None = None
         run: Run | None = None
         while run is None:
             # The commit is not under this timeout: once begun it ends, and only then is its outcome known.
             async with asyncio.timeout_at(until):
                 view = await self._checked(ticket, actor, place)
-                request = view.request
+                case = view.case
                 # Asked once per click: the answer is at most as old as this click.
-                reviewer = reviewer or await self._reviewer(view, actor)
-            refusal = may_decide(request, _policy(request), reviewer, verdict, reason)
+                reviewer = reviewer or await self._reviewer(view, case, actor)
+            before = judge(case)
+            arguments = None if edited is None or verdict != "edit" else merge(case, before, edited)
+            refusal = _check_storable(arguments) or may_decide(
+                case, reviewer, verdict, reason, arguments=arguments, confirm=confirm
+            )
             if refusal is not None:
                 await self.refuse(refusal, actor, place, ticket)
                 raise refusal
-            votes = [(vote.reviewer, vote.verdict) for vote in view.votes]
-            status = judge([*votes, (reviewer.id, verdict)])
             now = self._runtime.clock()
-            decision = Decision(status, request.id, request.digest, (reviewer.id,), reason, now)
-            vote: Params = {
-                "decision_id": self._runtime.new_id("dec"),
-                "request_id": request.id,
-                "reviewer": reviewer.id,
-                "verdict": verdict,
-                "reason": reason,
-                "digest": request.digest,
-                "surface": place.surface,
-                "now": now,
-            }
-            event = records.put_event(
-                self._runtime.new_id("evt"),
-                f"request.{status}",
+            vote = Vote(
+                reviewer.id,
+                verdict,
+                reason,
+                _digest(view.request, before.arguments if arguments is None else arguments),
                 now,
-                actor=reviewer.id,
-                thread_id=request.thread_id,
-                run_id=request.run_id,
-                request_id=request.id,
-                digest=request.digest,
-                surface=place.surface,
-                channel=place.channel,
-                message=place.message,
+                place.surface,
+                reviewer.groups,
+                before.stage,
+                before.round + (verdict == "edit"),
+                arguments,
             )
-            writes = (*self._close(view, decision, reviewer.id), Do("put_decision", vote), event)
-            run = await self._won(Batch("decide", writes, give_up_at=until), view.run)
-        assert reviewer is not None
+            after = judge(with_vote(case, vote))
+            if after.outcome == "open":
+                writes = (*self._vote(view, vote, after), self._event(view, "voted", vote, after, place))
+                run = await self._won(Batch("vote", writes, give_up_at=until), view.run, wakes=False)
+            else:
+                decision = self._decision(case, after, reason, now)
+                writes = (
+                    *self._close(view, decision, reviewer.id),
+                    self._put_vote(view, vote),
+                    self._event(view, after.outcome, vote, after, place),
+                )
+                run = await self._won(Batch("decide", writes, give_up_at=until), view.run)
         # As this batch left it, without reading it back: whoever clicked waits for the acknowledgement.
-        closed = replace(request, status=status, revision=request.revision + 1, closed_at=now)
-        cast = Vote(reviewer.id, verdict, reason, request.digest, now, place.surface)
-        return RequestView(closed, run, (*view.votes, cast), view.card)
+        closed_at = None if after.outcome == "open" else now
+        left = replace(
+            view.request, status=after.outcome, revision=view.request.revision + 1, closed_at=closed_at
+        )
+        return RequestView(left, run, (*view.votes, vote), view.card)
+
+    def _decision(self, case: Case, after: Standing, reason: str | None, now: int) -> Decision:
+        request = case.request
+        decision = Decision(
+            after.outcome,
+            request.id,
+            _digest(request, after.arguments),
+            after.by,
+            reason,
+            now,
+            tier=case.terms.tier,
+            arguments=after.arguments if after.outcome == "edited" else None,
+        )
+        return replace(decision, opens_at=case.policy.opens_at(now)) if decision.approved else decision
+
+    def _put_vote(self, view: RequestView, vote: Vote) -> Do:
+        return Do(
+            "put_decision",
+            {
+                "decision_id": self._runtime.new_id("dec"),
+                "request_id": view.request.id,
+                "reviewer": vote.reviewer,
+                "verdict": vote.verdict,
+                "reason": vote.reason,
+                "digest": vote.digest,
+                "surface": vote.surface,
+                "groups": write_json(sorted(vote.groups)),
+                "stage": vote.stage,
+                "round": vote.round,
+                "arguments": None if vote.arguments is None else _plain.encode(vote.arguments),
+                "now": vote.at,
+            },
+        )
+
+    def _vote(self, view: RequestView, vote: Vote, after: Standing) -> tuple[Do, ...]:
+        """Return what a vote writes that leaves its request open."""
+        request = view.request
+        counted: Params = {"request_id": request.id, "revision": request.revision}
+        said = {
+            "what": "vote",
+            "status": vote.verdict,
+            "by": vote.reviewer,
+            "seats": [[s.name, s.filled, s.count, [*s.people], [*s.groups]] for s in after.seats],
+            "stage": after.stage,
+            "stages": after.stages,
+            "rejections": after.rejections,
+            "veto": after.veto,
+        }
+        return (
+            Do("vote_request", counted, guard="request open"),
+            self._put_vote(view, vote),
+            Do("redraw_card", {"request_id": request.id, "now": vote.at}),
+            self._trail(request, said, vote.at),
+        )
+
+    def _trail(self, request: ApprovalRequest, said: Mapping[str, Any], now: int) -> Do:
+        return Do(
+            "put_entry",
+            {
+                "entry_id": self._runtime.new_id("out"),
+                "kind": "trail",
+                "request_id": request.id,
+                "payload": write_json(said),
+                "now": now,
+            },
+        )
+
+    def _event(self, view: RequestView, what: str, vote: Vote, after: Standing, place: Place) -> Do:
+        return records.put_event(
+            self._runtime.new_id("evt"),
+            f"request.{what}",
+            vote.at,
+            actor=vote.reviewer,
+            thread_id=view.request.thread_id,
+            run_id=view.request.run_id,
+            request_id=view.request.id,
+            digest=vote.digest,
+            surface=place.surface,
+            channel=place.channel,
+            message=place.message,
+            **({} if what != "voted" else {"verdict": vote.verdict, "standing": str(after)}),
+        )
 
     async def _checked(self, ticket: Ticket, actor: Actor, place: Place) -> RequestView:
         at: Params = {
@@ -365,40 +351,98 @@ class Approvals:
         (known,) = await self._store.read(Ask("get_opening", named))
         return bool(known)
 
-    async def _reviewer(self, view: RequestView, actor: Actor) -> Reviewer:
+    async def _reviewer(self, view: RequestView, case: Case, actor: Actor) -> Reviewer:
         if view.card is not None and actor.workspace and actor.workspace != view.card.workspace:
             return Reviewer(actor.id, kind="external")
-        return await self._directory.reviewer(actor, _policy(view.request).groups)
+        return await self._directory.reviewer(actor, case.terms.refs)
 
-    async def _expire(self, request_id: str) -> None:
+    async def _settle(self, request_id: str, kind: str) -> None:
+        """Close a request past its deadline, or one that its policy decides by itself."""
         won = False
         while not won:
-            view = await self.view(request_id)
-            if view is None or view.request.status != "open":
-                await self._store.commit(Batch("drop due", (Do("drop_due", {"request_id": request_id}),)))
+            view = await self._due(request_id)
+            if view is None:
                 return
             request, now = view.request, self._runtime.clock()
-            if view.run.status not in {"queued", "running", "interrupted"}:
+            case = view.case
+            if kind == "policy":
+                batch = self._by_policy(view, case, now)
+            elif request.deadline_at is None or now < request.deadline_at:
                 return
-            if request.deadline_at is None or now < request.deadline_at:
-                return
-            decision = Decision("timed_out", request.id, request.digest, at=now)
-            event = records.put_event(
-                self._runtime.new_id("evt"),
-                "request.timed_out",
-                now,
-                thread_id=request.thread_id,
-                run_id=request.run_id,
-                request_id=request.id,
-            )
-            batch = Batch("expire", (*self._close(view, decision, None), event))
+            else:
+                decision = Decision(
+                    "timed_out",
+                    request.id,
+                    request.digest,
+                    at=now,
+                    tier=case.terms.tier,
+                    on_timeout=case.policy.on_timeout,
+                )
+                event = self._noted(request, "timed_out", now)
+                batch = Batch("expire", (*self._close(view, decision, None), event))
             won = await self._won(batch, view.run) is not None
 
-    def _close(self, view: RequestView, decision: Decision, by: PersonId | None) -> tuple[Do, ...]:
+    def _by_policy(self, view: RequestView, case: Case, now: int) -> Batch:
+        """Return what closes a request of a tier that asks nobody."""
+        request, terms = view.request, case.terms
+        approves = terms.do == "approve"
+        standing = Standing("approved" if approves else "rejected", by=(POLICY,))
+        vote = Vote(POLICY, "approve" if approves else "reject", terms.why, request.digest, now, "policy")
+        event = self._noted(request, standing.outcome, now, actor=POLICY, tier=terms.tier, rule=terms.why)
+        decision = self._decision(case, standing, terms.why, now)
+        # It has no card, so nothing is told in a thread below one.
+        return Batch(
+            "policy", (*self._close(view, decision, POLICY, told=False), self._put_vote(view, vote), event)
+        )
+
+    async def _remind(self, request_id: str, kind: str) -> None:
+        """Tell below the card that nobody has decided yet, once."""
+        view = await self._due(request_id)
+        if view is None:
+            return
+        request, now = view.request, self._runtime.clock()
+        escalation = view.case.policy.escalate if kind == "escalate" else None
+        said: list[dict[str, Any]] = [{"what": "remind", "status": "open", "by": None}]
+        if escalation is not None:
+            said = [{"what": "escalate", "status": "open", "by": None, "to": escalation.to}]
+            said += [{**said[0], "channel": escalation.notify}] if escalation.notify else []
+        taken = Do("take_due", {"request_id": request_id, "kind": kind}, guard="line due")
+        event = self._noted(request, "escalated" if escalation else "reminded", now)
+        # Somebody else told it when it was not there any more.
+        with contextlib.suppress(Conflict):
+            lines = (self._trail(request, one, now) for one in said)
+            await self._store.commit(Batch("remind", (taken, *lines, event)))
+            self._runtime.outbox_bell.ring()
+
+    async def _due(self, request_id: str) -> RequestView | None:
+        """Return a request for which something is due; None when it is closed, or its run waits."""
+        view = await self.view(request_id)
+        if view is None or view.request.status != "open":
+            await self._store.commit(Batch("drop due", (Do("drop_due", {"request_id": request_id}),)))
+            return None
+        return view if view.run.status in {"queued", "running", "interrupted"} else None
+
+    def _noted(
+        self, request: ApprovalRequest, what: str, now: int, actor: str | None = None, **data: str | None
+    ) -> Do:
+        return records.put_event(
+            self._runtime.new_id("evt"),
+            f"request.{what}",
+            now,
+            actor=actor,
+            thread_id=request.thread_id,
+            run_id=request.run_id,
+            request_id=request.id,
+            **data,
+        )
+
+    def _close(
+        self, view: RequestView, decision: Decision, by: PersonId | None, *, told: bool = True
+    ) -> tuple[Do, ...]:
         """Return what every closing writes: run, request, answer, card and thread, in that order of locks."""
         request, now = view.request, decision.at
         answer = decision if request.action is not None else _plain_answer(decision)
-        payload = write_json({"what": "request", "status": decision.outcome, "by": by})
+        said = {"what": "request", "status": decision.outcome, "by": by}
         return (
             self._runtime.answers.wake(view.run),
             Do(
@@ -414,22 +458,16 @@ class Approvals:
             self._runtime.answers.answer(view.run, request.interrupt_id, _plain.encode(answer), by, now),
             Do("drop_due", {"request_id": request.id}),
             Do("redraw_card", {"request_id": request.id, "now": now}),
-            Do(
-                "put_entry",
-                {
-                    "entry_id": self._runtime.new_id("out"),
-                    "kind": "trail",
-                    "request_id": request.id,
-                    "payload": payload,
-                    "now": now,
-                },
-            ),
+            *((self._trail(request, said, now),) if told else ()),
         )
 
-    async def _won(self, batch: Batch, run: Run) -> Run | None:
+    async def _won(self, batch: Batch, run: Run, *, wakes: bool = True) -> Run | None:
         """Return the run as the batch left it: woken, or claimed at once. None when another batch won."""
         try:
-            returned = await self._runtime.ground.commit_waking(batch, run)
+            if wakes:
+                returned = await self._runtime.ground.commit_waking(batch, run)
+            else:
+                await self._store.commit(batch)
         except Conflict:
             return None
         except StoreUnavailable:
@@ -438,7 +476,7 @@ class Approvals:
                 raise TimeoutError from None
             raise
         self._runtime.outbox_bell.ring()
-        return records.read_left(returned)
+        return records.read_left(returned) if wakes else run
 
 
 def _asks_of(request_id: str) -> tuple[Ask, ...]:
@@ -464,13 +502,19 @@ def _view(
     )
 
 
-def _policy(request: ApprovalRequest) -> Policy:
-    return _read_policy(write_json(request.policy))
+def _digest(request: ApprovalRequest, arguments: Mapping[str, Any] | None) -> str:
+    """Return what a vote is bound to: the action as it was asked, or as an edit left it."""
+    if arguments is None or request.action is None:
+        return request.digest
+    return _plain.digest({"action": Action(request.action.name, arguments), "facts": request.facts})
 
 
-@lru_cache(maxsize=256)
-def _read_policy(text: str) -> Policy:
-    return Policy.model_validate_json(text)
+def _check_storable(arguments: Mapping[str, Any] | None) -> Refused | None:
+    try:
+        _plain.encode(arguments)
+    except ValueRefused as error:
+        return Refused("INVALID_INPUT", str(error))
+    return None
 
 
 def _plain_answer(decision: Decision) -> dict[str, str | None]:

@@ -8,7 +8,7 @@ whether it took place. It is never repeated blindly: ``reconcile`` looks, or an 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -126,9 +126,9 @@ class _Gate:
         if not requests or requests[0]["status"] not in {"approved", "edited"}:
             raise GrantRefused("NOT_APPROVED", "nothing was carried out: that request was not approved")
         request = requests[0]
-        if request["digest"] != self._grant.digest:
+        approved, digest = _approved(request, decisions)
+        if digest != self._grant.digest:
             raise GrantRefused("STALE_ACTION", "nothing was carried out: another action was approved")
-        approved = self._approved(request, decisions)
         if action is not None and _plain.digest(action) != _plain.digest(approved):
             raise GrantRefused(
                 "STALE_ACTION",
@@ -139,13 +139,6 @@ class _Gate:
             self._check_ours(execution)
         scopes = {"all", f"graph:{request['graph']}", *([f"action:{approved.name}"] if approved else [])}
         return _Seen(execution, {row["scope"]: row["since"] for row in freezes if row["scope"] in scopes})
-
-    def _approved(self, request: Row, decisions: Any) -> Action | None:
-        """Return the action as it was approved: with the arguments of its last edit."""
-        if request["action"] is None:
-            return None
-        shown: Action = _plain.decode(request["action"])
-        return shown
 
     def _check_ours(self, execution: Row) -> None:
         if execution["status"] == "revoked":
@@ -249,6 +242,18 @@ class _Gate:
         return Do(
             "end_execution", {**self._of(), "status": status, "now": self._host.now()}, guard="grant is ours"
         )
+
+
+def _approved(request: Row, decisions: Sequence[Row]) -> tuple[Action | None, str]:
+    """Return the action as it was approved, with the arguments of its last edit, and the digest of that."""
+    if request["action"] is None:
+        return None, request["digest"]
+    shown: Action = _plain.decode(request["action"])
+    edits = [row["arguments"] for row in decisions if row["verdict"] == "edit"]
+    if not edits:
+        return shown, request["digest"]
+    edited = Action(shown.name, _plain.decode(edits[-1]))
+    return edited, _plain.digest({"action": edited, "facts": _plain.decode(request["facts"])})
 
 
 def _read_settlement(answer: Any) -> Mapping[str, Any]:

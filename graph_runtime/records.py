@@ -318,6 +318,7 @@ def read_request(row: Row) -> ApprovalRequest:
         deadline_at=row["deadline_at"],
         opened_at=row["opened_at"],
         closed_at=row["closed_at"],
+        terms=None if row["terms"] is None else read_json(row["terms"]),
     )
 
 
@@ -330,6 +331,10 @@ def read_vote(row: Row) -> Vote:
         digest=row["digest"],
         at=row["decided_at"],
         surface=row["surface"],
+        groups=frozenset(read_json(row["groups"])),
+        stage=row["stage"],
+        round=row["round"],
+        arguments=None if row["arguments"] is None else _plain.decode(row["arguments"]),
     )
 
 

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from . import records
@@ -13,16 +13,28 @@ from .clock import SECOND
 from .companions import EndFacts, PauseFacts
 from .errors import PolicyError, ValueRefused
 from .inside import ask
+from .judging import Case, check_satisfiable
 from .plainjson import write_json
-from .policy import Policy
+from .policy import Policy, Terms
 from .storage import Do, Params
-from .types import Action, Decision, Interrupt, PersonId, RequestId, RequestStatus, Task
+from .types import (
+    Action,
+    ApprovalRequest,
+    Decision,
+    Interrupt,
+    PersonId,
+    RequestId,
+    RequestStatus,
+    Task,
+)
 from .values import Codec
 from .waiting import is_for_people
 
 #: Marks an interrupt value that ``approve()`` made.
 APPROVAL = "signoff.approval"
 DEFAULT_POLICY = "default"
+#: Who decides what a policy decides by itself.
+POLICY = PersonId("policy")
 MAX_TITLE = 150
 
 _plain = Codec()
@@ -129,39 +141,65 @@ class Requests:
                 f"nobody was asked: node {task.node!r} names policy {said['policy']!r}; "
                 f"there are {', '.join(sorted(self._policies))}"
             )
-        policy.check_satisfiable(_excluded(said["requester"], said["also"]))
-        request_id = facts.new_id("req")
-        deadline = None if policy.deadline is None else facts.now + policy.deadline * SECOND
+        action = said["action"] if isinstance(said["action"], Action) else None
+        terms = policy.choose(said["facts"], None if action is None else action.arguments)
+        request_id = RequestId(facts.new_id("req"))
+        deadline = policy.deadline_at(facts.now) if terms.do == "ask" else None
+        request = ApprovalRequest(
+            id=request_id,
+            interrupt_id=asked.id,
+            thread_id=facts.run.thread_id,
+            run_id=facts.run.id,
+            graph=facts.run.graph,
+            node=task.node,
+            title=said["title"],
+            action=action,
+            facts=said["facts"],
+            digest=asked.digest,
+            policy_name=said["policy"],
+            policy={},
+            requester=said["requester"],
+            also=tuple(said["also"]),
+            status="open",
+            revision=1,
+            deadline_at=deadline,
+            opened_at=facts.now,
+            closed_at=None,
+        )
+        if terms.do == "ask":
+            check_satisfiable(Case(request, policy, terms))
         yield Do(
             "put_request",
             {
                 "request_id": request_id,
                 "interrupt_id": asked.id,
-                "thread_id": facts.run.thread_id,
-                "run_id": facts.run.id,
-                "graph": facts.run.graph,
-                "node": task.node,
-                "title": said["title"],
+                "thread_id": request.thread_id,
+                "run_id": request.run_id,
+                "graph": request.graph,
+                "node": request.node,
+                "title": request.title,
                 "action": None if said["action"] is None else _plain.encode(said["action"]),
                 "facts": _plain.encode(said["facts"]),
                 "digest": asked.digest,
-                "policy_name": said["policy"],
-                "policy": policy.model_dump_json(),
+                "policy_name": request.policy_name,
+                "policy": policy.model_dump_json(exclude_none=True),
+                "terms": terms.model_dump_json(exclude_none=True),
                 "requester": said["requester"],
                 "also": write_json(said["also"]),
                 "deadline_at": deadline,
                 "now": facts.now,
             },
         )
-        entry: Params = {
-            "entry_id": facts.new_id("out"),
-            "kind": "card",
-            "request_id": request_id,
-            "payload": "{}",
-        }
-        yield Do("put_entry", {**entry, "now": facts.now})
-        if deadline is not None:
-            yield Do("put_due", {"kind": "deadline", "request_id": request_id, "due_at": deadline})
+        if terms.do == "ask":
+            entry: Params = {
+                "entry_id": facts.new_id("out"),
+                "kind": "card",
+                "request_id": request_id,
+                "payload": "{}",
+            }
+            yield Do("put_entry", {**entry, "now": facts.now})
+        for kind, at in _due_of(policy, terms, facts.now, deadline):
+            yield Do("put_due", {"kind": kind, "request_id": request_id, "due_at": at})
         yield records.put_event(
             facts.new_id("evt"),
             "request.opened",
@@ -172,6 +210,7 @@ class Requests:
             request_id=request_id,
             interrupt=asked.id,
             policy=said["policy"],
+            tier=terms.tier,
             digest=asked.digest,
         )
 
@@ -181,8 +220,17 @@ def _supersede(interrupt_id: str, now: int) -> tuple[Do, ...]:
     return Do("supersede_request", params), Do("redraw_card_of_interrupt", params)
 
 
-def _excluded(requester: str | None, also: Iterable[str]) -> set[PersonId]:
-    return {PersonId(person) for person in (requester, *also) if person}
+def _due_of(policy: Policy, terms: Terms, now: int, deadline: int | None) -> Iterator[tuple[str, int]]:
+    """Yield what is due for a new request, and when."""
+    if terms.do != "ask":
+        yield "policy", now  # nobody is asked, so nobody is waited for
+        return
+    if deadline is not None:
+        yield "deadline", deadline
+    for number, moment in enumerate(policy.remind_at(now, deadline)):
+        yield f"remind {number}", moment
+    if policy.escalate is not None:
+        yield "escalate", now + policy.escalate.after * SECOND
 
 
 def _read_question(value: Any, run_requester: str | None) -> dict[str, Any]:

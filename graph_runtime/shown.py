@@ -6,18 +6,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from .judging import Case, judge
 from .types import (
     ApprovalRequest,
     CheckpointId,
     CheckpointSource,
     Interrupt,
     InterruptId,
+    PersonId,
     Place,
     Question,
     RequestId,
     Route,
     Run,
     RunId,
+    Standing,
     TaskId,
     ThreadId,
     Vote,
@@ -109,6 +112,31 @@ class RequestView:
     run: Run
     votes: tuple[Vote, ...]
     card: Place | None
+
+    @property
+    def case(self) -> Case:
+        """The request and its votes, with its policy and terms read."""
+        return Case.of(self.request, self.votes)
+
+    @property
+    def standing(self) -> Standing:
+        """What the votes make of it: who is still needed while it is open."""
+        return judge(self.case)
+
+    @property
+    def deciders(self) -> tuple[PersonId, ...]:
+        """Whose votes closed it; everybody who voted when no vote is one for what it came to."""
+        verdicts = {
+            "approved": {"approve"},
+            "edited": {"approve", "edit"},
+            "rejected": {"reject"},
+            "responded": {"respond"},
+            "withdrawn": {"withdraw"},
+        }.get(self.request.status, set())
+        last = max((vote.round for vote in self.votes), default=0)
+        yes = self.request.status in {"approved", "edited"}
+        said = [v for v in self.votes if v.verdict in verdicts and (v.round == last or not yes)]
+        return tuple(vote.reviewer for vote in said or self.votes)
 
     @property
     def ticket_ids(self) -> tuple[RequestId, ThreadId, RunId, InterruptId]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, ClassVar, Generic, Literal, NamedTuple, NewType, TypeVar
@@ -58,7 +58,13 @@ InterruptStatus = Literal["open", "answered", "withdrawn", "superseded", "expire
 RequestStatus = Literal[
     "open", "approved", "edited", "rejected", "responded", "timed_out", "withdrawn", "superseded"
 ]
-Verdict = Literal["approve", "reject"]
+Verdict = Literal[
+    "approve",
+    "edit",  # approve, but with other arguments
+    "reject",
+    "respond",  # say something instead: the action is not carried out
+    "withdraw",  # who asked takes it back
+]
 EntryStatus = Literal["pending", "delivered", "parked"]
 EntryKind = Literal[
     "card",  # the card of a request, drawn from its present state; one row per request
@@ -88,6 +94,7 @@ RefusalCode = Literal[
     "MEMBERSHIP_UNKNOWN",
     "REASON_REQUIRED",
     "ALREADY_VOTED",
+    "NOT_NEEDED",
     "INVALID_INPUT",
     "ALREADY_DECIDED",
     "NOT_PENDING",
@@ -399,6 +406,14 @@ class Decision:
     by: tuple[PersonId, ...] = ()
     reason: str | None = None
     at: int = 0
+    #: The tier of the policy that it was decided by.
+    tier: str | None = None
+    #: The action's arguments as they were approved, when an approver changed them.
+    arguments: Mapping[str, Any] | None = None
+    #: What the policy says that a graph should do after a deadline.
+    on_timeout: str | None = None
+    #: From when on the policy's windows let it be carried out.
+    opens_at: int | None = None
 
     @property
     def approved(self) -> bool:
@@ -421,6 +436,62 @@ class Vote:
     digest: str
     at: int
     surface: str
+    #: Groups, channels and schedules of the policy that they were in when they decided.
+    groups: frozenset[GroupId] = frozenset()
+    #: The stage that was open then.
+    stage: int = 0
+    #: How often the action had been edited then; this edit included.
+    round: int = 0
+    #: The action's arguments as an edit left them.
+    arguments: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """How far one rule of a stage is filled."""
+
+    #: What the policy calls those who may fill it; empty where it names them by their ids alone.
+    name: str
+    filled: int
+    count: int
+    people: tuple[PersonId, ...] = ()
+    groups: tuple[GroupId, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What the votes make of a request: its outcome, and what an open one still lacks."""
+
+    outcome: RequestStatus
+    #: The rules of the present stage.
+    seats: tuple[Seat, ...] = ()
+    stage: int = 0
+    stages: int = 1
+    rejections: int = 0
+    veto: int = 1
+    #: Whose votes count for the outcome; for an open one, for the present stage.
+    by: tuple[PersonId, ...] = ()
+    #: How often the action was edited.
+    round: int = 0
+    #: The action's arguments as they stand, when they were edited.
+    arguments: Mapping[str, Any] | None = None
+
+    def __str__(self) -> str:
+        """Return it like ``1 of 2 sre, 0 of 1 owners``."""
+        return self.words(str)
+
+    def words(self, show: Callable[[str], str]) -> str:
+        """Return it in words, with each person and group as ``show`` shows them."""
+        said = [f"stage {self.stage + 1} of {self.stages}: "] if self.stages > 1 else []
+        seats = (
+            f"{seat.filled} of {seat.count} "
+            + (seat.name or " or ".join(map(show, (*seat.groups, *seat.people))))
+            for seat in self.seats
+        )
+        said.append(", ".join(seats))
+        if self.rejections:
+            said.append(f"; {self.rejections} of {self.veto} rejections")
+        return "".join(said)
 
 
 @dataclass(frozen=True, slots=True)
@@ -449,6 +520,8 @@ class ApprovalRequest:
     deadline_at: int | None
     opened_at: int
     closed_at: int | None
+    #: What the policy came to for these facts, as JSON; None for one that was opened before there were tiers.
+    terms: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

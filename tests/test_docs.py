@@ -16,6 +16,8 @@ import pytest
 
 from bot.cli import app
 from bot.config import Settings
+from bot.policies import load_policies
+from bot.policy_cases import CaseFile, PolicyCase, load_cases, run_cases
 from graph_runtime import (
     Actor,
     Approvals,
@@ -118,6 +120,29 @@ async def test_the_tools_of_the_docs_are_asked_for_and_used_as_it_is_written(
 def test_every_key_of_a_tool_rule_is_documented_and_no_other() -> None:
     page = (DOCS / "howto" / "tools.md").read_text()
     assert set(re.findall(r"^\| `([^`]+)` \|", page, re.MULTILINE)) == set(ToolRule.model_fields)
+
+
+def test_every_policy_of_the_docs_does_what_its_cases_say(tmp_path: Path) -> None:
+    page = (DOCS / "howto" / "policies.md").read_text()
+    # Those of the first steps stand in a list, so they are indented.
+    found = re.findall(r"^ *```toml\n(.*?)^ *```", page, re.MULTILINE | re.DOTALL)
+    pairs = list(zip(found[::2], found[1::2], strict=True))
+    assert len(pairs) == 11, "one in five minutes, and ten that people use"
+    for number, (policies, cases) in enumerate(pairs):
+        (tmp_path / "policies.toml").write_text(policies)
+        (tmp_path / f"{number}.toml").write_text(cases)
+        named = load_policies(tmp_path / "policies.toml")
+        results = run_cases(load_cases(tmp_path / f"{number}.toml"), named)
+        assert results
+        assert [(one.name, one.wrong) for one in results if one.wrong] == []
+
+
+def test_every_key_of_a_case_is_documented_and_no_other() -> None:
+    page = (DOCS / "howto" / "policies.md").read_text().split("## A file of cases")[1]
+    keys = re.findall(
+        r"`(?:cases\.)?(\w+)`(?=[^|]*\| )", "\n".join(re.findall(r"^\| `.*$", page, re.MULTILINE))
+    )
+    assert {*keys} == ({*CaseFile.model_fields} | {*PolicyCase.model_fields}) - {"cases"}
 
 
 async def test_the_page_on_replay_runs_as_it_is_written(

@@ -513,9 +513,9 @@ UPDATE interrupts SET status = 'withdrawn' WHERE run_id = :run_id AND status = '
 
 -- name: put_request
 INSERT INTO requests (request_id, interrupt_id, thread_id, run_id, graph, node, title, action, facts, digest,
-  policy_name, policy, requester, also, status, revision, deadline_at, opened_at)
+  policy_name, policy, terms, requester, also, status, revision, deadline_at, opened_at)
 VALUES (:request_id, :interrupt_id, :thread_id, :run_id, :graph, :node, :title, :action, :facts, :digest,
-  :policy_name, :policy, :requester, :also, 'open', 1, :deadline_at, :now);
+  :policy_name, :policy, :terms, :requester, :also, 'open', 1, :deadline_at, :now);
 
 -- name: get_request
 SELECT * FROM requests WHERE request_id = :request_id;
@@ -537,6 +537,11 @@ ORDER BY opened_at, request_id LIMIT :limit;
 UPDATE requests SET status = :status, revision = revision + 1, closed_at = :now
 WHERE request_id = :request_id AND status = 'open' AND revision = :revision;
 
+-- A vote that does not close it.
+-- name: vote_request
+UPDATE requests SET revision = revision + 1
+WHERE request_id = :request_id AND status = 'open' AND revision = :revision;
+
 -- name: withdraw_requests
 UPDATE requests SET status = 'withdrawn', revision = revision + 1, closed_at = :now
 WHERE run_id = :run_id AND status = 'open';
@@ -551,8 +556,10 @@ SELECT event_id FROM events
 WHERE run_id = :run_id AND request_id = :request_id AND kind = 'request.opened' LIMIT 1;
 
 -- name: put_decision
-INSERT INTO decisions (decision_id, request_id, reviewer, verdict, reason, digest, surface, decided_at)
-VALUES (:decision_id, :request_id, :reviewer, :verdict, :reason, :digest, :surface, :now);
+INSERT INTO decisions (decision_id, request_id, reviewer, verdict, reason, digest, surface, groups, stage, round,
+  arguments, decided_at)
+VALUES (:decision_id, :request_id, :reviewer, :verdict, :reason, :digest, :surface, :groups, :stage, :round,
+  :arguments, :now);
 
 -- name: find_decisions
 SELECT * FROM decisions WHERE request_id = :request_id ORDER BY decided_at, decision_id;
@@ -565,11 +572,13 @@ INSERT INTO outbox (entry_id, kind, request_id, status, wanted, attempts, overta
   created_at, updated_at)
 VALUES (:entry_id, :kind, :request_id, 'pending', 1, 0, 0, :payload, :now, :now, :now);
 
+-- What has no card is told in no thread.
 -- name: put_trails_of_withdrawn
 INSERT INTO outbox (entry_id, kind, request_id, status, wanted, attempts, overtaken, payload, available_at,
   created_at, updated_at)
 SELECT :entry_id || '-' || request_id, 'trail', request_id, 'pending', 1, 0, 0, :payload, :now, :now, :now
-FROM requests WHERE run_id = :run_id AND status = 'open';
+FROM requests q WHERE run_id = :run_id AND status = 'open'
+  AND EXISTS (SELECT 1 FROM outbox o WHERE o.request_id = q.request_id AND o.kind = 'card');
 
 -- name: redraw_card
 UPDATE outbox SET wanted = wanted + 1, status = 'pending', available_at = :now, updated_at = :now
@@ -596,7 +605,8 @@ WHERE kind = 'card' AND status <> 'parked' AND request_id IN (
 INSERT INTO outbox (entry_id, kind, request_id, status, wanted, attempts, overtaken, payload, available_at,
   created_at, updated_at)
 SELECT :entry_id, 'trail', request_id, 'pending', 1, 0, 0, :payload, :now, :now, :now
-FROM requests WHERE run_id = :run_id AND status <> 'open' AND status <> 'superseded'
+FROM requests q WHERE run_id = :run_id AND status <> 'open' AND status <> 'superseded'
+  AND EXISTS (SELECT 1 FROM outbox o WHERE o.request_id = q.request_id AND o.kind = 'card')
 ORDER BY request_id DESC LIMIT 1;
 
 -- Lines of one request are told in order, the first one once the card is there; a card that only waits to be
@@ -688,6 +698,10 @@ ORDER BY d.due_at LIMIT :limit;
 
 -- name: drop_due
 DELETE FROM due WHERE request_id = :request_id;
+
+-- A line that two processes see due at once is told by the one that takes it away.
+-- name: take_due
+DELETE FROM due WHERE request_id = :request_id AND kind = :kind;
 
 -- name: drop_due_of_closed
 DELETE FROM due WHERE request_id IN (
@@ -833,10 +847,12 @@ UNION ALL
 SELECT 'a request is open, and nobody was to be shown it', q.request_id FROM requests q
 WHERE q.status = 'open'
   AND NOT EXISTS (SELECT 1 FROM outbox o WHERE o.request_id = q.request_id AND o.kind = 'card')
+  AND NOT EXISTS (SELECT 1 FROM due d WHERE d.request_id = q.request_id AND d.kind = 'policy')
 UNION ALL
 SELECT 'a request was decided, and nobody did', q.request_id FROM requests q
-WHERE q.status IN ('approved', 'rejected')
-  AND NOT EXISTS (SELECT 1 FROM decisions d WHERE d.request_id = q.request_id AND d.digest = q.digest)
+WHERE q.status IN ('approved', 'edited', 'rejected', 'responded') AND NOT EXISTS (
+  SELECT 1 FROM decisions d WHERE d.request_id = q.request_id AND (d.digest = q.digest OR d.round > 0)
+)
 UNION ALL
 SELECT 'a run is alive, and its thread has gone on', r.run_id
 FROM runs r JOIN threads t ON t.thread_id = r.thread_id

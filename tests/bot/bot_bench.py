@@ -64,6 +64,16 @@ POLICIES: dict[str, dict[str, Any]] = {
     "general": {"groups": ["S0SRE"], "channel": GENERAL},
     "lenient": {"people": [ALICE], "reject_reason": "optional", "self_approval": "allow"},
     "secret": {"groups": ["S0SRE"], "channel": "C0PRIVATE"},
+    # Three people: nobody stands for two of them.
+    "several": {
+        "require": [{"name": "sre", "group": "S0SRE", "count": 2}, {"name": "owners", "group": "S0OWN"}],
+        "deadline": "4h",
+    },
+    "pair": {"require": [{"name": "sre", "group": "S0SRE", "count": 2}], "deadline": "4h"},
+    "channel": {"require": [{"channel": GENERAL}]},
+    "on-call": {"require": [{"on_call": "primary"}]},
+    "typed": {"groups": ["S0SRE"], "step_up": {"type_to_confirm": "{service}"}},
+    "small": {"tiers": {"small": {"when": "amount <= 50", "auto": True}, "other": {"groups": ["S0SRE"]}}},
 }
 
 
@@ -284,6 +294,7 @@ def settings_for(slack: Sandbox, folder: Path, mode: Mode = "socket", **more: An
         "graphs": GRAPHS,
         "policies": POLICIES,
         "operators": [OPERATOR],
+        "on_call": {"primary": "S0ONCALL"},
         "slack": {"mode": mode, "channel": CHANNEL, "api_url": f"{slack.url}/api/"},
         "http": {"port": free_port() if mode == "http" else 0},
         "SLACK_BOT_TOKEN": slack.bot_token,
@@ -318,7 +329,7 @@ def settings_file(slack: Sandbox, folder: Path, mode: Mode = "socket", *, name: 
     """Write a settings file with a short lease, so that what a dead process held is free soon."""
     port = free_port()
     policies = "".join(
-        f'[policies."{policy}"]\n' + "".join(f"{key} = {json.dumps(value)}\n" for key, value in terms.items())
+        f'[policies."{policy}"]\n' + "".join(f"{key} = {toml(value)}\n" for key, value in terms.items())
         for policy, terms in POLICIES.items()
     )
     graphs = "".join(f"{graph} = {json.dumps(place)}\n" for graph, place in GRAPHS.items())
@@ -327,6 +338,7 @@ def settings_file(slack: Sandbox, folder: Path, mode: Mode = "socket", *, name: 
         f"""
 database = "sqlite:///{folder / "signoff.db"}"
 operators = ["{OPERATOR}"]
+on_call = {{ primary = "S0ONCALL" }}
 lease = "2s"
 log = "json"
 [graphs]
@@ -343,6 +355,15 @@ port = {port}
         encoding="utf-8",
     )
     return path
+
+
+def toml(value: Any) -> str:
+    """Return a value as TOML has it in one line."""
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {toml(one)}" for key, one in value.items()) + " }"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(toml, value)) + "]"
+    return json.dumps(value)
 
 
 def environment(slack: Sandbox, **more: str) -> dict[str, str]:

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 from bot_bench import (
+    ALICE,
+    BOB,
     CHANNEL,
+    DAVE,
     GENERAL,
     OPERATOR,
     Bench,
@@ -22,7 +25,7 @@ from bot_bench import (
 from typer.testing import CliRunner
 
 from bot.cli import app
-from bot.sandbox import Sandbox, User
+from bot.sandbox import Group, Sandbox, User
 from bot.terminal import out
 from bot.wiring import open_runtime
 from graph_runtime import open_store
@@ -33,6 +36,8 @@ async def slack() -> AsyncIterator[Sandbox]:
     async with Sandbox() as sandbox:
         olga = User(OPERATOR, "olga", "Olga Operator")
         sandbox.workspace.add_user(olga, channels=[CHANNEL, GENERAL])
+        sandbox.workspace.add_group(Group("S0OWN", "owners", "Owners of payments", (ALICE, BOB, DAVE)))
+        sandbox.workspace.add_group(Group("S0ONCALL", "oncall", "On call now", (DAVE,)))
         yield sandbox
 
 

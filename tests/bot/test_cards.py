@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import itertools
 import json
@@ -22,6 +23,7 @@ from graph_runtime import (
     Action,
     ApprovalRequest,
     OutboxEntry,
+    Place,
     Refused,
     RequestView,
     Run,
@@ -186,6 +188,140 @@ def test_slack_takes_every_line_of_a_thread(
         view(request(requester=requester), votes=votes), entry("trail", what=what, status=status, by=by)
     )
     taken(line)
+
+
+SEVERAL = {
+    "require": [{"name": "sre", "group": "S0SRE", "count": 2}, {"name": "owners", "group": "S0OWN"}],
+    "veto": {"deny": 3},
+    "decisions": ["approve", "edit", "reject", "respond"],
+    "edit": {"fields": ["service"]},
+}
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    status=st.sampled_from(STATUSES),
+    said=st.lists(
+        st.tuples(st.sampled_from(["approve", "edit", "reject", "respond"]), anything, anything.filter(bool)),
+        max_size=12,
+    ),
+    value=values,
+)
+def test_slack_takes_every_card_and_line_of_several_people(status: str, said: list[Any], value: Any):
+    votes, rounds = [], 0
+    for verdict, reason, who in said:
+        rounds += verdict == "edit"
+        arguments = {"service": value} if verdict == "edit" else None
+        groups = frozenset({"S0SRE", "S0OWN"})
+        votes.append(Vote(who, verdict, reason, "sha256:0", AT, "slack", groups, 0, rounds, arguments))
+    asked = request(status=status, policy=SEVERAL, closed_at=None if status == "open" else AT, deadline_at=AT)
+    seen = view(asked, votes=tuple(votes))
+    taken(cards.card(seen, entry(), "deployment-1"))
+    seats = [[s.name, s.filled, s.count, [*s.people], [*s.groups]] for s in seen.standing.seats]
+    stood = {"seats": seats, "stage": 0, "stages": 2, "rejections": 1, "veto": 2}
+    for verdict, _, who in said[:2]:
+        if verdict != "respond":
+            taken(cards.trail(seen, entry("trail", what="vote", status=verdict, by=who, **stood)))
+    taken(cards.trail(seen, entry("trail", what="remind", status="open", by=None)))
+    taken(cards.trail(seen, entry("trail", what="escalate", status="open", by=None, to="S0LEAD")))
+    closed = "approved" if status == "open" else status
+    if closed != "superseded":
+        taken(cards.trail(seen, entry("trail", what="request", status=closed, by="U0ALICE")))
+
+
+def test_the_largest_policy_still_fits():
+    rules = [{"groups": [f"S0GROUP{n:03}{m:03}" for m in range(60)], "count": 50} for n in range(20)]
+    seen = view(request(policy={"require": rules}, deadline_at=AT))
+    taken(cards.card(seen, entry(), "d"))
+    line = cards.trail(seen, entry("trail", what="remind", status="open", by=None))
+    assert "Still needed: 1000 more" in line.text
+    seats = [[s.name, s.filled, s.count, [*s.people], [*s.groups]] for s in seen.standing.seats]
+    stood = {"seats": seats, "stage": 0, "stages": 1, "rejections": 0, "veto": 1}
+    line = cards.trail(seen, entry("trail", what="vote", status="approve", by="U0ALICE", **stood))
+    assert line.text == ":white_check_mark: <@U0ALICE> approved: 0 of 1000."
+
+
+def told(seen: RequestView, **payload: Any) -> str:
+    return cards.trail(seen, entry("trail", **payload)).text
+
+
+def test_an_edit_shows_what_it_is_now_who_changed_it_and_what_it_was():
+    edit = Vote(
+        "U0BOB", "edit", None, "sha256:1", AT, "slack", frozenset({"S0SRE"}), 0, 1, {"service": "*<x|y>*"}
+    )
+    message = cards.card(view(request(policy=SEVERAL), votes=(edit,)), entry(), "d")
+    _, facts, who, was, line, *_ = taken(message)
+    assert [e["text"] for e in facts["elements"][0]["elements"]] == ["service  ", "*<x|y>*"]
+    assert who["elements"][0]["text"] == ":pencil2: Changed by <@U0BOB>"
+    assert [e["text"] for e in was["elements"][0]["elements"]] == ["service was  ", "payments"]
+    assert line["text"]["text"].startswith("*1 of 3 approved*")
+    closed = request(status="edited", closed_at=AT, policy=SEVERAL)
+    message = cards.card(view(closed, votes=(edit, vote("approve"))), entry(), "d")
+    assert "*Approved with changes* by <@U0BOB>" in message.text
+
+
+def test_an_answer_a_withdrawal_and_rejections_on_the_way_are_told_by_whom():
+    answered = request(status="responded", closed_at=AT, policy=SEVERAL)
+    shown = cards.card(view(answered, votes=(vote("respond", "use staging"),)), entry(), "d")
+    assert "*Answered instead* by <@U0ALICE>" in shown.text
+    assert "use staging" in json.dumps(taken(shown))
+    taken_back = request(status="withdrawn", closed_at=AT)
+    shown = cards.card(view(taken_back, votes=(vote("withdraw", by="U0CAROL"),)), entry(), "d")
+    assert "by <@U0CAROL>, who asked" in shown.text
+    no = Vote("U0BOB", "reject", "no", "sha256:0", AT, "slack", frozenset({"S0SRE"}))
+    shown = cards.card(view(request(policy=SEVERAL), votes=(no,)), entry(), "d")
+    assert ":no_entry: 1 of 3 rejections" in shown.text
+    stood = {"seats": [["sre", 1, 2, [], ["S0SRE"]]], "stage": 0, "stages": 1, "rejections": 1, "veto": 3}
+    line = told(view(), what="vote", status="reject", by="U0BOB", **stood)
+    assert line.startswith(":no_entry: <@U0BOB> rejected: 1 of 2 sre; 1 of 3 rejections.")
+
+
+def test_reminders_name_whom_they_wait_for_and_an_escalation_where():
+    seen = view(request(policy=SEVERAL, deadline_at=AT))
+    line = told(seen, what="remind", status="open", by=None)
+    assert line.startswith(
+        ":bell: Still needed: 2 of <!subteam^S0SRE>, 1 of <!subteam^S0OWN>, expires <!date^"
+    )
+    seen = dataclasses.replace(seen, card=Place("slack", "A1", "T1", "C0DEPLOYS", "1.1"))
+    for to, mention in (
+        ("U0LEAD", "<@U0LEAD>"),
+        ("S0LEAD", "<!subteam^S0LEAD>"),
+        ("oncall:sre", "who is on call"),
+    ):
+        assert mention in told(seen, what="escalate", status="open", by=None, to=to)
+    line = told(seen, what="escalate", status="open", by=None, to="U0LEAD", channel="C0LEADS")
+    assert "nobody has decided on “Deploy payments” in <#C0DEPLOYS> yet" in line
+    closed = view(request(status="approved", closed_at=AT), votes=(vote("approve"),))
+    assert told(closed, what="remind", status="open", by=None) == ":bell: Decided meanwhile: approved."
+
+
+def test_a_card_has_the_buttons_that_the_policy_allows():
+    def actions(**policy: Any) -> list[str]:
+        message = cards.card(view(request(policy={"people": ["U1"], **policy})), entry(), "d")
+        found = [block for block in taken(message) if block["type"] == "actions"]
+        return [element["action_id"] for block in found for element in block["elements"]]
+
+    assert actions() == [cards.APPROVE, cards.REJECT]
+    assert actions(decisions=["approve"]) == [cards.APPROVE]
+    assert actions(decisions=["respond"]) == []
+    typed = request(policy={"people": ["U1"]}, terms={"stages": [[{"people": ["U1"]}]], "confirm": "prod"})
+    assert cards.CONFIRM in json.dumps(taken(cards.card(view(typed), entry(), "d")))
+
+
+def test_stages_say_which_one_is_open():
+    stages = {"stages": [[{"name": "finance", "group": "S0FIN"}], [{"name": "leads", "group": "S0LEAD"}]]}
+    first = Vote("U0ALICE", "approve", None, "sha256:0", AT, "slack", frozenset({"S0FIN"}))
+    shown = cards.card(view(request(policy=stages), votes=(first,)), entry(), "d")
+    assert "Stage 2 of 2: *0 of 1 approved*" in shown.text
+    assert "needs one of <!subteam^S0FIN>, then one of <!subteam^S0LEAD>" in json.dumps(taken(shown))
+
+
+@settings(max_examples=40, deadline=None)
+@given(title=anything, phrase=anything)
+def test_slack_takes_every_dialog_of_a_confirmation(title: str, phrase: str):
+    origin = DialogOrigin(ticket=write_ticket(TICKET), channel="C0DEPLOYS", message="1.000100")
+    dialog = cards.confirm_dialog(request(title=title), origin, phrase).to_dict()
+    view_body(json.loads(json.dumps(dialog)), "modal", new_ids())
 
 
 @settings(max_examples=40, deadline=None)

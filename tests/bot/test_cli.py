@@ -581,6 +581,8 @@ async def test_check_of_good_settings_says_ok_everywhere(bench: Bench, cli: Cli)
         "scopes",
         f"channel {CHANNEL}",
         "group S0SRE",
+        "group S0OWN",
+        "group S0ONCALL",
         "socket mode",
     ):
         assert what in found.out

@@ -146,6 +146,59 @@ def test_each_wrong_setting_is_named(old: str, new: str, place: str):
     assert "hunter2" not in said
 
 
+def test_a_policy_file_lies_beside_the_settings_wherever_they_are(tmp_path: Path):
+    folder = tmp_path / "etc"
+    folder.mkdir()
+    (folder / "policies.toml").write_text(
+        '[calendars.office]\ntz = "Europe/Berlin"\n[policies.two]\nrequire = [{ on_call = "sre", count = 2 }]\n'
+        'deadline = { after = "1d", business_hours = "office" }\nwindows = ["changes"]\n'
+        'escalate = { after = "2h", to = "oncall:sre" }\n'
+        '[calendars.changes]\ntz = "UTC"\ndays = "mon-thu"\n'
+    )
+    (folder / "signoff.toml").write_text(
+        'policy_file = "policies.toml"\n'
+        + GOOD
+        + '[on_call]\nsre = "S0ONCALL"\n[calendars.shop]\ntz = "UTC"\n'
+    )
+    found = load_settings(str(folder / "signoff.toml"))
+    assert sorted(found.policies) == ["default", "two"]
+    assert sorted(found.calendars) == ["changes", "office", "shop"]
+    assert found.policies["two"].windows[0].days == ("mon", "tue", "wed", "thu")
+    assert found.policies["two"].choose({}).refs == ("oncall:sre",)
+    told = found.policies["two"].escalate
+    assert told is not None and told.to == "S0ONCALL", "a group is what Slack can tell"
+
+
+@pytest.mark.parametrize(
+    ("file", "settings", "words"),
+    [
+        ("", "", "holds no [policies.NAME]"),
+        (None, "", "cannot be read"),
+        ('[policies.default]\npeople = ["U1"]', "", "default is in the settings and in policies.toml too"),
+        ('[policies.a]\npeople = ["U1"]\nveto = 3', "", "policy 'a'.veto"),
+        ('[policies.a]\npeople = ["U1"]\nwindows = ["shop"]', "", "no calendar 'shop'"),
+        ('[policies.a]\nrequire = [{ on_call = "sre" }]', "", "the on-call schedule sre, which [on_call]"),
+        (
+            '[policies.a]\npeople = ["U1"]\nescalate = { after = "1h", to = "oncall:sre" }',
+            "",
+            "the on-call schedule sre",
+        ),
+        ('[policies.a]\npeople = ["U1"]', "[calendars.b]\ntz = 'Nowhere'", "calendar 'b'.tz"),
+    ],
+)
+def test_a_policy_file_that_is_wrong_starts_nothing(file: str | None, settings: str, words: str):
+    if file is not None:
+        write(file, "policies.toml")
+    write(f'policy_file = "policies.toml"\n{GOOD}\n{settings}')
+    assert words in refused()
+
+
+def test_a_broken_policy_hides_no_other_fault():
+    write(GOOD.replace('lease = "45s"', "lease = 0").replace('groups = ["S0SRE"]', "groups = []"))
+    said = refused()
+    assert "lease: " in said and "policies: " in said
+
+
 def test_all_wrong_settings_are_named_at_once(monkeypatch: pytest.MonkeyPatch):
     write(GOOD.replace('lease = "45s"', "lease = 0\nlog = 7").replace("[slack]", "[slack]\nconnections = 0"))
     said = refused()

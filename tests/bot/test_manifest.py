@@ -40,6 +40,7 @@ SCOPE_OF_METHOD = {
     "conversations_history": ("channels:history", "groups:history"),
     "conversations_replies": ("channels:history", "groups:history"),
     "conversations_info": ("channels:read", "groups:read"),
+    "conversations_members": ("channels:read", "groups:read"),
     "usergroups_users_list": ("usergroups:read",),
     "users_info": ("users:read",),
     "views_open": (),
@@ -93,8 +94,8 @@ def test_every_command_listened_for_is_declared_and_no_other(manifest: Any, hear
 
 
 def test_clicks_and_dialogs_need_interactivity(manifest: Any, heard: dict[str, list[Any]]):
-    assert {cards.APPROVE, cards.REJECT} <= set(heard["action"])
-    assert cards.REJECT_DIALOG in heard["view"]
+    assert {cards.APPROVE, cards.CONFIRM, cards.REJECT} <= set(heard["action"])
+    assert {cards.REJECT_DIALOG, cards.CONFIRM_DIALOG} <= set(heard["view"])
     assert manifest["settings"]["interactivity"]["is_enabled"] is True
 
 
@@ -141,4 +142,4 @@ async def test_a_real_app_takes_every_listener():
     nothing: Any = None
     app = bolt_app(settings, AsyncWebClient(token="xoxb-1"))
     Window(nothing, nothing, nothing, nothing, nothing).listen(app)
-    assert len(app._async_listeners) == 8
+    assert len(app._async_listeners) == 10

@@ -19,6 +19,7 @@ from kit import SettableClock
 from writes import event, event_ids, thread
 
 from graph_runtime import (
+    Approvals,
     Conflict,
     LeaseLost,
     Runtime,
@@ -410,6 +411,65 @@ async def test_a_migration_that_fails_halfway_leaves_the_old_schema(
         assert await event_ids(store) == ["e1"]
     with aside(database) as raw:
         raw.execute("CREATE TABLE next (x TEXT)")
+
+
+async def test_votes_that_were_cast_before_policies_of_several_are_there_after_the_migration(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with aside(database) as raw:
+        # Whatever made the database: as it was at first.
+        tables = [
+            "events",
+            "due",
+            "turns",
+            "receipts",
+            "outbox",
+            "decisions",
+            "requests",
+            "interrupts",
+            "writes",
+        ]
+        tables += ["channel_values", "effects", "frames", "checkpoints", "runs", "threads", "deployment"]
+        for table in tables if not database.startswith("sqlite") else ():
+            raw.execute(f"DROP TABLE {table}")
+    with monkeypatch.context() as patch:
+        for backend in ("sqlite", "postgres"):
+            patch.setattr(f"graph_runtime.storage.{backend}.migrations", lambda: migrations()[:1])
+        async with open_store(database):
+            pass
+        with aside(database) as raw:
+            raw.execute("INSERT INTO threads VALUES ('case', 'run-1', 1)")
+            raw.execute(
+                "INSERT INTO runs (run_id, thread_id, graph, version, status, driver, head, step, steps_taken, "
+                "max_steps, limits, used, origin, created_at, updated_at) VALUES ('run-1', 'case', 'g', '1', "
+                "'interrupted', 'worker', 'chk-1', 1, 1, 9, '{}', '{}', 'input', 1, 1)"
+            )
+            raw.execute(
+                "INSERT INTO interrupts VALUES ('int-1', 'case', 'run-1', 'chk-1', 't', '', 'ask', 1, NULL, 0, "
+                "'1', 'sha256:0', NULL, 'answered', '1', 'U_A', 1, 1, NULL, 0)"
+            )
+            raw.execute(
+                "INSERT INTO requests VALUES ('req-1', 'int-1', 'case', 'run-1', 'g', 'ask', 'T', NULL, '{}', "
+                """'sha256:0', 'p', '{"people": ["U_A"], "groups": [], "deadline": null}', NULL, '[]', """
+                "'approved', 2, NULL, 1, 1)"
+            )
+            raw.execute(
+                "INSERT INTO decisions VALUES ('dec-1', 'req-1', 'U_A', 'approve', 'ok', 'sha256:0', 'cli', 1)"
+            )
+    async with open_store(database) as store:
+        view = await Approvals(Runtime(store, []), Nobody()).view("req-1")
+        assert view is not None
+        (vote,) = view.votes
+        assert (vote.reviewer, vote.verdict, vote.groups, vote.round) == ("U_A", "approve", frozenset(), 0)
+        assert (view.request.terms, view.standing.outcome) == (None, "approved")
+    with aside(database) as raw:
+        found = raw.execute("SELECT count(*) FROM decisions").fetchone()
+        assert tuple(found) == (1,)
+
+
+class Nobody:
+    async def reviewer(self, actor: Any, groups: Any) -> Any:
+        raise AssertionError
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,9 @@ API = Place("api")
 POLICIES: Mapping[str, Any] = {
     "default": {"people": ["U_BOSS"], "groups": ["G_OPS"]},
     "slow": {"people": ["U_BOSS"], "deadline": "1h"},
+    "two": {"require": [{"name": "crew", "people": ["U_BOSS", "U_TOO"], "count": 2}]},
+    "auto": {"tiers": {"low": {"when": 'risk == "low"', "auto": True}, "other": {"people": ["U_BOSS"]}}},
+    "reminded": {"people": ["U_BOSS"], "deadline": "1h", "remind": ["50%"]},
     "free": {"people": ["U_BOSS", "U_REQ"], "self_approval": "allow", "reject_reason": "optional"},
 }
 

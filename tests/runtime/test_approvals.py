@@ -54,8 +54,9 @@ from graph_runtime import (
     read_duration,
     read_policies,
 )
-from graph_runtime.approvals import check_open, check_ticket, judge, may_decide
+from graph_runtime.judging import Case, check_satisfiable, judge, may_decide
 from graph_runtime.storage import Ask
+from graph_runtime.tickets import check_open, check_ticket
 
 pytestmark = pytest.mark.databases("sqlite", "postgres")
 
@@ -96,9 +97,11 @@ def _run(status: Any = "interrupted") -> Run:
 
 
 def test_one_vote_decides() -> None:
-    assert judge([]) == "open"
-    assert judge([("U1", "approve")]) == "approved"  # type: ignore[list-item]
-    assert judge([("U1", "reject")]) == "rejected"  # type: ignore[list-item]
+    case = Case.of(_request(policy={"people": ["U1"]}))
+    assert judge(case).outcome == "open"
+    for verdict, outcome in (("approve", "approved"), ("reject", "rejected")):
+        vote = Vote("U1", verdict, None, "sha256:0", 5, "slack")  # type: ignore[arg-type]
+        assert judge(dataclasses.replace(case, votes=(vote,))).outcome == outcome
 
 
 KINDS = {
@@ -129,7 +132,7 @@ def test_may_decide_by_the_whole_truth_table(kind: Any, who: str) -> None:
             frozenset({"G_OPS"} if membership == "unknown" else set()),  # type: ignore[arg-type]
             kind,
         )
-        refusal = may_decide(_request(), rules, reviewer, verdict, reason)  # type: ignore[arg-type]
+        refusal = may_decide(Case(_request(), rules, rules.choose({})), reviewer, verdict, reason)  # type: ignore[arg-type]
         party = who in {"U_REQ", "U_ALSO"}
         named = who == "U_BOSS" or membership == "in"
         expected: Any
@@ -149,7 +152,8 @@ def test_may_decide_by_the_whole_truth_table(kind: Any, who: str) -> None:
 
 def test_a_group_whose_membership_is_unknown_does_not_matter_when_the_policy_does_not_name_it() -> None:
     reviewer = Reviewer("U_ELSE", unknown=frozenset({"G_OTHER"}))  # type: ignore[arg-type]
-    refusal = may_decide(_request(), policy(groups=["G_OPS"]), reviewer, "approve", None)
+    rules = policy(groups=["G_OPS"])
+    refusal = may_decide(Case(_request(), rules, rules.choose({})), reviewer, "approve", None)
     assert refusal is not None
     assert refusal.code == "NOT_APPROVER"
 
@@ -300,7 +304,9 @@ async def test_an_approval_answers_the_question_and_the_graph_goes_on(
     closed = await desk.decide(who, place=where, reason="looks fine")
     request = closed.request
     assert (request.status, request.revision, request.closed_at) == ("approved", 2, clock.now)
-    assert closed.votes == (Vote(who, "approve", "looks fine", request.digest, clock.now, where.surface),)  # type: ignore[arg-type]
+    groups = frozenset({"G_OPS"} if who == "U_OPS" else ())
+    vote = Vote(who, "approve", "looks fine", request.digest, clock.now, where.surface, groups)  # type: ignore[arg-type]
+    assert closed.votes == (vote,)
     assert closed.run.status == "queued"
     run = await desk.runtime.advance(request.run_id)
     assert run.status == "completed"
@@ -762,7 +768,7 @@ async def test_two_timekeepers_at_once_close_a_request_once(
     desk = await _desk(make_runtime, "slow")
     others = [approvals_of(make_runtime(deploy("slow"))) for _ in range(4)]
     clock.pass_seconds(3_600)
-    await asyncio.gather(*(one._expire(desk.id) for one in others))
+    await asyncio.gather(*(one._settle(desk.id, "deadline") for one in others))
     assert len(await events(store, kind="request.timed_out")) == 1
     assert (await view_of(desk.approvals, desk.id)).request.revision == 2
 
@@ -772,13 +778,13 @@ async def test_a_timekeeper_that_comes_too_early_or_at_a_bad_time_changes_nothin
 ) -> None:
     desk = await _desk(make_runtime, "slow")
     before = await desk.seen()
-    await desk.approvals._expire(desk.id)
-    await desk.approvals._expire("req-9")
+    await desk.approvals._settle(desk.id, "deadline")
+    await desk.approvals._settle("req-9", "deadline")
     assert await desk.seen() == before
     run = await _stuck(make_runtime)
     clock.pass_seconds(3_600)
     (request,) = await desk.approvals.find(run_id=run.id, status="open")
-    await desk.approvals._expire(request.id)
+    await desk.approvals._settle(request.id, "deadline")
     assert (await view_of(desk.approvals, request.id)).request.status == "open"
 
 
@@ -949,7 +955,8 @@ def test_policies_are_refused_by_name() -> None:
     assert read_policies({"a": ready}) == {"a": ready}
     assert ready.deadline == 5_400
     assert read_duration(7) == 7
-    policy(self_approval="allow").check_satisfiable(["U_BOSS"])  # type: ignore[list-item]
+    own = policy(self_approval="allow")
+    check_satisfiable(Case(_request(requester="U_BOSS"), own, own.choose({})))
 
 
 # -- plain questions --------------------------------------------------------------------------------------------

@@ -201,6 +201,9 @@ def graphs(world: World) -> Sequence[CompiledGraph]:
     return [
         _errand(world),
         _errand(world, "slow", policy="slow"),
+        _errand(world, "quorum", policy="two"),
+        _errand(world, "auto", policy="auto"),
+        _errand(world, "reminded", policy="reminded"),
         _pair(world),
         _steps(world),
         _nested(world),
@@ -214,7 +217,8 @@ def graphs(world: World) -> Sequence[CompiledGraph]:
 def _ask(world: World, title: str, policy: str = "default") -> Callable[[Log], Any]:
     async def ask(state: Log) -> Log:
         world.ran(f"ask {title}")
-        said = approve(title, action=Action("go", {"subject": state["subject"]}), policy=policy)
+        action = Action("go", {"subject": state["subject"]})
+        said = approve(title, action=action, policy=policy, facts={"risk": "low"})
         return {"log": [f"{title} {said.outcome}"]}
 
     return ask

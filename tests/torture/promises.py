@@ -21,16 +21,29 @@ from graph_runtime.storage.sql import queries
 
 #: promise: a statement that names the rows which break it. The numbers are those of docs/torture.md.
 PROMISES: Mapping[str, str] = {
-    "2: a request has two decisions": """
-        SELECT request_id FROM decisions GROUP BY request_id HAVING count(*) > 1""",
+    "2: somebody has voted twice on the same": """
+        SELECT request_id FROM decisions GROUP BY request_id, reviewer, round, verdict HAVING count(*) > 1""",
+    "2: a vote did not move its request on by one, or an end did not": """
+        SELECT q.request_id FROM requests q WHERE q.revision <> 1
+          + (SELECT count(*) FROM decisions d WHERE d.request_id = q.request_id)
+          + CASE WHEN q.status IN ('timed_out', 'superseded') OR (q.status = 'withdrawn' AND NOT EXISTS (
+              SELECT 1 FROM decisions d WHERE d.request_id = q.request_id AND d.verdict = 'withdraw'))
+            THEN 1 ELSE 0 END""",
     "2: a question has two requests": """
         SELECT interrupt_id FROM requests GROUP BY interrupt_id HAVING count(*) > 1""",
-    "2: a request is decided, and nobody did; or somebody did, and it is not": """
-        SELECT q.request_id FROM requests q LEFT JOIN decisions d ON d.request_id = q.request_id
-        WHERE (q.status IN ('approved', 'edited', 'rejected', 'responded')) <> (d.decision_id IS NOT NULL)""",
-    "2: a decision says otherwise than its request": """
+    "2: a request is decided, and nobody did": """
+        SELECT q.request_id FROM requests q
+        WHERE q.status IN ('approved', 'edited', 'rejected', 'responded')
+          AND NOT EXISTS (SELECT 1 FROM decisions d WHERE d.request_id = q.request_id)""",
+    "2: a vote is bound to something else than its request": """
         SELECT q.request_id FROM requests q JOIN decisions d ON d.request_id = q.request_id
-        WHERE d.digest <> q.digest OR (d.verdict = 'reject') <> (q.status = 'rejected')""",
+        WHERE d.digest <> q.digest AND d.round = 0""",
+    "2: a request was decided, and no vote says so": """
+        SELECT q.request_id FROM requests q
+        WHERE q.status IN ('approved', 'edited', 'rejected', 'responded') AND NOT EXISTS (
+          SELECT 1 FROM decisions d WHERE d.request_id = q.request_id AND d.verdict IN (
+            CASE q.status WHEN 'rejected' THEN 'reject' WHEN 'responded' THEN 'respond' ELSE 'approve' END,
+            CASE q.status WHEN 'edited' THEN 'edit' ELSE '' END))""",
     "2: a request is closed, and its question was not answered": """
         SELECT q.request_id FROM requests q JOIN interrupts i ON i.interrupt_id = q.interrupt_id
         WHERE q.status IN ('approved', 'edited', 'rejected', 'responded', 'timed_out')
@@ -38,7 +51,8 @@ PROMISES: Mapping[str, str] = {
     "2: a question is answered, and its request was not closed": """
         SELECT q.request_id FROM requests q JOIN interrupts i ON i.interrupt_id = q.interrupt_id
         WHERE i.status = 'answered'
-          AND q.status NOT IN ('approved', 'edited', 'rejected', 'responded', 'timed_out')""",
+          AND q.status NOT IN ('approved', 'edited', 'rejected', 'responded', 'timed_out')
+          AND NOT EXISTS (SELECT 1 FROM decisions d WHERE d.request_id = q.request_id AND d.verdict = 'withdraw')""",
     "3: an answer waits, and its run was neither woken nor leased": """
         SELECT i.interrupt_id FROM interrupts i JOIN runs r ON r.run_id = i.run_id
         WHERE i.status = 'answered' AND i.delivered_at IS NULL AND i.past = 0
@@ -72,20 +86,28 @@ PROMISES: Mapping[str, str] = {
         SELECT v.checkpoint_id FROM channel_values v WHERE v.base IS NOT NULL AND NOT EXISTS (
           SELECT 1 FROM channel_values b WHERE b.checkpoint_id = v.base AND b.channel = v.channel)""",
     "5: a request has no card to be drawn, or two": """
-        SELECT q.request_id FROM requests q WHERE 1 <> (
-          SELECT count(*) FROM outbox o WHERE o.request_id = q.request_id AND o.kind = 'card')""",
+        SELECT q.request_id FROM requests q WHERE (
+          SELECT count(*) FROM outbox o WHERE o.request_id = q.request_id AND o.kind = 'card'
+        ) <> CASE WHEN EXISTS (SELECT 1 FROM due d WHERE d.request_id = q.request_id AND d.kind = 'policy')
+          OR EXISTS (SELECT 1 FROM decisions d WHERE d.request_id = q.request_id AND d.reviewer = 'policy')
+          THEN 0 ELSE 1 END""",
     "5: something is to be told of no request": """
         SELECT o.entry_id FROM outbox o LEFT JOIN requests q ON q.request_id = o.request_id
         WHERE q.request_id IS NULL""",
     "5: a request is closed, and nobody is to be told": """
         SELECT q.request_id FROM requests q WHERE q.status NOT IN ('open', 'superseded') AND NOT EXISTS (
-          SELECT 1 FROM outbox o WHERE o.request_id = q.request_id AND o.kind = 'trail')""",
+          SELECT 1 FROM outbox o WHERE o.request_id = q.request_id AND o.kind = 'trail')
+          AND NOT EXISTS (SELECT 1 FROM decisions d WHERE d.request_id = q.request_id AND d.reviewer = 'policy')""",
+    "5: a vote is cast, and nobody is to be told": """
+        SELECT q.request_id FROM requests q WHERE (
+          SELECT count(*) FROM decisions d WHERE d.request_id = q.request_id AND d.reviewer <> 'policy'
+        ) > (SELECT count(*) FROM outbox o WHERE o.request_id = q.request_id AND o.kind = 'trail')""",
     "5: a card is delivered, and nobody knows where": """
         SELECT o.entry_id FROM outbox o WHERE o.kind = 'card' AND o.status = 'delivered'
           AND NOT EXISTS (SELECT 1 FROM receipts r WHERE r.entry_id = o.entry_id)""",
     "5: a request with a deadline is open, and nobody waits for it": """
         SELECT q.request_id FROM requests q WHERE q.status = 'open' AND q.deadline_at IS NOT NULL
-          AND NOT EXISTS (SELECT 1 FROM due d WHERE d.request_id = q.request_id)""",
+          AND NOT EXISTS (SELECT 1 FROM due d WHERE d.request_id = q.request_id AND d.kind = 'deadline')""",
     "6: the journal does not have one line of a request's opening": """
         SELECT q.request_id FROM requests q WHERE 1 <> (
           SELECT count(*) FROM events e WHERE e.request_id = q.request_id AND e.kind = 'request.opened')""",
@@ -95,6 +117,13 @@ PROMISES: Mapping[str, str] = {
           SELECT count(*) FROM events e WHERE e.request_id = q.request_id AND e.kind IN (
             'request.approved', 'request.edited', 'request.rejected', 'request.responded',
             'request.timed_out', 'request.withdrawn'))""",
+    "6: the journal does not have one line of a vote that left its request open": """
+        SELECT q.request_id FROM requests q WHERE (
+          SELECT count(*) FROM events e WHERE e.request_id = q.request_id AND e.kind = 'request.voted'
+        ) <> (SELECT count(*) FROM decisions d WHERE d.request_id = q.request_id)
+          - CASE WHEN q.status IN ('approved', 'edited', 'rejected', 'responded') OR EXISTS (
+              SELECT 1 FROM decisions d WHERE d.request_id = q.request_id AND d.verdict = 'withdraw')
+            THEN 1 ELSE 0 END""",
     "6: the journal says another end of a request": """
         SELECT q.request_id FROM requests q WHERE q.status NOT IN ('open', 'superseded') AND NOT EXISTS (
           SELECT 1 FROM events e WHERE e.request_id = q.request_id AND e.kind = 'request.' || q.status)""",
@@ -132,6 +161,9 @@ ACKNOWLEDGED: Mapping[str, str] = {
         SELECT d.request_id, d.reviewer, d.verdict, q.thread_id
         FROM decisions d JOIN requests q ON q.request_id = d.request_id JOIN events e
           ON e.request_id = d.request_id AND e.kind IN ('request.approved', 'request.rejected')""",
+    "voted": """
+        SELECT d.request_id, d.reviewer, d.verdict, q.thread_id
+        FROM decisions d JOIN requests q ON q.request_id = d.request_id""",
     "expired": "SELECT request_id, thread_id FROM requests WHERE status = 'timed_out'",
     "answered": "SELECT interrupt_id, answer, thread_id FROM interrupts WHERE answered_at IS NOT NULL",
     "ended": "SELECT run_id, status, thread_id FROM runs",

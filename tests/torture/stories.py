@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from graphs import Log, one_after_another
 from living import HOUR, SECOND, World
-from people import CLI, approvals_of, boss, requests, ticket_of
+from people import CLI, approvals_of, boss, person, requests, ticket_of
 
 from graph_runtime import (
     START,
@@ -479,9 +479,9 @@ async def play_guarded(world: World) -> None:
     while await alarms.ring_due():
         pass
     await world.drive()
-    for person in ("U_ANN", "U_BEN"):
+    for who in ("U_ANN", "U_BEN"):
         with contextlib.suppress(Refused):
-            await alarms.release("graph:guarded", by=person)
+            await alarms.release("graph:guarded", by=who)
     await alarms.ring_released()
     await world.drive()
     await world.settle()
@@ -557,7 +557,74 @@ async def finish_busy(world: World) -> None:
     await world.settle()
 
 
+async def begin_quorum(world: World) -> None:
+    await world.start("quorum")
+    await world.settle()
+
+
+async def play_quorum(world: World) -> None:
+    """Two people decide, one after the other."""
+    (request,) = await world.approvals.find(run_id=(await world.last("quorum")).id)
+    for who in ("U_BOSS", "U_TOO"):
+        view = await world.approvals.view(request.id)
+        assert view is not None
+        with contextlib.suppress(Refused):  # what was recorded before it broke off
+            await world.approvals.decide(ticket_of(view, world.store), person(who), "approve", place=CLI)
+            world.ack("voted", request.id, who, "approve", "quorum")
+        await world.settle()
+
+
+async def end_quorum(world: World) -> None:
+    await ended(world, "quorum", "prepared", "quorum approved", "paid quorum")
+    (request,) = await world.approvals.find()
+    view = await world.approvals.view(request.id)
+    assert view is not None
+    assert [vote.reviewer for vote in view.votes] == ["U_BOSS", "U_TOO"]
+
+
+async def begin_auto(world: World) -> None:
+    await world.start("auto")
+    await world.drive()
+
+
+async def play_auto(world: World) -> None:
+    """The policy decides by itself, and nobody is asked."""
+    while await world.approvals.expire_due():
+        pass
+    await world.settle()
+
+
+async def end_auto(world: World) -> None:
+    await ended(world, "auto", "prepared", "auto approved", "paid auto")
+
+
+async def begin_reminded(world: World) -> None:
+    await world.start("reminded")
+    await world.settle()
+
+
+async def play_reminded(world: World) -> None:
+    """Half of the time has passed; then somebody decides."""
+    (request,) = await world.approvals.find(run_id=(await world.last("reminded")).id)
+    # Within its hour, whichever life this is.
+    world.now = max(request.opened_at + 31 * 60 * SECOND, min(world.now, (request.deadline_at or 0) - SECOND))
+    while await world.approvals.expire_due():
+        pass
+    await world.decide()
+    world.pass_seconds(3 * HOUR)
+    await world.settle()
+
+
+async def end_reminded(world: World) -> None:
+    await ended(world, "reminded", "prepared", "reminded approved", "paid reminded")
+    lines = [e.kind for e in await world.runtime.events() if e.kind == "request.reminded"]
+    assert len(lines) == 1
+
+
 OTHERS = {
+    "quorum": Story(begin_quorum, play_quorum, end_quorum, ("vote",)),
+    "auto": Story(begin_auto, play_auto, end_auto, ("policy",)),
+    "reminded": Story(begin_reminded, play_reminded, end_reminded, ("remind",)),
     "answers": Story(nothing, play_answers, end_answers, ("answer", "reopen", "refuse"), asking=False),
     "failing": Story(nothing, play_failing, end_failing, ("end", "retry")),
     "guarded": Story(

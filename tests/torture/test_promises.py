@@ -13,12 +13,15 @@ from promises import ACKNOWLEDGED, PROMISES, Told, broken
 
 #: What breaks each promise in a database in which a run has ended after a decision, and another one waits.
 BREAKS = {
-    "2: a request has two decisions": """
-        INSERT INTO decisions SELECT 'dec-2', request_id, 'U_OTHER', verdict, reason, digest, surface, decided_at
+    "2: somebody has voted twice on the same": """
+        INSERT INTO decisions SELECT 'dec-2', request_id, reviewer, verdict, reason, digest, surface, groups, stage,
+          round, arguments, decided_at
         FROM decisions""",
+    "2: a vote did not move its request on by one, or an end did not": "UPDATE requests SET revision = 1",
     "2: a question has two requests": "UPDATE requests SET interrupt_id = (SELECT min(interrupt_id) FROM requests)",
-    "2: a request is decided, and nobody did; or somebody did, and it is not": "DELETE FROM decisions",
-    "2: a decision says otherwise than its request": "UPDATE decisions SET verdict = 'reject'",
+    "2: a request is decided, and nobody did": "DELETE FROM decisions",
+    "2: a vote is bound to something else than its request": "UPDATE decisions SET digest = 'sha256:0'",
+    "2: a request was decided, and no vote says so": "UPDATE decisions SET verdict = 'reject'",
     "2: a request is closed, and its question was not answered": """
         UPDATE interrupts SET status = 'withdrawn' WHERE status = 'answered'""",
     "2: a question is answered, and its request was not closed": """
@@ -40,6 +43,7 @@ BREAKS = {
     "5: a request has no card to be drawn, or two": "UPDATE outbox SET kind = 'card'",
     "5: something is to be told of no request": "UPDATE outbox SET request_id = 'req-0' WHERE kind = 'trail'",
     "5: a request is closed, and nobody is to be told": "DELETE FROM outbox WHERE kind = 'trail'",
+    "5: a vote is cast, and nobody is to be told": "DELETE FROM outbox WHERE kind = 'trail'",
     "5: a card is delivered, and nobody knows where": "DELETE FROM receipts",
     "5: a request with a deadline is open, and nobody waits for it": "DELETE FROM due",
     "6: the journal does not have one line of a request's opening": """
@@ -47,6 +51,9 @@ BREAKS = {
     "6: the journal does not have one line of a request's end": """
         INSERT INTO events (event_id, at, kind, actor, thread_id, run_id, request_id, data)
         SELECT 'evt-2', at, 'request.rejected', actor, thread_id, run_id, request_id, data
+        FROM events WHERE kind = 'request.approved'""",
+    "6: the journal does not have one line of a vote that left its request open": """
+        INSERT INTO events SELECT 'evt-3', at, 'request.voted', actor, thread_id, run_id, request_id, data
         FROM events WHERE kind = 'request.approved'""",
     "6: the journal says another end of a request": """
         UPDATE events SET kind = 'request.withdrawn' WHERE kind = 'request.approved'""",
@@ -79,7 +86,12 @@ def test_a_broken_promise_is_named(place: str, promise: str) -> None:
     assert broken(place) == []
     with aside(place) as connection:
         connection.execute("PRAGMA foreign_keys=OFF")
-        for index in ("runs_one_live_per_thread", "checkpoints_once_per_step", "outbox_one_card_per_request"):
+        for index in (
+            "runs_one_live_per_thread",
+            "checkpoints_once_per_step",
+            "outbox_one_card_per_request",
+            "decisions_one_vote_each",
+        ):
             connection.execute(f"DROP INDEX {index}")
         # The keys of a table are part of it: what they keep out is put into a copy without them.
         for table in ("requests", "outbox", "checkpoints"):

@@ -1,0 +1,421 @@
+"""Who may vote, and what the votes make of a request. Pure: no await, no clock, no chance.
+
+A request is approved when every place of every rule of every stage is filled by somebody else. Who fills
+which is not told by the first rule that fits but by a matching: no vote is lost to the order of the rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from typing import Any
+
+from .errors import PolicyError, Refused
+from .policy import Policy, Rule, Terms
+from .types import (
+    ApprovalRequest,
+    GroupId,
+    PersonId,
+    RequestStatus,
+    Reviewer,
+    Seat,
+    Standing,
+    Verdict,
+    Vote,
+)
+
+#: Who acts for whom. The two, and whoever acts for one of them, count as one person.
+SamePerson = Mapping[PersonId, PersonId]
+_YES: frozenset[Verdict] = frozenset({"approve", "edit"})
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A request with all that a judgment of it rests on."""
+
+    request: ApprovalRequest
+    policy: Policy
+    terms: Terms
+    votes: tuple[Vote, ...] = ()
+    same_person: SamePerson = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls, request: ApprovalRequest, votes: Sequence[Vote] = (), same_person: SamePerson | None = None
+    ) -> Case:
+        """Return the case of a request as it lies in the store."""
+        policy = Policy.model_validate(request.policy)
+        kept = request.terms
+        terms = policy.choose(request.facts) if kept is None else Terms.model_validate(kept)
+        return cls(request, policy, terms, tuple(votes), same_person or {})
+
+    def one(self, person: PersonId) -> PersonId:
+        """Return the one person who this is, whoever acts for them."""
+        return _one(person, self.same_person)
+
+    def is_party(self, person: PersonId) -> bool:
+        """Say whether this is the requester or a co-author, or acts for one, or one acts for them."""
+        parties = {self.one(party) for party in (self.request.requester, *self.request.also) if party}
+        return self.one(person) in parties
+
+    def may_fill(self, rule: Rule, person: PersonId, groups: Collection[GroupId]) -> bool:
+        """Say whether this person, in these groups, may fill a place of the rule."""
+        if rule.requester:
+            asked = self.request.requester
+            return asked is not None and self.one(person) == self.one(asked)
+        if self.policy.self_approval == "forbid" and self.is_party(person):
+            return False
+        return person in rule.people or not frozenset(groups).isdisjoint(rule.refs)
+
+
+def _one(person: PersonId, same: SamePerson) -> PersonId:
+    """Return the first by name of all who are one person with this one."""
+    if not same:
+        return person
+    known, grown = {person}, True
+    while grown:
+        found = {p for pair in same.items() if not known.isdisjoint(pair) for p in pair}
+        grown = not found <= known
+        known |= found
+    return min(known)
+
+
+def match(counts: Sequence[int], may: Sequence[Collection[int]]) -> list[list[int]]:
+    """Return who fills each rule when as many places as possible are filled, each person one at most.
+
+    ``counts`` are the places of each rule, ``may`` the rules that each person fits. A place once filled stays
+    filled when more people come, perhaps by another.
+    """
+    filled: list[list[int]] = [[] for _ in counts]
+
+    def place(person: int, tried: set[int]) -> bool:
+        for rule in sorted(may[person]):
+            if rule in tried:
+                continue
+            tried.add(rule)
+            if len(filled[rule]) < counts[rule]:
+                filled[rule].append(person)
+                return True
+            for number, other in enumerate(filled[rule]):
+                if place(other, tried):
+                    filled[rule][number] = person
+                    return True
+        return False
+
+    for person in range(len(may)):
+        place(person, set())
+    return filled
+
+
+def judge(case: Case) -> Standing:
+    """Return what the votes make of the request. Only votes of people who might cast them count."""
+    votes = _last_votes(case)
+    edits = [vote for vote in case.votes if vote.verdict == "edit"]
+    edited = edits[-1].arguments if edits else None
+    current = max((vote.round for vote in case.votes), default=0)
+    rejected = [vote for vote in votes if vote.verdict == "reject"]
+
+    def standing(outcome: RequestStatus, by: Sequence[Vote], **more: Any) -> Standing:
+        return Standing(
+            outcome,
+            rejections=len(rejected),
+            veto=case.policy.veto.deny,
+            by=tuple(vote.reviewer for vote in by),
+            round=current,
+            arguments=edited,
+            **more,
+        )
+
+    for verdict, outcome in _AT_ONCE.items():
+        said = [vote for vote in votes if vote.verdict == verdict]
+        if said:
+            return standing(outcome, said)
+    if len(rejected) >= case.policy.veto.deny or any(case.is_party(vote.reviewer) for vote in rejected):
+        return standing("rejected", rejected)
+    for number, stage in enumerate(case.terms.stages):
+        voters, filled = _seated(case, votes, stage, number, current)
+        if sum(map(len, filled)) < sum(rule.count for rule in stage):
+            seats = tuple(
+                Seat(rule.name or "", len(there), rule.count, _people_of(rule, case), rule.refs)
+                for rule, there in zip(stage, filled, strict=True)
+            )
+            seated = {number for there in filled for number in there}
+            here = [vote for number, vote in enumerate(voters) if number in seated]
+            return standing("open", here, seats=seats, stage=number, stages=len(case.terms.stages))
+    if not case.terms.stages:
+        return standing("open", ())  # nobody was asked: the policy decides by itself, or never
+    approvals = [vote for vote in votes if vote.verdict in _YES and vote.round == current]
+    return standing("edited" if edits else "approved", approvals)
+
+
+#: One such vote closes a request; none of them approves.
+_AT_ONCE: Mapping[Verdict, RequestStatus] = {"withdraw": "withdrawn", "respond": "responded"}
+
+
+def _last_votes(case: Case) -> list[Vote]:
+    """Return the last vote of each person."""
+    last: dict[PersonId, Vote] = {}
+    for vote in case.votes:
+        person = case.one(vote.reviewer)
+        last.pop(person, None)
+        last[person] = vote
+    return list(last.values())
+
+
+def _seated(
+    case: Case, votes: Sequence[Vote], stage: Sequence[Rule], number: int, current: int
+) -> tuple[list[Vote], list[list[int]]]:
+    voters = [v for v in votes if v.verdict in _YES and v.round == current and v.stage == number]
+    may = [_fits(case, stage, vote.reviewer, vote.groups) for vote in voters]
+    return voters, match([rule.count for rule in stage], may)
+
+
+def _fits(case: Case, stage: Sequence[Rule], person: PersonId, groups: Collection[GroupId]) -> frozenset[int]:
+    return frozenset(n for n, rule in enumerate(stage) if case.may_fill(rule, person, groups))
+
+
+def _people_of(rule: Rule, case: Case) -> tuple[PersonId, ...]:
+    return (case.request.requester,) if rule.requester and case.request.requester else rule.people
+
+
+def may_decide(
+    case: Case,
+    reviewer: Reviewer,
+    verdict: Verdict,
+    reason: str | None,
+    *,
+    arguments: Mapping[str, Any] | None = None,
+    confirm: str | None = None,
+) -> Refused | None:
+    """Say why this reviewer may not give this verdict now; None when they may. An unknown is a no.
+
+    ``arguments`` are those that an edit would leave, ``confirm`` what was typed to confirm an approval.
+    """
+    refusal = _check_kind(reviewer) or _check_verdict(case, reviewer, verdict)
+    if refusal is not None:
+        return refusal
+    party = case.is_party(reviewer.id)
+    standing = judge(case)
+    earlier = [vote for vote in _last_votes(case) if case.one(vote.reviewer) == case.one(reviewer.id)]
+    if party and verdict in {"reject", "withdraw"}:
+        # Taking back what one asked for needs no group, and no earlier vote stands against it.
+        again = any(vote.verdict == "reject" for vote in earlier)
+        return _already(earlier[0], reviewer) if again else _check_reason(case, verdict, reason)
+    stage = case.terms.stages[standing.stage] if case.terms.stages else ()
+    rules = stage if verdict != "reject" else [rule for rules in case.terms.stages for rule in rules]
+    fits = _fits(case, rules, reviewer.id, reviewer.groups)
+    unknown = any(reviewer.unknown & set(rule.refs) for rule in rules)
+    if not fits:
+        if party and case.policy.self_approval == "forbid":
+            return Refused("SELF_APPROVAL", "You asked for this, so somebody else must approve it.")
+        if unknown:
+            return _unknown("whether you are in the group that may decide")
+        later = any(_fits(case, one, reviewer.id, reviewer.groups) for one in case.terms.stages)
+        return Refused("NOT_APPROVER", _not_yet(standing) if later else _NOBODY)
+    if earlier and earlier[0].round == standing.round:
+        return _already(earlier[0], reviewer)
+    if verdict in _YES:
+        refusal = _check_needed(case, reviewer, stage, standing, verdict, unknown=unknown)
+        refusal = refusal or _check_confirmed(case, confirm)
+    if verdict == "edit" and refusal is None:
+        refusal = check_edit(case, standing, arguments)
+    return refusal or _check_reason(case, verdict, reason)
+
+
+_NOBODY = "You are not among those who may decide this."
+
+
+def _not_yet(standing: Standing) -> str:
+    return (
+        f"Your turn is not now: this is at stage {standing.stage + 1} of {standing.stages}. "
+        "Nothing was recorded."
+    )
+
+
+def _check_kind(reviewer: Reviewer) -> Refused | None:
+    match reviewer.kind:
+        case "external":
+            return Refused("EXTERNAL_USER", "People of other workspaces may not decide here.")
+        case "guest":
+            return Refused("GUEST_USER", "Guests may not decide here.")
+        case "bot":
+            return Refused("BOT_USER", "Bots may not decide.")
+        case "deactivated":
+            return Refused("DEACTIVATED_USER", "This account is deactivated.")
+        case "unknown":
+            return _unknown("who you are")
+    return None
+
+
+def _check_verdict(case: Case, reviewer: Reviewer, verdict: Verdict) -> Refused | None:
+    if verdict == "withdraw":
+        if case.is_party(reviewer.id):
+            return None
+        return Refused("NOT_ALLOWED", "Only who asked for this may withdraw it. Nothing was recorded.")
+    if verdict not in case.policy.decisions:
+        return Refused("UNKNOWN_ACTION", "There is no such answer to this request. Nothing was recorded.")
+    return None
+
+
+def _already(vote: Vote, reviewer: Reviewer) -> Refused:
+    who = "You have" if vote.reviewer == reviewer.id else f"{vote.reviewer}, who counts as one with you, has"
+    said = {"approve": "approved", "edit": "approved it with changes", "reject": "rejected"}
+    return Refused(
+        "ALREADY_VOTED",
+        f"{who} already {said.get(vote.verdict, 'voted')}. Nothing more was recorded.",
+        by=(vote.reviewer,),
+        at=vote.at,
+    )
+
+
+def _check_needed(
+    case: Case,
+    reviewer: Reviewer,
+    stage: Sequence[Rule],
+    standing: Standing,
+    verdict: Verdict,
+    *,
+    unknown: bool,
+) -> Refused | None:
+    """Refuse a vote that fills no place, now or later in its stage: it would be lost for a later one."""
+    if verdict == "edit":
+        return None  # it begins the counting anew
+    before = sum(seat.filled for seat in standing.seats)
+    cast = Vote(
+        reviewer.id, verdict, None, "", 0, "", reviewer.groups, stage=standing.stage, round=standing.round
+    )
+    _, filled = _seated(case, [*_last_votes(case), cast], stage, standing.stage, standing.round)
+    if sum(map(len, filled)) > before:
+        return None
+    if unknown:
+        return _unknown("whether you are in the group that is still needed")
+    return Refused("NOT_NEEDED", "Enough of your group have approved; others are still needed.")
+
+
+def _check_confirmed(case: Case, confirm: str | None) -> Refused | None:
+    phrase = case.terms.confirm
+    if phrase is None or (confirm or "").strip() == phrase:
+        return None
+    return Refused("INVALID_INPUT", f"Type {phrase} to confirm. Nothing was recorded.")
+
+
+def _unknown(what: str) -> Refused:
+    return Refused(
+        "MEMBERSHIP_UNKNOWN", f"It could not be checked {what}. Nothing was recorded; try again in a minute."
+    )
+
+
+def _check_reason(case: Case, verdict: Verdict, reason: str | None) -> Refused | None:
+    said = len((reason or "").strip())
+    if verdict == "respond" and not said:
+        return Refused("REASON_REQUIRED", "Say what you answer instead.")
+    least = case.policy.least_reason if verdict == "reject" else 0
+    if said >= least:
+        return None
+    if said or least > 1:
+        return Refused("REASON_REQUIRED", f"Say why, in at least {least} characters.")
+    return Refused("REASON_REQUIRED", "Say why, so that the requester can act on it.")
+
+
+# -- edits ---------------------------------------------------------------------------------------------------
+
+
+def check_edit(case: Case, standing: Standing, arguments: Mapping[str, Any] | None) -> Refused | None:
+    """Say why these arguments may not take the place of the action's.
+
+    The tier stays that of what was asked for: an edit never lowers it. One whose result would need people
+    that the tier does not ask for is refused, so that an edit does not get past them either.
+    """
+    action, edit = case.request.action, case.policy.edit
+    if action is None or edit is None or arguments is None:
+        return Refused("INVALID_INPUT", "There is nothing here that could be edited. Nothing was recorded.")
+    present = action.arguments if standing.arguments is None else standing.arguments
+    same = {name for name in {*present} & {*arguments} if present[name] == arguments[name]}
+    changed = {*present, *arguments} - same
+    if not changed:
+        return Refused("INVALID_INPUT", "Nothing was changed: approve it as it is. Nothing was recorded.")
+    if barred := sorted(changed - ({*edit.fields} & {*present})):
+        return Refused("INVALID_INPUT", f"{', '.join(barred)} may not be changed. Nothing was recorded.")
+    for name in sorted(changed):
+        if _kind(arguments[name]) is not _kind(present[name]):
+            return Refused(
+                "INVALID_INPUT", f"{name} must stay {_kind(present[name]).__name__}. Nothing was recorded."
+            )
+    facts = {**case.request.facts, **{n: arguments[n] for n in changed if n in case.request.facts}}
+    try:
+        needed = case.policy.choose(facts, arguments)
+    except PolicyError as error:
+        return Refused("INVALID_INPUT", f"The policy does not allow this change: {error}")
+    if needed.do == "reject" or not covers(case.terms, needed):
+        tier = f" of tier {needed.tier}" if needed.tier else ""
+        return Refused(
+            "INVALID_INPUT", f"This change needs the rules{tier}: reject it, and let it be asked anew."
+        )
+    return None
+
+
+def _kind(value: Any) -> type:
+    return Decimal if isinstance(value, int | float) and not isinstance(value, bool) else type(value)
+
+
+def covers(terms: Terms, needed: Terms) -> bool:
+    """Say whether whoever satisfies ``terms`` satisfies ``needed`` too, as far as their words show."""
+    have = [rule for stage in terms.stages for rule in stage]
+    want = [rule for stage in needed.stages for rule in stage]
+    may = [
+        {
+            number
+            for number, rule in enumerate(have)
+            if rule.count >= one.count
+            and rule.requester == one.requester
+            and {*rule.people} == {*one.people}
+            and {*rule.refs} == {*one.refs}
+        }
+        for one in want
+    ]
+    return sum(map(len, match([1] * len(have), may))) == len(want)
+
+
+# -- what could never be -------------------------------------------------------------------------------------
+
+
+def check_satisfiable(case: Case, members: Mapping[GroupId, Collection[PersonId]] | None = None) -> None:
+    """Raise :class:`PolicyError` when there are not enough distinct people left who may approve.
+
+    A group, channel or schedule is as large as ``members`` says; one that it does not name may hold anybody.
+    """
+    known = members or {}
+    if not {"approve", "edit"} & {*case.policy.decisions}:
+        return
+    rules = [rule for stage in case.terms.stages for rule in stage]
+    bounded = [rule for rule in rules if all(ref in known for ref in rule.refs)]
+    people: dict[PersonId, set[int]] = {}
+    for number, rule in enumerate(bounded):
+        named = {*_people_of(rule, case), *(person for ref in rule.refs for person in known[ref])}
+        for person in named:
+            groups = [ref for ref in rule.refs if person in known[ref]]
+            if case.may_fill(rule, person, groups):
+                people.setdefault(case.one(person), set()).add(number)
+    filled = match([rule.count for rule in bounded], list(people.values()))
+    for rule, there in zip(bounded, filled, strict=True):
+        if len(there) < rule.count:
+            names = rule.name or " or ".join((*rule.refs, *rule.people)) or "the requester"
+            raise PolicyError(
+                f"nobody was asked: it could never be approved. {rule.count} of {names} must approve, and "
+                f"only {len(there)} could: the requester and co-authors may not, and nobody counts twice; "
+                "name another person or a group in the policy"
+            )
+
+
+def merge(case: Case, standing: Standing, changes: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the action's arguments with these changes; None when there is no action."""
+    action = case.request.action
+    if action is None:
+        return None
+    return {**(action.arguments if standing.arguments is None else standing.arguments), **changes}
+
+
+def with_vote(case: Case, vote: Vote) -> Case:
+    """Return the case with one vote more."""
+    return replace(case, votes=(*case.votes, vote))
