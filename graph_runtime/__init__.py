@@ -77,6 +77,7 @@ from .grants import execute_once
 from .graph import StateGraph
 from .inside import current_task, get_config, get_runtime, get_stream_writer, interrupt, spend, step
 from .journal import Broken, Head, Journal, Verified, lines_of
+from .judging import Seat, Standing
 from .messages import (
     REMOVE_ALL_MESSAGES,
     AIMessage,
@@ -120,9 +121,7 @@ from .types import (
     Question,
     Reviewer,
     Run,
-    Seat,
     Send,
-    Standing,
     StateUpdate,
     Ticket,
     TimeoutPolicy,

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from . import records
 from .errors import Conflict, Refused, StoreError, StoreUnavailable, ValueRefused
-from .judging import Case, judge, may_decide, merge, with_vote
+from .judging import Case, Standing, judge, may_decide, merge, with_vote
 from .plainjson import write_json
 from .requests import POLICY
 from .runtime import Runtime
@@ -32,7 +32,6 @@ from .types import (
     RequestStatus,
     Reviewer,
     Run,
-    Standing,
     Ticket,
     Verdict,
     Vote,

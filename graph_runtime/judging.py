@@ -6,7 +6,7 @@ which is not told by the first rule that fits but by a matching: no vote is lost
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
@@ -19,8 +19,6 @@ from .types import (
     PersonId,
     RequestStatus,
     Reviewer,
-    Seat,
-    Standing,
     Verdict,
     Vote,
 )
@@ -28,6 +26,54 @@ from .types import (
 #: Who acts for whom. The two, and whoever acts for one of them, count as one person.
 SamePerson = Mapping[PersonId, PersonId]
 _YES: frozenset[Verdict] = frozenset({"approve", "edit"})
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """How far one rule of a stage is filled."""
+
+    #: What the policy calls those who may fill it; empty where it names them by their ids alone.
+    name: str
+    filled: int
+    count: int
+    people: tuple[PersonId, ...] = ()
+    groups: tuple[GroupId, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What the votes make of a request: its outcome, and what an open one still lacks."""
+
+    outcome: RequestStatus
+    #: The rules of the present stage.
+    seats: tuple[Seat, ...] = ()
+    stage: int = 0
+    stages: int = 1
+    rejections: int = 0
+    veto: int = 1
+    #: Whose votes count for the outcome; for an open one, for the present stage.
+    by: tuple[PersonId, ...] = ()
+    #: How often the action was edited.
+    round: int = 0
+    #: The action's arguments as they stand, when they were edited.
+    arguments: Mapping[str, Any] | None = None
+
+    def __str__(self) -> str:
+        """Return it like ``1 of 2 sre, 0 of 1 owners``."""
+        return self.words(str)
+
+    def words(self, show: Callable[[str], str]) -> str:
+        """Return it in words, with each person and group as ``show`` shows them."""
+        said = [f"stage {self.stage + 1} of {self.stages}: "] if self.stages > 1 else []
+        seats = (
+            f"{seat.filled} of {seat.count} "
+            + (seat.name or " or ".join(map(show, (*seat.groups, *seat.people))))
+            for seat in self.seats
+        )
+        said.append(", ".join(seats))
+        if self.rejections:
+            said.append(f"; {self.rejections} of {self.veto} rejections")
+        return "".join(said)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .judging import Case, judge
+from .judging import Case, Standing, judge
 from .types import (
     ApprovalRequest,
     CheckpointId,
@@ -20,7 +20,6 @@ from .types import (
     Route,
     Run,
     RunId,
-    Standing,
     TaskId,
     ThreadId,
     Vote,

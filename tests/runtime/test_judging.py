@@ -13,9 +13,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from graph_runtime import Action, PolicyError, Reviewer, read_policies
-from graph_runtime.judging import Case, check_satisfiable, covers, judge, match, may_decide, merge, with_vote
+from graph_runtime.judging import (
+    Case,
+    Standing,
+    check_satisfiable,
+    covers,
+    judge,
+    match,
+    may_decide,
+    merge,
+    with_vote,
+)
 from graph_runtime.policy import Rule, Terms
-from graph_runtime.types import ApprovalRequest, Standing, Vote
+from graph_runtime.types import ApprovalRequest, Vote
 
 A, B, C, D, E, REQ, ALSO = "U_A", "U_B", "U_C", "U_D", "U_E", "U_REQ", "U_ALSO"
 SRE, OWN, LEAD = "G_SRE", "G_OWN", "G_LEAD"
