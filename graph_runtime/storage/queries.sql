@@ -357,8 +357,10 @@ DELETE FROM requests WHERE run_id IN (SELECT run_id FROM runs WHERE thread_id = 
 DELETE FROM waits WHERE run_id IN (SELECT run_id FROM runs WHERE thread_id = :thread_id);
 
 -- name: drop_executions_of_thread
-DELETE FROM executions WHERE run_id IN (SELECT run_id FROM runs WHERE thread_id = :thread_id)
-  OR request_id IN (SELECT request_id FROM requests WHERE thread_id = :thread_id);
+DELETE FROM executions WHERE request_id IN (
+  SELECT e.request_id FROM executions e JOIN runs r ON r.run_id = e.run_id WHERE r.thread_id = :thread_id
+  UNION SELECT q.request_id FROM requests q JOIN runs r ON r.run_id = q.run_id WHERE r.thread_id = :thread_id
+);
 
 -- name: drop_interrupts_of_thread
 DELETE FROM interrupts WHERE run_id IN (SELECT run_id FROM runs WHERE thread_id = :thread_id);

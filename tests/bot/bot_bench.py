@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import json
 import os
+import pwd
 import re
 import socket
 import sqlite3
@@ -42,6 +43,7 @@ from graph_runtime import (
 in_both_modes = pytest.mark.parametrize("bot", ["socket", "http"], indirect=True)
 T = TypeVar("T")
 Mode = Literal["socket", "http"]
+USER = pwd.getpwuid(os.getuid()).pw_name
 HERE = Path(__file__).parent
 CHANNEL, GENERAL = "C0DEPLOYS", "C0GENERAL"
 ALICE, BOB, CAROL, DAVE = "U0ALICE", "U0BOB", "U0CAROL", "U0DAVE"
@@ -481,3 +483,14 @@ def signed(secret: str, body: bytes, *, at: float | None = None, **headers: str)
     stamp = str(int(time.time() if at is None else at))
     mark = hmac.new(secret.encode(), b"v0:" + stamp.encode() + b":" + body, hashlib.sha256).hexdigest()
     return {"X-Slack-Request-Timestamp": stamp, "X-Slack-Signature": f"v0={mark}", **headers}
+
+
+def map_people(bench: Bench, **people: str) -> None:
+    config = bench.folder / "signoff.toml"
+    lines = "".join(f'{user} = "{person}"\n' for user, person in people.items())
+    config.write_text(config.read_text() + f"[people]\n{lines}")
+
+
+async def paused(bench: Bench, graph: str = "deploy", **given: Any) -> Run:
+    """Return a run that waits for its question, which nobody has drawn yet."""
+    return await bench.runtime.advance((await bench.queue(graph, **given)).id)

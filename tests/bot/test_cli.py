@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
-import pwd
 import re
 import signal
 import sqlite3
@@ -24,11 +22,14 @@ from bot_bench import (
     CHANNEL,
     OPERATOR,
     POLICIES,
+    USER,
     Bench,
     Cli,
     Spawn,
     bot_here,
     environment,
+    map_people,
+    paused,
     settings_file,
     settings_for,
 )
@@ -51,7 +52,6 @@ from graph_runtime import (
 
 #: What is typed wrong exits with 2.
 TYPED_WRONG = {"the input is no JSON", "must be an object", "Nothing was started"}
-USER = pwd.getpwuid(os.getuid()).pw_name
 
 
 class Everybody:
@@ -59,11 +59,6 @@ class Everybody:
 
     async def reviewer(self, actor: Actor, groups: Any) -> Reviewer:
         return Reviewer(actor.id, frozenset(groups))
-
-
-async def paused(bench: Bench, graph: str = "deploy", **given: Any) -> Run:
-    """Return a run that waits for its question, which nobody has drawn yet."""
-    return await bench.runtime.advance((await bench.queue(graph, **given)).id)
 
 
 async def test_start_puts_a_run_in_the_queue_and_a_key_starts_it_once(bench: Bench, cli: Cli):
@@ -485,12 +480,6 @@ async def test_serve_knows_three_roles(bench: Bench, cli: Cli):
 
 
 # -- decide
-
-
-def map_people(bench: Bench, **people: str) -> None:
-    config = bench.folder / "signoff.toml"
-    lines = "".join(f'{user} = "{person}"\n' for user, person in people.items())
-    config.write_text(config.read_text() + f"[people]\n{lines}")
 
 
 async def test_decide_is_the_same_as_the_button_and_the_bot_draws_it(bench: Bench, cli: Cli):

@@ -6,12 +6,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bot_bench import ALICE, BOB, CAROL, DAVE, GUEST, Bench, bot_here, settings_for
-from test_cli import USER, Cli, cli, map_people, paused
+from bot_bench import (
+    ALICE,
+    BOB,
+    CAROL,
+    DAVE,
+    GUEST,
+    USER,
+    Bench,
+    Cli,
+    bot_here,
+    map_people,
+    paused,
+    settings_for,
+)
 
 from graph_runtime import Run
 
-__all__ = ["cli"]
 EXAMPLES = Path(__file__).parents[2] / "examples" / "policies"
 
 

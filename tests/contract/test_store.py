@@ -419,6 +419,10 @@ async def test_votes_that_were_cast_before_policies_of_several_are_there_after_t
     with aside(database) as raw:
         # Whatever made the database: as it was at first.
         tables = [
+            "freezes",
+            "executions",
+            "waits",
+            "blocks",
             "events",
             "due",
             "turns",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from kit import MakeRuntime, SettableClock
 from people import CARD, CLI, approvals_of, boss, deploy, open_view, requests, ticket_of
 
 from graph_runtime import (
+    Action,
     LeaseLost,
     Outbox,
     Place,
@@ -25,9 +27,12 @@ from graph_runtime import (
     UnknownRun,
     UnknownThread,
     Worker,
+    approve,
+    execute_once,
     interrupt,
     open_store,
     step,
+    wait_until,
 )
 from graph_runtime.worker import PRUNE_AGAIN, PRUNED_AT_ONCE
 
@@ -155,7 +160,8 @@ async def test_nothing_of_a_pruned_thread_is_left_but_its_journal(
     await told(runtime)
     await finished(runtime, clock, "asked", "plain")
     full = rows(tmp_path)
-    assert [name for name, count in full.items() if not count] == ["frames", "due"], "looked at below"
+    empty = {name for name, count in full.items() if not count}
+    assert empty == {"frames", "due", "waits", "executions", "blocks", "freezes"}, "looked at below"
     clock.pass_seconds(1)
     assert await runtime.prune(older_than=0.5) == 2
     assert set(rows(tmp_path).values()) == {0}
@@ -176,6 +182,32 @@ async def test_what_subgraphs_and_deadlines_left_goes_too(
     assert counted["frames"] == 1
     assert counted["due"] == 1
     assert (await runtime.cancel("deep", run.id)).status == "cancelled"
+    await told(runtime)
+    clock.pass_seconds(1)
+    assert await runtime.prune(older_than=0.5) == 1
+    assert set(rows(tmp_path).values()) == {0}
+
+
+async def test_what_was_carried_out_and_waited_for_goes_too(
+    make_runtime: MakeRuntime, clock: SettableClock, store: Store, tmp_path: Path
+) -> None:
+    async def ask(state: dict[str, Any]) -> dict[str, Any]:
+        return {"answer": approve("Pay", action=Action("pay", {}))}
+
+    async def pay(state: dict[str, Any]) -> dict[str, Any]:
+        await execute_once(state["answer"].grant, lambda key: key)
+        wait_until(datetime(2026, 1, 5, tzinfo=UTC))
+        return {}
+
+    runtime = make_runtime(one_after_another("pay", ask=ask, pay=pay), companions=[requests()])
+    approvals = approvals_of(runtime)
+    run = await begin(runtime, thread_id="paid")
+    view = await open_view(approvals, run.id)
+    await approvals.decide(ticket_of(view, store), boss(), "approve", place=CLI)
+    assert (await runtime.advance(run.id)).status == "interrupted"
+    counted = rows(tmp_path)
+    assert (counted["executions"], counted["waits"]) == (1, 1)
+    await runtime.cancel("paid", run.id)
     await told(runtime)
     clock.pass_seconds(1)
     assert await runtime.prune(older_than=0.5) == 1
