@@ -29,7 +29,7 @@ policy = typer.Typer(help="Look at policies, and try them.", no_args_is_help=Tru
 
 RequestArgument = Annotated[str, typer.Argument(help="request id, as `signoff show RUN` lists them")]
 #: What is kept with each request, and which nothing acts on yet.
-_NOT_YET = ("freeze_bypass", "recheck_members")
+_NOT_YET = ("freeze_bypass",)
 
 
 @policy.command()

@@ -86,6 +86,8 @@ async def open_house(settings: Settings, *, takes: bool = False) -> AsyncIterato
         directory = SlackDirectory(
             client, workspace=identity.workspace, clock=system_clock, on_call=settings.on_call
         )
+        # What is carried out may depend on who its approvers are by then.
+        runtime.ground.directory = directory
         yield House(
             settings=settings,
             store=store,

@@ -6,7 +6,7 @@ The names are LangGraph's where the thing is the same. It has never heard of Sla
 from __future__ import annotations
 
 from .alarms import Alarms, Freeze
-from .approvals import Approvals, Directory
+from .approvals import Approvals
 from .beginnings import Limits
 from .calendars import Calendar
 from .calls import ExecutionInfo, NodeError, NodeRuntime, RetryPolicy, RunControl, StreamWriter
@@ -77,7 +77,7 @@ from .grants import execute_once
 from .graph import StateGraph
 from .inside import current_task, get_config, get_runtime, get_stream_writer, interrupt, spend, step
 from .journal import Broken, Head, Journal, Verified, lines_of
-from .judging import Seat, Standing
+from .judging import Directory, Seat, Standing
 from .messages import (
     REMOVE_ALL_MESSAGES,
     AIMessage,

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
 from . import records
 from .errors import Conflict, Refused, StoreError, StoreUnavailable, ValueRefused
-from .judging import Case, Standing, judge, may_decide, merge, with_vote
+from .judging import Case, Directory, Standing, judge, may_decide, merge, with_vote
 from .plainjson import write_json
 from .requests import POLICY
 from .runtime import Runtime
@@ -26,7 +26,6 @@ from .types import (
     Actor,
     ApprovalRequest,
     Decision,
-    GroupId,
     PersonId,
     Place,
     RequestStatus,
@@ -43,17 +42,6 @@ DECIDE_SECONDS = 1.8
 #: What :meth:`Approvals.check` lets pass: a dialog is about to ask for it.
 _ASKED_NEXT = frozenset({"REASON_REQUIRED", "INVALID_INPUT"})
 _plain = Codec()
-
-
-class Directory(Protocol):
-    """Knows people and groups; the runtime only knows their ids."""
-
-    async def reviewer(self, actor: Actor, groups: Collection[GroupId]) -> Reviewer:
-        """Return who this is now, with those of ``groups`` they are in.
-
-        What cannot be learned is said in the result (``kind="unknown"``, ``unknown`` groups), never guessed.
-        """
-        ...
 
 
 class Approvals:

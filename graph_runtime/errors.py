@@ -318,7 +318,7 @@ class PolicyError(SignoffError):
 class GrantRefused(SignoffError):
     """Nothing was carried out: the grant is not for this, or was used or revoked.
 
-    ``code`` is NOT_APPROVED, STALE_ACTION, USED or REVOKED.
+    ``code`` is NOT_APPROVED, STALE_ACTION, USED, REVOKED, NOT_APPROVER or MEMBERSHIP_UNKNOWN.
     """
 
     def __init__(self, code: str, sentence: str) -> None:

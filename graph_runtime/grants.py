@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from . import records
 from .errors import FrozenError, GrantRefused, NotDone, ValueRefused
 from .executor import TaskScope
 from .host import Host
 from .inside import as_recorded, ask, driven, recorded
+from .judging import Case, judge
 from .plainjson import write_json
 from .storage import Ask, Do, Row
 from .types import Action, Grant
@@ -49,8 +51,10 @@ async def execute_once(
     ``reconcile(key)`` returns the result when the other side knows that key, and raises :class:`NotDone` when
     it does not; without it, or when it raises anything else, the run asks an operator (``signoff settle``).
 
-    Raises :class:`GrantRefused` for a request that was not approved, for another action, for a grant that was
-    used elsewhere or revoked; :class:`OutsideNode` where no node runs.
+    With ``recheck_members`` in its policy, the votes are judged again by who has cast them is now.
+
+    Raises :class:`GrantRefused` for a request that was not approved, or would not be any more, for another
+    action, for a grant that was used elsewhere or revoked; :class:`OutsideNode` where no node runs.
     """
     scope, host = driven("execute_once()")
     gate = _Gate(scope, host, grant)
@@ -76,6 +80,9 @@ async def execute_once(
             bind=None,
         )
         raise FrozenError(f"nothing was carried out: {seen.words} is frozen still")
+    if seen.execution is None:
+        with scope.effect("execute_once()"):
+            await gate.check_members(seen.case)
     gate.settle()
     return await gate.use(function, reconcile, again=seen.execution is not None)
 
@@ -87,6 +94,7 @@ class _Seen:
     execution: Row | None
     #: The freezes that hold, each with its beginning.
     frozen: dict[str, int]
+    case: Case
 
     @property
     def words(self) -> str:
@@ -138,7 +146,32 @@ class _Gate:
         if execution is not None:
             self._check_ours(execution)
         scopes = {"all", f"graph:{request['graph']}", *([f"action:{approved.name}"] if approved else [])}
-        return _Seen(execution, {row["scope"]: row["since"] for row in freezes if row["scope"] in scopes})
+        case = Case.of(records.read_request(request), [records.read_vote(row) for row in decisions])
+        frozen = {row["scope"]: row["since"] for row in freezes if row["scope"] in scopes}
+        return _Seen(execution, frozen, case)
+
+    async def check_members(self, case: Case) -> None:
+        """Judge the request again by who its voters are now, where its policy wants that.
+
+        Raises :class:`GrantRefused` when they would not do any more, or it cannot be learned.
+        """
+        if not case.policy.recheck_members or case.terms.do != "ask":
+            return
+        votes = []
+        for vote in case.votes:
+            who = await self._host.reviewer(vote.reviewer, case.terms.refs)
+            if who.kind == "unknown" or who.unknown:
+                raise GrantRefused(
+                    "MEMBERSHIP_UNKNOWN",
+                    "nothing was carried out: it could not be checked whether who approved still may; try "
+                    "again in a minute",
+                )
+            if who.kind == "member" or vote.verdict not in {"approve", "edit"}:
+                votes.append(replace(vote, groups=who.groups))
+        if judge(replace(case, votes=tuple(votes))).outcome != case.request.status:
+            raise GrantRefused(
+                "NOT_APPROVER", "nothing was carried out: somebody who approved may not any more; ask anew"
+            )
 
     def _check_ours(self, execution: Row) -> None:
         if execution["status"] == "revoked":

@@ -10,6 +10,7 @@ from . import records
 from .clock import Bell, Clock, NewId
 from .companions import Companion
 from .errors import Conflict, LeaseLost, UnknownGraph
+from .judging import Directory
 from .kept import Kept
 from .plan import After, Plan, Result, after_step, start_task
 from .quick import quick
@@ -86,6 +87,8 @@ class Ground:
         self.kept = Kept()
         #: Rings when a run may be claimed; rings when there may be something to tell.
         self.runs_bell, self.outbox_bell = Bell(), Bell()
+        #: Who people are, for what is looked at again before it is carried out; without it nobody is known.
+        self.directory: Directory | None = None
         #: Gives a lane when this process drives runs and has one free: then what queues a run also claims it.
         self.reserve: Callable[[], Lane | None] = _no_lane
 

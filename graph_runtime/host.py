@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .plan import Plan
 from .storage import Ask, Do, Row
+from .types import GroupId, PersonId, Reviewer
 
 if TYPE_CHECKING:
     from .executor import TaskScope
@@ -41,6 +42,10 @@ class Host(Protocol):
 
     async def read(self, *asks: Ask) -> Sequence[Sequence[Row]]:
         """Return what stands in the store, from one snapshot."""
+        ...
+
+    async def reviewer(self, person: PersonId, groups: Collection[GroupId]) -> Reviewer:
+        """Return who this is now, with those of the groups they are in; what cannot be learned is said."""
         ...
 
     def now(self) -> int:

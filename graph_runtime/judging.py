@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from typing import Any
+from typing import Any, Protocol
 
 from .errors import PolicyError, Refused
 from .policy import Policy, Rule, Terms
 from .types import (
+    Actor,
     ApprovalRequest,
     GroupId,
     PersonId,
@@ -26,6 +27,16 @@ from .types import (
 #: Who acts for whom. The two, and whoever acts for one of them, count as one person.
 SamePerson = Mapping[PersonId, PersonId]
 _YES: frozenset[Verdict] = frozenset({"approve", "edit"})
+
+
+class Directory(Protocol):
+    """Knows people and groups; the runtime only knows their ids."""
+
+    async def reviewer(self, actor: Actor, groups: Collection[GroupId]) -> Reviewer:
+        """Return who this is now, with those of ``groups`` they are in.
+
+        What cannot be learned is said in the result (``kind="unknown"``, ``unknown`` groups), never guessed.
+        """
 
 
 @dataclass(frozen=True, slots=True)

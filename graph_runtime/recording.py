@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from . import records
@@ -11,7 +11,7 @@ from .executor import TaskScope
 from .ground import Ground
 from .ledger import Durability, Ledger
 from .storage import Ask, Do, Params, Row
-from .types import Run
+from .types import Actor, GroupId, PersonId, Reviewer, Run
 
 
 class Recording:
@@ -73,6 +73,12 @@ class Recording:
         except StoreError as error:
             self.ledger.broken = error
             raise
+
+    async def reviewer(self, person: PersonId, groups: Collection[GroupId]) -> Reviewer:
+        """Return who this is now, with those of the groups they are in; what cannot be learned is said."""
+        if self.ground.directory is None:
+            return Reviewer(person, unknown=frozenset(groups), kind="unknown")
+        return await self.ground.directory.reviewer(Actor(person), groups)
 
     def now(self) -> int:
         """Return the time of the clock that the run goes by."""

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from graphs import Log, begin, events, one_after_another, values
 from kit import MakeRuntime, SettableClock
-from people import API, approvals_of, boss, open_view, requests, ticket_of
+from people import API, People, approvals_of, boss, open_view, person, requests, ticket_of
 
 from graph_runtime import (
     Action,
@@ -332,8 +332,8 @@ async def test_a_second_freeze_holds_when_the_first_has_ended(make_runtime: Make
     run = await approved(runtime, store)
     for scope in ("all", "graph:pay"):
         assert not provider.calls
-        for person in ("U_ANN", "U_BEN"):
-            await alarms.release(scope, by=person)
+        for who in ("U_ANN", "U_BEN"):
+            await alarms.release(scope, by=who)
         run = await runtime.advance(run.id)
     assert (await values(runtime, run))["log"] == ["paid 1"]
 
@@ -404,9 +404,78 @@ async def test_a_database_that_was_restored_never_uses_a_grant_of_before(
     run = await approved(runtime, store)
     await Upkeep(database, clock=clock).renew()
     clock.pass_seconds(1)
-    for person in ("U_ANN", "U_BEN"):
-        await Alarms(runtime).release("all", by=person)
+    for who in ("U_ANN", "U_BEN"):
+        await Alarms(runtime).release("all", by=who)
     run = await runtime.advance(run.id)
     assert run.error is not None
     assert "was revoked" in run.error["message"]
     assert not provider.calls
+
+
+@pytest.mark.parametrize(
+    ("since", "code"),
+    [
+        (People({"G_OPS": ["U_BOSS", "U_OPS"]}), None),
+        (People({"G_OPS": ["U_BOSS"]}), "NOT_APPROVER"),
+        (People({"G_OPS": ["U_BOSS", "U_OPS"]}, kinds={"U_OPS": "deactivated"}), "NOT_APPROVER"),
+        (People({"G_OPS": ["U_BOSS", "U_OPS"]}, lost=["G_OPS"]), "MEMBERSHIP_UNKNOWN"),
+        (People({"G_OPS": ["U_BOSS", "U_OPS"]}, kinds={"U_BOSS": "unknown"}), "MEMBERSHIP_UNKNOWN"),
+        (None, "MEMBERSHIP_UNKNOWN"),
+    ],
+)
+async def test_a8_who_has_left_the_group_since_the_vote_does_not_count_when_it_is_carried_out(
+    make_runtime: MakeRuntime, store: Store, since: People | None, code: str | None
+):
+    provider = Provider()
+    two = {"require": [{"group": "G_OPS", "count": 2}], "recheck_members": True}
+    runtime = make_runtime(paying(provider.pay), companions=[requests(default=two)])
+    run = await begin(runtime)
+    approvals = approvals_of(runtime, People({"G_OPS": ["U_BOSS", "U_OPS"]}))
+    view = await open_view(approvals, run.id)
+    for voter in ("U_BOSS", "U_OPS"):
+        await approvals.decide(ticket_of(view, store), person(voter), "approve", place=API)
+    runtime.ground.directory = since
+    run = await runtime.advance(run.id)
+    assert run.status == ("completed" if code is None else "failed")
+    assert sum(provider.calls.values()) == (code is None)
+    if code is not None:
+        assert run.error is not None
+        assert run.error["type"] == "GrantRefused"
+        words = "may not any more" if code == "NOT_APPROVER" else "could not be checked"
+        assert words in run.error["message"]
+
+
+async def test_what_was_edited_is_carried_out_as_it_was_edited(make_runtime: MakeRuntime, store: Store):
+    provider = Provider()
+    seen: list[Any] = []
+
+    async def ask(state: Log) -> Log:
+        return {"answer": approve("Pay ACME", action=PAY)}
+
+    async def carry_out(state: Log) -> Log:
+        decision = state["answer"]
+        seen.append(decision.arguments)
+        with pytest.raises(GrantRefused):
+            await execute_once(decision.grant, provider.pay, action=PAY)
+        return {
+            "log": [
+                await execute_once(decision.grant, provider.pay, action=Action("pay", decision.arguments))
+            ]
+        }
+
+    editable = {
+        "people": ["U_BOSS"],
+        "decisions": ["approve", "edit", "reject"],
+        "edit": {"fields": ["amount"]},
+    }
+    graph = one_after_another("pay", ask=ask, carry_out=carry_out)
+    runtime = make_runtime(graph, companions=[requests(default=editable)])
+    run = await begin(runtime)
+    approvals = approvals_of(runtime)
+    view = await open_view(approvals, run.id)
+    await approvals.decide(
+        ticket_of(view, store), boss(), "edit", place=API, edited={"amount": 250}, reason="partial goods"
+    )
+    run = await runtime.advance(run.id)
+    assert (await values(runtime, run))["log"] == ["paid 1"]
+    assert seen == [{"amount": 250, "to": "ACME"}]
