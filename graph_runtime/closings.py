@@ -54,7 +54,7 @@ async def closing(
     if request.shape is None:
         answer = decision if request.action is not None else _plain_answer(decision)
     else:
-        decided = neighbours.decided(request.shape, action, decision)
+        decided = neighbours.decided(request.shape, action, decision, view.case.terms.neighbour)
         parts: list[Any] = [decided]
         if request.parts > 1:
             close = Do("close_part", {**closed, "answer": _plain.encode(decided)}, guard="request open")

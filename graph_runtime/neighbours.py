@@ -6,7 +6,7 @@ A node may ask ``interrupt(value)`` with a ``tool_approval`` or an ``HITLRequest
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeGuard
 
@@ -161,30 +161,33 @@ def _wrong(what: str, why: str) -> ValueRefused:
 # -- what is answered ----------------------------------------------------------------------------------------
 
 
-def decided(shape: Shape, action: Action, decision: Decision) -> dict[str, Any]:
-    """Return one decision as that neighbour has it. Only its arguments can be other than ``action``'s."""
+def decided(
+    shape: Shape, action: Action, decision: Decision, allowed: Collection[Said] | None = None
+) -> dict[str, Any]:
+    """Return one decision as that neighbour has it. Only its arguments can be other than ``action``'s.
+
+    A no is said in words where the neighbour ``allowed`` those and no rejection: it is never left unsaid.
+    """
     arguments = dict(action.arguments if decision.arguments is None else decision.arguments)
-    if shape == "agent_inbox":
-        match decision.outcome:
-            case "approved":
-                return {"type": "accept", "args": None}
-            case "edited":
-                return {"type": "edit", "args": {"action": action.name, "args": arguments}}
-            case "responded":
-                return {"type": "response", "args": decision.reason or ""}
-        return {"type": "ignore", "args": None}
+    inbox = shape == "agent_inbox"
     match decision.outcome:
         case "approved":
-            return {"type": "approve"}
+            return {"type": "accept", "args": None} if inbox else {"type": "approve"}
+        case "edited" if inbox:
+            return {"type": "edit", "args": {"action": action.name, "args": arguments}}
         case "edited":
             return {"type": "edit", "edited_action": {"name": action.name, "args": arguments}}
-        case "responded":
-            return {"type": "respond", "message": decision.reason or ""}
-        case "timed_out":
-            return {"type": "reject", "message": TIMED_OUT}
-        case "withdrawn":
-            return {"type": "reject", "message": decision.reason or WITHDRAWN}
-    return {"type": "reject", **({"message": decision.reason} if decision.reason else {})}
+    said = decision.reason or _NOES.get(decision.outcome)
+    in_words = allowed is not None and "reject" not in allowed and "respond" in allowed
+    if decision.outcome == "responded" or in_words:
+        words = said or "rejected; do not retry"
+        return {"type": "response", "args": words} if inbox else {"type": "respond", "message": words}
+    if inbox:
+        return {"type": "ignore", "args": None}
+    return {"type": "reject", **({"message": said} if said else {})}
+
+
+_NOES = {"timed_out": TIMED_OUT, "withdrawn": WITHDRAWN}
 
 
 def answer(shape: Shape, decisions: Sequence[Mapping[str, Any]]) -> Any:

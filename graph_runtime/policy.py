@@ -283,6 +283,8 @@ class Terms(_Data):
     confirm: str | None = None
     #: Why the policy decided by itself.
     why: str | None = None
+    #: What may be said to the neighbour in whose words it was asked, whatever the policy offers.
+    neighbour: tuple[Literal["approve", "edit", "reject", "respond"], ...] | None = None
 
     @property
     def refs(self) -> tuple[GroupId, ...]:

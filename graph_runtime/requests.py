@@ -150,9 +150,10 @@ class Requests:
             yield from self._put(facts, asked, task, _read_question(asked.value, facts.run.requester))
             return
         for part, call in enumerate(theirs.calls):
-            said = _read_call(call, facts.run.requester)
+            parts = len(theirs.calls)
+            said = _read_call(call, facts.run.requester, f" ({part + 1} of {parts})" if parts > 1 else "")
             said["policy"] = self._policy_for(call.action.name)
-            said["place"] = {"shape": theirs.shape, "part": part, "parts": len(theirs.calls)}
+            said["place"] = {"shape": theirs.shape, "part": part, "parts": parts}
             yield from self._put(facts, asked, task, said)
 
     def _policy_for(self, tool: str) -> str:
@@ -170,6 +171,7 @@ class Requests:
         terms = policy.choose(said["facts"], None if action is None else action.arguments)
         if said["allowed"] is not None:
             policy = _narrowed(policy, terms, said)
+            terms = terms.model_copy(update={"neighbour": tuple(sorted(said["allowed"]))})
         place: Mapping[str, Any] = said["place"]
         # What a neighbour asks is bound call by call: a part knows nothing of the others.
         bound = {"action": action, "facts": said["facts"]}
@@ -310,7 +312,7 @@ def _read_question(value: Any, run_requester: str | None) -> dict[str, Any]:
 _OURS: Mapping[str, Any] = {"allowed": None, "place": {}}
 
 
-def _read_call(call: neighbours.Call, run_requester: str | None) -> dict[str, Any]:
+def _read_call(call: neighbours.Call, run_requester: str | None, which: str) -> dict[str, Any]:
     """Return the same of a call that a neighbour asks for, and what may be said of it."""
     if neighbours.BY_THE_MODEL in call.action.arguments:
         raise ValueRefused(
@@ -318,7 +320,7 @@ def _read_call(call: neighbours.Call, run_requester: str | None) -> dict[str, An
             "the call would be shown in its place"
         )
     return {
-        "title": f"Use the tool {call.action.name}"[:MAX_TITLE],
+        "title": f"Use the tool {call.action.name}"[: MAX_TITLE - len(which)] + which,
         "action": call.action,
         "facts": {neighbours.BY_THE_MODEL: call.description} if call.description else {},
         "requester": run_requester,

@@ -315,6 +315,42 @@ def test_each_outcome_in_each_shape(said: Any) -> None:
         assert read(given) is given
 
 
+@pytest.mark.parametrize(
+    ("outcome", "reason", "words"),
+    [
+        ("timed_out", None, neighbours.TIMED_OUT),
+        ("withdrawn", None, neighbours.WITHDRAWN),
+        ("rejected", "no", "no"),
+        ("rejected", None, "rejected; do not retry"),
+    ],
+)
+def test_a_no_is_said_in_words_where_only_those_are_allowed(outcome: Any, reason: Any, words: str) -> None:
+    decision = Decision(outcome, RequestId("r"), "", reason=reason)
+    allowed: Any = ("approve", "respond")
+    told = neighbours.decided("hitl_request", ACTION, decision, allowed)
+    assert told == {"type": "respond", "message": words}
+    assert neighbours.decided("agent_inbox", ACTION, decision, allowed) == {"type": "response", "args": words}
+    assert neighbours.decided("hitl_request", ACTION, decision, ("approve",))["type"] == "reject"
+
+
+@BOTH
+async def test_a_deadline_is_told_in_words_to_who_takes_no_rejection(
+    make_runtime: MakeRuntime, clock: SettableClock
+) -> None:
+    desk = await desk_of(make_runtime, batch("a", "b", allowed=["approve", "respond"]))
+    clock.pass_seconds(3_600)
+    await desk.approvals.expire_due()
+    late = {"type": "respond", "message": neighbours.TIMED_OUT}
+    assert await desk.answered() == {"decisions": [late, late]}
+
+
+async def test_the_card_of_a_part_says_which_it_is(make_runtime: MakeRuntime) -> None:
+    desk = await desk_of(make_runtime, batch("a", "b" * 200))
+    first, second = [view.request.title for view in await desk.open()]
+    assert first == "Use the tool a (1 of 2)"
+    assert (second[-11:], len(second)) == ("bbb (2 of 2)"[-11:], 150)
+
+
 VERDICTS: Mapping[str, tuple[dict[str, Any], Any, Any]] = {
     "approve": ({}, {"type": "approve"}, {"type": "accept", "args": None}),
     "edit": (
