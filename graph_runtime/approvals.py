@@ -204,7 +204,7 @@ class Approvals:
                     self._put_vote(view, vote),
                     self._event(view, after.outcome, vote, after, place),
                 )
-                batch = Batch("decide", writes, give_up_at=until)
+                batch = Batch("decide" if closed.wakes else "decide part", writes, give_up_at=until)
                 run = await self._won(batch, view.run, wakes=closed.wakes)
         # As this batch left it, without reading it back: whoever clicked waits for the acknowledgement.
         closed_at = None if after.outcome == "open" else now
