@@ -53,7 +53,8 @@ BREAKS = {
         SELECT 'evt-2', at, 'request.rejected', actor, thread_id, run_id, request_id, data
         FROM events WHERE kind = 'request.approved'""",
     "6: the journal does not have one line of a vote that left its request open": """
-        INSERT INTO events SELECT 'evt-3', at, 'request.voted', actor, thread_id, run_id, request_id, data
+        INSERT INTO events (event_id, at, kind, actor, thread_id, run_id, request_id, data)
+        SELECT 'evt-3', at, 'request.voted', actor, thread_id, run_id, request_id, data
         FROM events WHERE kind = 'request.approved'""",
     "6: the journal says another end of a request": """
         UPDATE events SET kind = 'request.withdrawn' WHERE kind = 'request.approved'""",
