@@ -367,10 +367,12 @@ class Policy(_Asked):
         return tuple(rule for one in asked for stage in one.rules for rule in stage)
 
     def choose(self, facts: Mapping[str, Any], shown: Mapping[str, Any] | None = None) -> Terms:
-        """Return what the policy comes to for these facts; ``shown`` is what a confirmation may name besides.
+        """Return what the policy comes to for these facts.
 
-        Raises :class:`PolicyError` when no tier or rule applies, or a condition cannot be answered.
+        ``shown`` are the arguments of the action: a confirmation may name them, and to conditions they are
+        ``args``. Raises :class:`PolicyError` when no tier or rule applies, or a condition cannot be answered.
         """
+        facts = facts if shown is None else {"args": dict(shown), **facts}
         if not self.tiers:
             return self._asking(None, self, facts, shown)
         for tier in self.tiers:
