@@ -41,6 +41,7 @@ from .values import Codec
 DECIDE_SECONDS = 1.8
 #: What :meth:`Approvals.check` lets pass: a dialog is about to ask for it.
 _ASKED_NEXT = frozenset({"REASON_REQUIRED", "INVALID_INPUT"})
+_CHANGED = "Somebody has changed this since you were shown it. Nothing was recorded: look at the card again."
 _plain = Codec()
 
 
@@ -62,18 +63,20 @@ class Approvals:
         reason: str | None = None,
         edited: Mapping[str, Any] | None = None,
         confirm: str | None = None,
+        seen: int | None = None,
     ) -> RequestView:
         """Record the verdict in one commit, and return the request as it is then.
 
         A vote that decides the request answers the run's question in the same commit; one that does not
         leaves it open for the others. ``edited`` are the arguments that an edit changes, ``confirm`` is what
-        was typed where the policy wants it typed. Raises :class:`Refused` when the ticket is not that card's,
-        the request is closed, the person may not, or the database stayed busy for :data:`DECIDE_SECONDS`;
-        nothing but the refusal was recorded then.
+        was typed where the policy wants it typed, ``seen`` the round of edits that the person was shown: what
+        somebody has edited since is not approved unseen (STALE_ACTION). Raises :class:`Refused` when the
+        ticket is not that card's, the request is closed, the person may not, or the database stayed busy for
+        :data:`DECIDE_SECONDS`; nothing but the refusal was recorded then.
         """
         until = asyncio.get_running_loop().time() + DECIDE_SECONDS
         try:
-            return await self._decide(ticket, actor, verdict, place, (reason, edited, confirm), until)
+            return await self._decide(ticket, actor, verdict, place, (reason, edited, confirm, seen), until)
         except TimeoutError:
             refusal = Refused("BUSY", "This took too long and was not recorded. Click again.")
             with contextlib.suppress(StoreError):
@@ -157,10 +160,10 @@ class Approvals:
         actor: Actor,
         verdict: Verdict,
         place: Place,
-        said: tuple[str | None, Mapping[str, Any] | None, str | None],
+        said: tuple[str | None, Mapping[str, Any] | None, str | None, int | None],
         until: float,
     ) -> RequestView:
-        reason, edited, confirm = said
+        reason, edited, confirm, seen = said
         reviewer: Reviewer | None = None
         run: Run | None = None
         while run is None:
@@ -175,6 +178,8 @@ class Approvals:
             refusal = _check_storable(arguments) or may_decide(
                 case, reviewer, verdict, reason, arguments=arguments, confirm=confirm
             )
+            if seen not in {None, before.round} and (refusal is None or refusal.code in _ASKED_NEXT):
+                refusal = Refused("STALE_ACTION", _CHANGED)
             if refusal is not None:
                 await self.refuse(refusal, actor, place, ticket)
                 raise refusal
