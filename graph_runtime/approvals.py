@@ -123,8 +123,7 @@ class Approvals:
 
     async def view(self, request_id: str) -> RequestView | None:
         """Return the request with its run, votes and card from one snapshot, or None when there is none."""
-        requests, runs, decisions, cards = await self._store.read(*_asks_of(request_id))
-        return _view(requests, runs, decisions, cards)
+        return _view(*await self._store.read(*_asks_of(request_id)))
 
     async def find(
         self, *, run_id: str = "", status: RequestStatus | None = None, limit: int = 50
@@ -216,7 +215,7 @@ class Approvals:
         left = replace(
             view.request, status=after.outcome, revision=view.request.revision + 1, closed_at=closed_at
         )
-        return RequestView(left, run, (*view.votes, vote), view.card)
+        return RequestView(left, run, (*view.votes, vote), view.card, view.frozen)
 
     def _decision(self, case: Case, after: Standing, reason: str | None, now: int) -> Decision:
         request = case.request
@@ -295,12 +294,12 @@ class Approvals:
             "channel": place.channel,
             "message": place.message,
         }
-        requests, runs, decisions, cards, owners, asking = await self._store.read(
-            *_asks_of(ticket.request_id),
+        owners, asking, *rows = await self._store.read(
             Ask("get_receipt_at", at),
             Ask("find_asking", {"run_id": ticket.run_id}),
+            *_asks_of(ticket.request_id),
         )
-        view = _view(requests, runs, decisions, cards)
+        view = _view(*rows)
         refusal = check_ticket(
             ticket,
             place,
@@ -403,7 +402,8 @@ class Approvals:
         if view is None or view.request.status != "open":
             await self._store.commit(Batch("drop due", (Do("drop_due", {"request_id": request_id}),)))
             return None
-        return view if view.run.status in {"queued", "running", "interrupted"} else None
+        waits = view.frozen or view.run.status not in {"queued", "running", "interrupted"}
+        return None if waits else view
 
     def _noted(
         self, request: ApprovalRequest, what: str, now: int, actor: str | None = None, **data: str | None
@@ -444,19 +444,26 @@ def _asks_of(request_id: str) -> tuple[Ask, ...]:
         Ask("get_run_of_request", params),
         Ask("find_decisions", params),
         Ask("get_card", params),
+        Ask("find_freezes"),
     )
 
 
 def _view(
-    requests: Sequence[Row], runs: Sequence[Row], decisions: Sequence[Row], cards: Sequence[Row]
+    requests: Sequence[Row],
+    runs: Sequence[Row],
+    decisions: Sequence[Row],
+    cards: Sequence[Row],
+    freezes: Sequence[Row],
 ) -> RequestView | None:
     if not requests:
         return None
+    request = records.read_request(requests[0])
     return RequestView(
-        request=records.read_request(requests[0]),
+        request=request,
         run=records.read_run(runs[0]),
         votes=tuple(records.read_vote(row) for row in decisions),
         card=records.read_place(cards[0]) if cards else None,
+        frozen=any(row["scope"] in {"all", f"graph:{request.graph}"} for row in freezes),
     )
 
 
