@@ -41,6 +41,7 @@ from graph_runtime import (
 from graph_runtime.judging import Case
 from graph_runtime.policy import Rule
 
+from .fields import offered
 from .payloads import DialogOrigin, write_ticket
 from .text import escaped, group, person, plain, worded
 
@@ -52,6 +53,8 @@ CONFIRM_BLOCK, CONFIRM_INPUT = "confirm", "text"
 REJECT = "signoff_reject"
 REJECT_DIALOG = "signoff_reject_dialog"
 REASON_BLOCK, REASON_INPUT = "reason", "text"
+EDIT = "signoff_edit"
+RESPOND = "signoff_respond"
 #: Marks our own messages, so that a courier finds one whose receipt was lost.
 METADATA = "signoff_entry"
 
@@ -59,12 +62,15 @@ METADATA = "signoff_entry"
 # (undocumented; 9,000 is safe), chat.update's text 4,000.
 _HEADER = 150
 _VALUE = 400
+_REQUESTED = 100
+_WHY = 300
 _LINES = 16
 _NAMES = 20
 #: What all rules together may take of a line before it says only how many have approved.
 _EACH = 1_500
 _FALLBACK = 3_000
 _REASON = 1_000
+_FROZEN = ":snowflake: Frozen: you may decide, and nothing is carried out until it ends. The deadline waits."
 _REASONS = 3
 _CONFIRMED = 300
 
@@ -92,16 +98,17 @@ class Message:
 def card(view: RequestView, entry: OutboxEntry, deployment: str) -> Message:
     """Return the card of a request as it stands now: with buttons while it is open, else with the verdict."""
     request, case, standing = view.request, view.case, view.standing
-    title = _title(request)
+    title = title_of(request)
     facts = _facts(request, standing.arguments)
     blocks: list[Block] = [HeaderBlock(text=PlainTextObject(text=title, emoji=False))]
     if facts:
-        blocks.append(_lines(facts))
+        blocks.append(lines(facts))
     if standing.arguments is not None:
         blocks += _changed(view)
     if request.status == "open":
         progress = _progress(standing, case)
         blocks += [_mrkdwn(progress)] if progress else []
+        blocks += [_context([_FROZEN])] if view.frozen else []
         blocks += [_context(_who_may(case)), *_buttons(view, case, deployment), _context([_trace(request)])]
         said = f"{progress} Approve or Reject" if progress else "Approve or Reject"
     else:
@@ -112,7 +119,7 @@ def card(view: RequestView, entry: OutboxEntry, deployment: str) -> Message:
         for word, verdict in (("Reason", "reject"), ("Answer", "respond")):
             told = [v.reason for v in view.votes if v.verdict == verdict and v.reason][-_REASONS:]
             each = [(word, plain(reason, _REASON // len(told))) for reason in told]
-            blocks += [_lines(each)] if each else []
+            blocks += [lines(each)] if each else []
         state = _RUN_STATE[view.run.status]
         blocks.append(_context([_asked_by(request), state, _trace(request)]))
     shown = ", ".join(f"{name}: {value}" for name, value in facts)
@@ -138,7 +145,7 @@ def trail(view: RequestView, entry: OutboxEntry) -> Message:
     blocks: list[Block] = [_mrkdwn(text)]
     vote = next((v for v in reversed(view.votes) if v.reviewer == by), None)
     if vote is not None and vote.reason and payload["what"] in {"vote", "request"}:
-        blocks.append(_lines([("Reason", plain(vote.reason, _REASON))]))
+        blocks.append(lines([("Reason", plain(vote.reason, _REASON))]))
         text += " Reason: " + escaped(vote.reason, _REASON)
     return Message(text, tuple(blocks), _metadata(entry, request))
 
@@ -153,7 +160,7 @@ def reject_dialog(request: ApprovalRequest, origin: DialogOrigin, *, reason_requ
         close=PlainTextObject(text="Back"),
         private_metadata=origin.model_dump_json(),
         blocks=[
-            SectionBlock(text=PlainTextObject(text=_title(request), emoji=False)),
+            SectionBlock(text=PlainTextObject(text=title_of(request), emoji=False)),
             InputBlock(
                 block_id=REASON_BLOCK,
                 label=PlainTextObject(text="Why?"),
@@ -177,15 +184,20 @@ def confirm_dialog(request: ApprovalRequest, origin: DialogOrigin, phrase: str) 
         close=PlainTextObject(text="Back"),
         private_metadata=origin.model_dump_json(),
         blocks=[
-            SectionBlock(text=PlainTextObject(text=_title(request), emoji=False)),
-            InputBlock(
-                block_id=CONFIRM_BLOCK,
-                label=PlainTextObject(text=plain(f"Type {phrase} to confirm", 150), emoji=False),
-                element=PlainTextInputElement(
-                    action_id=CONFIRM_INPUT, max_length=_CONFIRMED, focus_on_load=True
-                ),
-            ),
+            SectionBlock(text=PlainTextObject(text=title_of(request), emoji=False)),
+            confirm_input(phrase, focus=True),
         ],
+    )
+
+
+def confirm_input(phrase: str, *, focus: bool = False) -> Block:
+    """Return the input in which an approver types what they approve."""
+    return InputBlock(
+        block_id=CONFIRM_BLOCK,
+        label=PlainTextObject(text=plain(f"Type {phrase} to confirm", 150), emoji=False),
+        element=PlainTextInputElement(
+            action_id=CONFIRM_INPUT, max_length=_CONFIRMED, focus_on_load=focus or None
+        ),
     )
 
 
@@ -276,7 +288,8 @@ def _verdict(view: RequestView) -> str:
     return f"*{request.status.capitalize()}* by {names}{when}"
 
 
-def _title(request: ApprovalRequest) -> str:
+def title_of(request: ApprovalRequest) -> str:
+    """Return what will be done, in one line that is never empty."""
     # A header must not be empty.
     return plain(request.title, _HEADER) if request.title.strip() else "(no title)"
 
@@ -285,10 +298,22 @@ def _facts(request: ApprovalRequest, edited: Mapping[str, Any] | None) -> list[t
     arguments = request.action.arguments if request.action and edited is None else edited or {}
     # A fact that is an argument too is shown as it would be carried out.
     shown: dict[str, Any] = {**arguments, **request.facts, **({} if edited is None else edited)}
-    lines = [(plain(name, 60), plain(worded(value), _VALUE)) for name, value in shown.items()]
-    if len(lines) > _LINES:
-        lines[_LINES:] = [("and", f"{len(lines) - _LINES} more: signoff show {request.run_id}")]
-    return lines
+    first = request.action.arguments if request.action and edited is not None else {}
+    # What an edit changed stands first: it is what the next person must see.
+    names = sorted(shown, key=lambda name: name not in first or first[name] == shown[name])
+    found = [(plain(name, 60), _fact(shown[name], first.get(name, shown[name]))) for name in names]
+    if len(found) > _LINES:
+        found[_LINES:] = [("and", f"{len(found) - _LINES} more: signoff show {request.run_id}")]
+    return found
+
+
+def _fact(value: Any, requested: Any) -> str:
+    """Return a value as it would be carried out, and what was asked for where that was another."""
+    if value is requested or value == requested:
+        return plain(worded(value), _VALUE)
+    # Both together take no more of the card than one.
+    was = f" (requested {plain(worded(requested), _REQUESTED)})"
+    return plain(worded(value), _VALUE - len(was)) + was
 
 
 def _who_may(case: Case) -> list[str]:
@@ -340,15 +365,12 @@ def _seat(seat: Seat) -> str:
 
 
 def _changed(view: RequestView) -> list[Block]:
-    """Return who changed the action, and what was asked for; what it is now stands above."""
+    """Return who changed the action and why; what it is now, and what was asked for, stands above."""
     edit = [vote for vote in view.votes if vote.verdict == "edit"][-1]
     first = view.request.action.arguments if view.request.action else {}
-    names = [name for name, value in (edit.arguments or {}).items() if first.get(name) != value][:_LINES]
-    was = [(plain(f"{name} was", 60), plain(worded(first.get(name)), 100)) for name in names]
-    who = _context(
-        [f":pencil2: Changed by {person(edit.reviewer)}" + ("" if was else ", back to what it was")]
-    )
-    return [who, _lines(was)] if was else [who]
+    back = ", back to what was requested" if edit.arguments == first else ""
+    who = _context([f":pencil2: Changed by {person(edit.reviewer)}{back}"])
+    return [who, lines([("Why", plain(edit.reason, _WHY))])] if edit.reason else [who]
 
 
 _ON_THE_WAY = {
@@ -408,22 +430,25 @@ def _trace(request: ApprovalRequest) -> str:
 
 
 def _buttons(view: RequestView, case: Case, deployment: str) -> list[Block]:
-    value = write_ticket(ticket_of(view, deployment))
+    value = write_ticket(ticket_of(view, deployment), view.standing.round)
     approve = APPROVE if case.terms.confirm is None else CONFIRM
     elements = [
         ButtonElement(text=text, action_id=action, value=value, style=style)
         for verdict, text, action, style in (
             ("approve", "Approve", approve, "primary"),
             ("reject", "Reject", REJECT, "danger"),
+            ("edit", "Edit", EDIT, None),
+            ("respond", "Reply instead", RESPOND, None),
         )
-        if verdict in case.policy.decisions
+        if verdict in case.policy.decisions and (verdict != "edit" or offered(case, view.standing))
     ]
     # A new block_id per revision: Slack keeps a client's input state by block_id.
     block_id = f"signoff:{view.request.id}:{view.request.revision}"
     return [ActionsBlock(block_id=block_id, elements=elements)] if elements else []
 
 
-def _lines(pairs: Iterable[tuple[str, str]]) -> Block:
+def lines(pairs: Iterable[tuple[str, str]]) -> Block:
+    """Return a block with a line for each name and its value."""
     parts: list[Any] = []
     for name, value in pairs:
         if parts:

@@ -95,11 +95,14 @@ class Submission(_Payload):
         return Actor(PersonId(self.user.id), self.user.team_id or self.workspace)
 
     def text(self, block_id: str, action_id: str) -> str:
-        """Return what was typed into a text input; empty when nothing was."""
-        found: Any = self.view.state
-        for name in ("values", block_id, action_id, "value"):
-            found = found.get(name) if isinstance(found, dict) else None
-        return found if isinstance(found, str) else ""
+        """Return what was typed into an input or chosen in a select; empty when nothing was."""
+        values = self.view.state.get("values")
+        block = values.get(block_id) if isinstance(values, dict) else None
+        held = block.get(action_id) if isinstance(block, dict) else None
+        chosen = held.get("selected_option") if isinstance(held, dict) else None
+        found = (chosen if isinstance(chosen, dict) else held or {}) if isinstance(held, dict) else {}
+        value = found.get("value")
+        return value if isinstance(value, str) else ""
 
 
 class Typed(_Payload):
@@ -129,6 +132,8 @@ class _Ticket(BaseModel):
     t: str = Field(min_length=1, max_length=255)
     r: Id
     i: Id
+    #: How often the action had been edited when the button was drawn.
+    n: int | None = None
 
 
 class DialogOrigin(BaseModel):
@@ -139,10 +144,12 @@ class DialogOrigin(BaseModel):
     ticket: str = Field(max_length=2_000)
     channel: SlackId
     message: Ts
+    #: How often the action had been edited when the dialog was drawn.
+    round: int | None = None
 
 
-def write_ticket(ticket: Ticket) -> str:
-    """Return the ticket as a button's value."""
+def write_ticket(ticket: Ticket, round_: int | None = None) -> str:
+    """Return the ticket as a button's value, with how often the action that it shows was edited."""
     return json.dumps(
         {
             "d": ticket.deployment,
@@ -150,7 +157,8 @@ def write_ticket(ticket: Ticket) -> str:
             "t": ticket.thread_id,
             "r": ticket.run_id,
             "i": ticket.interrupt_id,
-        },
+        }
+        | ({} if round_ is None else {"n": round_}),
         separators=(",", ":"),
         ensure_ascii=False,
     )
@@ -163,3 +171,11 @@ def read_ticket(value: str) -> Ticket:
     except ValidationError:
         raise Refused("GARBLED_TICKET", "This button is not one of ours. Nothing was recorded.") from None
     return Ticket(read.d, RequestId(read.q), ThreadId(read.t), RunId(read.r), InterruptId(read.i))
+
+
+def read_round(value: str) -> int | None:
+    """Return how often the action had been edited when a button with this value was drawn; None: unknown."""
+    try:
+        return _Ticket.model_validate_json(value).n
+    except ValidationError:
+        return None

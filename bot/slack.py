@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,14 +24,15 @@ from slack_bolt.request.async_request import AsyncBoltRequest
 from slack_sdk.errors import SlackApiError
 from slack_sdk.web.async_client import AsyncWebClient
 
-from graph_runtime import Actor, Approvals, CommitUnknown, Place, Refused, RequestView, StoreError
-from graph_runtime.types import Verdict
+from graph_runtime import Actor, Approvals, CommitUnknown, Place, Refused, RequestView, StoreError, Ticket
+from graph_runtime.types import RefusalCode, Verdict
 
-from . import cards
+from . import cards, dialogs
 from .commands import Commands
 from .directory import SlackDirectory
+from .fields import offered
 from .identity import Identity
-from .payloads import Click, DialogOrigin, Submission, Typed, read_ticket, write_ticket
+from .payloads import Click, DialogOrigin, Submission, Typed, read_round, read_ticket, write_ticket
 from .replies import error_code
 
 _log = structlog.get_logger("signoff.slack")
@@ -43,6 +45,28 @@ _UNKNOWN = "The database went away meanwhile. Look at the card in a minute, befo
 #: Where a click that was read stands in Bolt's context.
 _CLICK = "signoff_click"
 _UNREADABLE = Refused("GARBLED_TICKET", "This click could not be read. Nothing was recorded.")
+
+
+#: What somebody can mend, or copy before they begin anew, is told without taking away what they typed.
+_AT_THE_FIELD = frozenset({"REASON_REQUIRED", "INVALID_INPUT", "STALE_ACTION"})
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """A dialog that was submitted, and the card that it was opened from."""
+
+    submission: Submission
+    origin: DialogOrigin
+    ticket: Ticket
+    place: Place
+
+    @property
+    def by(self) -> tuple[Ticket, Actor]:
+        return self.ticket, self.submission.actor
+
+    def text(self, block: str, field: str) -> str | None:
+        """Return what was typed, None when that is nothing but blanks."""
+        return self.submission.text(block, field).strip() or None
 
 
 class Whispers:
@@ -115,10 +139,14 @@ class Window:
         app.action(cards.APPROVE)(self.on_approve)
         app.action(cards.CONFIRM)(self.on_confirm)
         app.action(cards.REJECT)(self.on_reject)
-        ours = f"{cards.APPROVE}|{cards.CONFIRM}|{cards.REJECT}"
+        app.action(cards.EDIT)(self.on_edit)
+        app.action(cards.RESPOND)(self.on_respond)
+        ours = f"{cards.APPROVE}|{cards.CONFIRM}|{cards.REJECT}|{cards.EDIT}|{cards.RESPOND}"
         app.action(re.compile(rf"\A(?!(?:{ours})\Z)"))(self.on_unknown_action)
         app.view(cards.REJECT_DIALOG)(self.on_reject_dialog)
         app.view(cards.CONFIRM_DIALOG)(self.on_confirm_dialog)
+        app.view(dialogs.EDIT_DIALOG)(self.on_edit_dialog)
+        app.view(dialogs.RESPOND_DIALOG)(self.on_respond_dialog)
         app.command("/signoff")(self.on_command)
         app.event("user_change")(self.on_user_change)
         app.event("subteam_members_changed")(self.on_group_change)
@@ -138,8 +166,9 @@ class Window:
         """Take an approval: commit, then ack."""
 
         async def approve(click: Click) -> None:
-            ticket = read_ticket(click.actions[0].value)
-            await self._approvals.decide(ticket, click.actor, "approve", place=click.place)
+            value = click.actions[0].value
+            ticket, seen = read_ticket(value), read_round(value)
+            await self._approvals.decide(ticket, click.actor, "approve", place=click.place, seen=seen)
 
         await self._clicked(context[_CLICK], approve)
         await ack()
@@ -167,6 +196,26 @@ class Window:
         await self._clicked(context[_CLICK], ask)
         await ack()
 
+    async def on_edit(self, context: AsyncBoltContext, ack: AsyncAck, client: AsyncWebClient) -> None:
+        """Offer what may be changed, in a dialog, when this person may approve."""
+
+        async def ask(click: Click) -> None:
+            view, origin = await self._dialog(click, "edit")
+            await client.views_open(trigger_id=click.trigger_id, view=dialogs.edit_dialog(view, origin))
+
+        await self._clicked(context[_CLICK], ask)
+        await ack()
+
+    async def on_respond(self, context: AsyncBoltContext, ack: AsyncAck, client: AsyncWebClient) -> None:
+        """Ask what is answered instead, in a dialog, when this person may."""
+
+        async def ask(click: Click) -> None:
+            view, origin = await self._dialog(click, "respond")
+            await client.views_open(trigger_id=click.trigger_id, view=dialogs.respond_dialog(view, origin))
+
+        await self._clicked(context[_CLICK], ask)
+        await ack()
+
     async def _dialog(self, click: Click, verdict: Verdict) -> tuple[RequestView, DialogOrigin]:
         """Return what a dialog is opened on, when this person may give the verdict."""
         ticket = read_ticket(click.actions[0].value)
@@ -175,6 +224,7 @@ class Window:
             ticket=write_ticket(ticket),
             channel=click.container.channel_id,
             message=click.container.message_ts,
+            round=view.standing.round,
         )
 
     async def on_unknown_action(self, context: AsyncBoltContext, ack: AsyncAck) -> None:
@@ -188,50 +238,115 @@ class Window:
 
     async def on_reject_dialog(self, body: dict[str, Any], ack: AsyncAck) -> None:
         """Take a rejection with its reason: commit, then ack; an error shows at its field."""
-        await self._submitted(body, ack, "reject", cards.REASON_BLOCK, cards.REASON_INPUT)
+
+        async def take(sent: _Sent) -> Mapping[str, str]:
+            reason = sent.text(cards.REASON_BLOCK, cards.REASON_INPUT)
+            await self._approvals.decide(*sent.by, "reject", place=sent.place, reason=reason)
+            return {}
+
+        await self._submitted(body, ack, cards.REASON_BLOCK, take)
 
     async def on_confirm_dialog(self, body: dict[str, Any], ack: AsyncAck) -> None:
         """Take an approval that was confirmed by typing: commit, then ack; an error shows at its field."""
-        await self._submitted(body, ack, "approve", cards.CONFIRM_BLOCK, cards.CONFIRM_INPUT)
+
+        async def take(sent: _Sent) -> Mapping[str, str]:
+            typed = sent.text(cards.CONFIRM_BLOCK, cards.CONFIRM_INPUT)
+            seen = sent.origin.round
+            await self._approvals.decide(*sent.by, "approve", place=sent.place, confirm=typed, seen=seen)
+            return {}
+
+        await self._submitted(body, ack, cards.CONFIRM_BLOCK, take)
+
+    async def on_respond_dialog(self, body: dict[str, Any], ack: AsyncAck) -> None:
+        """Take an answer that is given instead: commit, then ack; an error shows at its field."""
+
+        async def take(sent: _Sent) -> Mapping[str, str]:
+            answer = sent.text(dialogs.ANSWER_BLOCK, dialogs.ANSWER_INPUT)
+            await self._approvals.decide(*sent.by, "respond", place=sent.place, reason=answer)
+            return {}
+
+        await self._submitted(body, ack, dialogs.ANSWER_BLOCK, take)
+
+    async def on_edit_dialog(self, body: dict[str, Any], ack: AsyncAck) -> None:
+        """Take an approval of other arguments: commit, then ack; an error shows at its field."""
+
+        async def take(sent: _Sent) -> Mapping[str, str]:
+            seen = sent.origin.round
+            view = await self._approvals.check(*sent.by, "edit", place=sent.place)
+            fields = offered(view.case, view.standing)
+            changed, wrong = dialogs.read_edit(fields, sent.submission)
+            confirm = sent.text(cards.CONFIRM_BLOCK, cards.CONFIRM_INPUT)
+            # What somebody else has edited meanwhile is told before anything else.
+            if wrong and seen in {None, view.standing.round}:
+                unsaid = [*wrong] == [dialogs.COMMENT_BLOCK]
+                code: RefusalCode = "REASON_REQUIRED" if unsaid else "INVALID_INPUT"
+                refusal = Refused(code, "; ".join(wrong.values()))
+                await self._journal(refusal, sent.submission.actor, sent.place, sent.ticket)
+                return wrong
+            comment = sent.text(dialogs.COMMENT_BLOCK, dialogs.COMMENT_INPUT)
+            try:
+                await self._approvals.decide(
+                    *sent.by,
+                    "edit",
+                    place=sent.place,
+                    reason=comment,
+                    edited=changed,
+                    confirm=confirm,
+                    seen=seen,
+                )
+            except Refused as refusal:
+                if refusal.code != "INVALID_INPUT":
+                    raise
+                unconfirmed = view.case.terms.confirm not in {None, confirm}
+                blocks = [field.block_id for field in fields if field.name in changed or not changed]
+                place = cards.CONFIRM_BLOCK if unconfirmed else [*blocks, dialogs.COMMENT_BLOCK][0]
+                return {place: refusal.sentence}
+            return {}
+
+        await self._submitted(body, ack, dialogs.COMMENT_BLOCK, take)
 
     async def _submitted(
-        self, body: dict[str, Any], ack: AsyncAck, verdict: Verdict, block: str, field: str
+        self,
+        body: dict[str, Any],
+        ack: AsyncAck,
+        block: str,
+        take: Callable[[_Sent], Awaitable[Mapping[str, str]]],
     ) -> None:
+        """Do the work of one submission; what it returns is wrong is told at those blocks."""
         try:
             submission = Submission.model_validate(body)
         except ValidationError:
             await self._journal(_UNREADABLE, _claimed_actor(body), Place("slack"))
             await ack(response_action="update", view=cards.notice_dialog(_UNREADABLE.sentence))
             return
-        typed = submission.text(block, field).strip() or None
-        reason, confirm = (typed, None) if verdict == "reject" else (None, typed)
         place = Place("slack", submission.api_app_id, submission.workspace)
         ticket = None
+        wrong: Mapping[str, str] = {}
         try:
             origin = DialogOrigin.model_validate_json(submission.view.private_metadata)
             place = Place(
                 "slack", submission.api_app_id, submission.workspace, origin.channel, origin.message
             )
             ticket = read_ticket(origin.ticket)
-            await self._approvals.decide(
-                ticket, submission.actor, verdict, place=place, reason=reason, confirm=confirm
-            )
+            wrong = await take(_Sent(submission, origin, ticket, place))
         except ValidationError:
             await self._journal(_UNREADABLE, submission.actor, place)
             await ack(response_action="update", view=cards.notice_dialog(_UNREADABLE.sentence))
+            return
         except Refused as refusal:
             if ticket is None:
                 await self._journal(refusal, submission.actor, place)
-            if refusal.code in {"REASON_REQUIRED", "INVALID_INPUT"}:
-                await ack(response_action="errors", errors={block: refusal.sentence})
-            else:
+            if refusal.code not in _AT_THE_FIELD:
                 notice = cards.notice_dialog(cards.refusal_sentence(refusal))
                 await ack(response_action="update", view=notice)
+                return
+            wrong = {block: refusal.sentence}
         except StoreError as error:
             _log.exception("dialog.failed")
             # At the field, so that what was typed is kept.
-            sentence = _UNKNOWN if isinstance(error, CommitUnknown) else f"{_AWAY} submit again."
-            await ack(response_action="errors", errors={block: sentence})
+            wrong = {block: _UNKNOWN if isinstance(error, CommitUnknown) else f"{_AWAY} submit again."}
+        if wrong:
+            await ack(response_action="errors", errors=dict(wrong))
         else:
             await ack()
 
@@ -281,10 +396,12 @@ class Window:
             sentence = _UNKNOWN if isinstance(error, CommitUnknown) else f"{_AWAY} click again."
             self._whisper(url, Refused("BUSY", sentence))
 
-    async def _journal(self, refusal: Refused, actor: Actor | None, place: Place) -> None:
+    async def _journal(
+        self, refusal: Refused, actor: Actor | None, place: Place, ticket: Ticket | None = None
+    ) -> None:
         """Write a refusal down if the database lets us; the person is told either way."""
         try:
-            await self._approvals.refuse(refusal, actor, place)
+            await self._approvals.refuse(refusal, actor, place, ticket)
         except StoreError as error:
             _log.error("refusal.unwritten", code=refusal.code, error=type(error).__name__)
 

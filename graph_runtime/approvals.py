@@ -41,6 +41,7 @@ from .values import Codec
 DECIDE_SECONDS = 1.8
 #: What :meth:`Approvals.check` lets pass: a dialog is about to ask for it.
 _ASKED_NEXT = frozenset({"REASON_REQUIRED", "INVALID_INPUT"})
+_CHANGED = "Somebody has changed this since you were shown it. Nothing was recorded: look at the card again."
 _plain = Codec()
 
 
@@ -62,18 +63,20 @@ class Approvals:
         reason: str | None = None,
         edited: Mapping[str, Any] | None = None,
         confirm: str | None = None,
+        seen: int | None = None,
     ) -> RequestView:
         """Record the verdict in one commit, and return the request as it is then.
 
         A vote that decides the request answers the run's question in the same commit; one that does not
         leaves it open for the others. ``edited`` are the arguments that an edit changes, ``confirm`` is what
-        was typed where the policy wants it typed. Raises :class:`Refused` when the ticket is not that card's,
-        the request is closed, the person may not, or the database stayed busy for :data:`DECIDE_SECONDS`;
-        nothing but the refusal was recorded then.
+        was typed where the policy wants it typed, ``seen`` the round of edits that the person was shown: what
+        somebody has edited since is not approved unseen (STALE_ACTION). Raises :class:`Refused` when the
+        ticket is not that card's, the request is closed, the person may not, or the database stayed busy for
+        :data:`DECIDE_SECONDS`; nothing but the refusal was recorded then.
         """
         until = asyncio.get_running_loop().time() + DECIDE_SECONDS
         try:
-            return await self._decide(ticket, actor, verdict, place, (reason, edited, confirm), until)
+            return await self._decide(ticket, actor, verdict, place, (reason, edited, confirm, seen), until)
         except TimeoutError:
             refusal = Refused("BUSY", "This took too long and was not recorded. Click again.")
             with contextlib.suppress(StoreError):
@@ -120,8 +123,7 @@ class Approvals:
 
     async def view(self, request_id: str) -> RequestView | None:
         """Return the request with its run, votes and card from one snapshot, or None when there is none."""
-        requests, runs, decisions, cards = await self._store.read(*_asks_of(request_id))
-        return _view(requests, runs, decisions, cards)
+        return _view(*await self._store.read(*_asks_of(request_id)))
 
     async def find(
         self, *, run_id: str = "", status: RequestStatus | None = None, limit: int = 50
@@ -157,10 +159,10 @@ class Approvals:
         actor: Actor,
         verdict: Verdict,
         place: Place,
-        said: tuple[str | None, Mapping[str, Any] | None, str | None],
+        said: tuple[str | None, Mapping[str, Any] | None, str | None, int | None],
         until: float,
     ) -> RequestView:
-        reason, edited, confirm = said
+        reason, edited, confirm, seen = said
         reviewer: Reviewer | None = None
         run: Run | None = None
         while run is None:
@@ -175,6 +177,8 @@ class Approvals:
             refusal = _check_storable(arguments) or may_decide(
                 case, reviewer, verdict, reason, arguments=arguments, confirm=confirm
             )
+            if seen not in {None, before.round} and (refusal is None or refusal.code in _ASKED_NEXT):
+                refusal = Refused("STALE_ACTION", _CHANGED)
             if refusal is not None:
                 await self.refuse(refusal, actor, place, ticket)
                 raise refusal
@@ -211,7 +215,7 @@ class Approvals:
         left = replace(
             view.request, status=after.outcome, revision=view.request.revision + 1, closed_at=closed_at
         )
-        return RequestView(left, run, (*view.votes, vote), view.card)
+        return RequestView(left, run, (*view.votes, vote), view.card, view.frozen)
 
     def _decision(self, case: Case, after: Standing, reason: str | None, now: int) -> Decision:
         request = case.request
@@ -290,12 +294,12 @@ class Approvals:
             "channel": place.channel,
             "message": place.message,
         }
-        requests, runs, decisions, cards, owners, asking = await self._store.read(
-            *_asks_of(ticket.request_id),
+        owners, asking, *rows = await self._store.read(
             Ask("get_receipt_at", at),
             Ask("find_asking", {"run_id": ticket.run_id}),
+            *_asks_of(ticket.request_id),
         )
-        view = _view(requests, runs, decisions, cards)
+        view = _view(*rows)
         refusal = check_ticket(
             ticket,
             place,
@@ -398,7 +402,8 @@ class Approvals:
         if view is None or view.request.status != "open":
             await self._store.commit(Batch("drop due", (Do("drop_due", {"request_id": request_id}),)))
             return None
-        return view if view.run.status in {"queued", "running", "interrupted"} else None
+        waits = view.frozen or view.run.status not in {"queued", "running", "interrupted"}
+        return None if waits else view
 
     def _noted(
         self, request: ApprovalRequest, what: str, now: int, actor: str | None = None, **data: str | None
@@ -439,19 +444,26 @@ def _asks_of(request_id: str) -> tuple[Ask, ...]:
         Ask("get_run_of_request", params),
         Ask("find_decisions", params),
         Ask("get_card", params),
+        Ask("find_freezes"),
     )
 
 
 def _view(
-    requests: Sequence[Row], runs: Sequence[Row], decisions: Sequence[Row], cards: Sequence[Row]
+    requests: Sequence[Row],
+    runs: Sequence[Row],
+    decisions: Sequence[Row],
+    cards: Sequence[Row],
+    freezes: Sequence[Row],
 ) -> RequestView | None:
     if not requests:
         return None
+    request = records.read_request(requests[0])
     return RequestView(
-        request=records.read_request(requests[0]),
+        request=request,
         run=records.read_run(runs[0]),
         votes=tuple(records.read_vote(row) for row in decisions),
         card=records.read_place(cards[0]) if cards else None,
+        frozen=any(row["scope"] in {"all", f"graph:{request.graph}"} for row in freezes),
     )
 
 

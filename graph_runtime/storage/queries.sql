@@ -715,7 +715,33 @@ INSERT INTO due (kind, request_id, due_at) VALUES (:kind, :request_id, :due_at);
 SELECT d.kind, d.request_id, d.due_at
 FROM due d JOIN requests q ON q.request_id = d.request_id JOIN runs r ON r.run_id = q.run_id
 WHERE d.due_at <= :now AND r.status IN ('queued', 'running', 'interrupted')
+  AND NOT EXISTS (SELECT 1 FROM freezes f WHERE f.scope IN ('all', 'graph:' || q.graph))
 ORDER BY d.due_at LIMIT :limit;
+
+-- What was due during a freeze of all, or of its graph, is due as much later as that lasted.
+-- name: shift_due
+UPDATE due SET due_at = due_at + (
+  SELECT :now - CASE WHEN q.opened_at > :since THEN q.opened_at ELSE :since END
+  FROM requests q WHERE q.request_id = due.request_id
+)
+WHERE request_id IN (
+  SELECT request_id FROM requests
+  WHERE status = 'open' AND (:scope = 'all' OR 'graph:' || graph = :scope)
+    AND NOT EXISTS (SELECT 1 FROM freezes f WHERE f.scope IN ('all', 'graph:' || requests.graph))
+);
+
+-- name: shift_deadlines
+UPDATE requests SET revision = revision + 1,
+  deadline_at = deadline_at + :now - CASE WHEN opened_at > :since THEN opened_at ELSE :since END
+WHERE status = 'open' AND deadline_at IS NOT NULL AND (:scope = 'all' OR 'graph:' || graph = :scope)
+  AND NOT EXISTS (SELECT 1 FROM freezes f WHERE f.scope IN ('all', 'graph:' || requests.graph));
+
+-- name: redraw_cards_of_scope
+UPDATE outbox SET wanted = wanted + 1, status = 'pending', available_at = :now, updated_at = :now
+WHERE kind = 'card' AND status <> 'parked' AND request_id IN (
+  SELECT request_id FROM requests
+  WHERE status = 'open' AND (:scope = 'all' OR 'graph:' || graph = :scope)
+);
 
 -- name: drop_due
 DELETE FROM due WHERE request_id = :request_id;

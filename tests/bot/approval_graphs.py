@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypedDict
 
@@ -179,6 +180,36 @@ def ask_plainly_only(state: Case) -> dict[str, Any]:
 
 maze = far_and_wide()
 no_graph = "this is only text"
+
+
+async def ask_to_refund(state: Case) -> dict[str, Any]:
+    given = {"amount": "320.00", "charge": "900.00", "note": "", **(state.get("facts") or {})}
+    amount, charge = Decimal(given["amount"]), Decimal(given["charge"])
+    arguments = {
+        "customer": "Ann Archer",
+        "amount": amount,
+        "parts": 3,
+        "express": False,
+        "note": given["note"],
+        "lines": ["a", "b"],
+    }
+    decision = approve(
+        "Refund 1042",
+        action=Action("refund", arguments),
+        facts={"amount": amount, "charge": charge},
+        policy=state.get("policy", "refund"),
+        requester=state.get("requester", "U0CAROL"),
+    )
+    return {"decision": decision, "outcome": decision.outcome}
+
+
+#: Leaves what was decided in its state.
+refund = (
+    StateGraph(Case)
+    .add_node(ask_to_refund)
+    .add_edge(START, "ask_to_refund")
+    .compile(name="refund", version="1")
+)
 
 
 async def ask_to_pay(state: Case) -> dict[str, Any]:

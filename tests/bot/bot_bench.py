@@ -58,6 +58,7 @@ GRAPHS = {
     "agent": "approval_graphs:agent",
     "maze": "approval_graphs:maze",
     "paying": "approval_graphs:paying",
+    "refund": "approval_graphs:refund",
 }
 POLICIES: dict[str, dict[str, Any]] = {
     "default": {"groups": ["S0SRE"]},
@@ -75,6 +76,28 @@ POLICIES: dict[str, dict[str, Any]] = {
     "channel": {"require": [{"channel": GENERAL}]},
     "on-call": {"require": [{"on_call": "primary"}]},
     "typed": {"groups": ["S0SRE"], "step_up": {"type_to_confirm": "{service}"}},
+    "refund": {
+        "tiers": {
+            "never": {"when": "amount > charge", "block": True},
+            "one": {"when": "amount <= 500", "groups": ["S0SRE"]},
+            "two": {
+                "stages": [
+                    [{"name": "finance", "group": "S0SRE"}],
+                    [{"name": "leads", "group": "S0OWN"}],
+                ]
+            },
+        },
+        "decisions": ["approve", "edit", "reject", "respond"],
+        "edit": {"fields": ["amount", "parts", "express", "note", "missing", "lines"]},
+        "reject_reason": {"min": 10},
+        "deadline": "1d",
+    },
+    "refund-typed": {
+        "groups": ["S0SRE"],
+        "decisions": ["approve", "edit"],
+        "edit": {"fields": ["amount"]},
+        "step_up": {"type_to_confirm": "{customer}"},
+    },
     "small": {"tiers": {"small": {"when": "amount <= 50", "auto": True}, "other": {"groups": ["S0SRE"]}}},
 }
 

@@ -4,34 +4,29 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-import itertools
 import json
-from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
 import pytest
 from bot_bench import texts
+from card_bench import AT, TICKET, entry, new_ids, request, taken, view, vote
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bot import cards, text
 from bot.payloads import DialogOrigin, read_ticket, write_ticket
 from bot.replies import error_code, seconds_to_wait
-from bot.sandbox.limits import UPDATE_TEXT, message_blocks, metadata_body, text_length, view_body
+from bot.sandbox.limits import view_body
 from graph_runtime import (
     Action,
-    ApprovalRequest,
-    OutboxEntry,
     Place,
     Refused,
     RequestView,
-    Run,
     Ticket,
     Vote,
 )
 
-AT = 1_767_603_600_000_000
 STATUSES = ["open", "approved", "edited", "rejected", "responded", "timed_out", "withdrawn", "superseded"]
 RUNS = ["queued", "running", "interrupted", "completed", "failed", "cancelled", "needs_attention"]
 SLACK_ID = st.from_regex(r"\A[UW]0[A-Z0-9]{6,9}\Z")
@@ -51,83 +46,6 @@ values = st.recursive(
     max_leaves=8,
 )
 facts = st.dictionaries(anything, values, max_size=40)
-
-
-def request(**changes: Any) -> ApprovalRequest:
-    return ApprovalRequest(
-        **{
-            "id": "req-1",
-            "interrupt_id": "int-1",
-            "thread_id": "thr-1",
-            "run_id": "run-1",
-            "graph": "deploy",
-            "node": "ask",
-            "title": "Deploy payments",
-            "action": Action("deploy", {"service": "payments"}),
-            "facts": {},
-            "digest": "sha256:0123456789abcdef",
-            "policy_name": "prod",
-            "policy": {"groups": ["S0SRE"]},
-            "requester": "U0CAROL",
-            "also": (),
-            "status": "open",
-            "revision": 1,
-            "deadline_at": None,
-            "opened_at": AT,
-            "closed_at": None,
-            **changes,
-        }
-    )
-
-
-def run(status: str = "interrupted") -> Run:
-    return Run(
-        id="run-1",
-        thread_id="thr-1",
-        graph="deploy",
-        version="1",
-        status=status,
-        driver="worker",
-        head="chk-1",
-        step=1,
-        steps_taken=1,
-        max_steps=10,
-        requester=None,
-        error=None,
-        lease_owner=None,
-        lease_until=None,
-        epoch=1,
-        created_at=AT,
-        updated_at=AT,
-    )
-
-
-def view(
-    asked: ApprovalRequest | None = None, *, votes: tuple[Vote, ...] = (), status: str = "interrupted"
-) -> RequestView:
-    return RequestView(asked or request(), run(status), votes, None)
-
-
-def entry(kind: str = "card", **payload: Any) -> OutboxEntry:
-    return OutboxEntry("out-1", kind, "req-1", "pending", 1, 1, False, payload, None, None, None)
-
-
-def vote(verdict: str, reason: str | None = None, by: str = "U0ALICE") -> Vote:
-    return Vote(by, verdict, reason, "sha256:0", AT, "slack")
-
-
-def new_ids() -> Callable[[], str]:
-    numbers = itertools.count()
-    return lambda: f"id{next(numbers)}"
-
-
-def taken(message: cards.Message) -> list[dict[str, Any]]:
-    """Return the blocks as Slack stores them; raises when Slack would refuse any of it."""
-    arguments = json.loads(json.dumps(message.arguments(), ensure_ascii=False).encode())
-    assert 0 < len(arguments["text"]) <= UPDATE_TEXT, "chat.update refuses a longer text"
-    assert metadata_body(arguments["metadata"])
-    assert text_length(arguments["blocks"]) < 9_500
-    return message_blocks(arguments["blocks"], new_ids())
 
 
 @settings(max_examples=80, deadline=None)
@@ -250,10 +168,12 @@ def test_an_edit_shows_what_it_is_now_who_changed_it_and_what_it_was():
         "U0BOB", "edit", None, "sha256:1", AT, "slack", frozenset({"S0SRE"}), 0, 1, {"service": "*<x|y>*"}
     )
     message = cards.card(view(request(policy=SEVERAL), votes=(edit,)), entry(), "d")
-    _, facts, who, was, line, *_ = taken(message)
-    assert [e["text"] for e in facts["elements"][0]["elements"]] == ["service  ", "*<x|y>*"]
+    _, facts, who, line, *_ = taken(message)
+    assert [e["text"] for e in facts["elements"][0]["elements"]] == [
+        "service  ",
+        "*<x|y>* (requested payments)",
+    ]
     assert who["elements"][0]["text"] == ":pencil2: Changed by <@U0BOB>"
-    assert [e["text"] for e in was["elements"][0]["elements"]] == ["service was  ", "payments"]
     assert line["text"]["text"].startswith("*1 of 3 approved*")
     closed = request(status="edited", closed_at=AT, policy=SEVERAL)
     message = cards.card(view(closed, votes=(edit, vote("approve"))), entry(), "d")
@@ -303,7 +223,11 @@ def test_a_card_has_the_buttons_that_the_policy_allows():
 
     assert actions() == [cards.APPROVE, cards.REJECT]
     assert actions(decisions=["approve"]) == [cards.APPROVE]
-    assert actions(decisions=["respond"]) == []
+    assert actions(decisions=["respond"]) == [cards.RESPOND]
+    every = {"decisions": ["respond", "edit", "reject", "approve"], "edit": {"fields": ["service"]}}
+    assert actions(**every) == [cards.APPROVE, cards.REJECT, cards.EDIT, cards.RESPOND]
+    nothing = {"decisions": ["approve", "edit"], "edit": {"fields": ["missing"]}}
+    assert actions(**nothing) == [cards.APPROVE]
     typed = request(policy={"people": ["U1"]}, terms={"stages": [[{"people": ["U1"]}]], "confirm": "prod"})
     assert cards.CONFIRM in json.dumps(taken(cards.card(view(typed), entry(), "d")))
 
@@ -485,7 +409,6 @@ def test_metadata_holds_ids_only():
     }
 
 
-TICKET = Ticket("dep-1", "req-1", "thr-1", "run-1", "int-1")
 identifier = st.from_regex(r"\A[A-Za-z0-9:_-]{1,64}\Z")
 
 
@@ -564,3 +487,11 @@ def test_whatever_answered_in_slacks_place_is_read_without_failing(
 
     error = SlackApiError("failed", answer)
     assert (error_code(error), seconds_to_wait(error)) == (code, wait)
+
+
+def test_a_card_that_is_frozen_says_so_and_can_still_be_decided():
+    frozen = cards.card(dataclasses.replace(view(), frozen=True), entry(), "dep")
+    words = " ".join(texts([block.to_dict() for block in frozen.blocks]))
+    assert "Frozen: you may decide, and nothing is carried out until it ends" in words
+    assert cards.APPROVE in json.dumps(frozen.arguments())
+    assert "Frozen" not in json.dumps(cards.card(view(), entry(), "dep").arguments())

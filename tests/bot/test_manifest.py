@@ -13,7 +13,7 @@ import pytest
 import yaml
 from slack_sdk.web.async_client import AsyncWebClient
 
-from bot import cards, check
+from bot import cards, check, dialogs
 from bot.app import bolt_app
 from bot.config import load_settings
 from bot.slack import Window
@@ -94,8 +94,9 @@ def test_every_command_listened_for_is_declared_and_no_other(manifest: Any, hear
 
 
 def test_clicks_and_dialogs_need_interactivity(manifest: Any, heard: dict[str, list[Any]]):
-    assert {cards.APPROVE, cards.CONFIRM, cards.REJECT} <= set(heard["action"])
-    assert {cards.REJECT_DIALOG, cards.CONFIRM_DIALOG} <= set(heard["view"])
+    assert {cards.APPROVE, cards.CONFIRM, cards.REJECT, cards.EDIT, cards.RESPOND} <= set(heard["action"])
+    ours = {cards.REJECT_DIALOG, cards.CONFIRM_DIALOG, dialogs.EDIT_DIALOG, dialogs.RESPOND_DIALOG}
+    assert ours == set(heard["view"])
     assert manifest["settings"]["interactivity"]["is_enabled"] is True
 
 
@@ -142,4 +143,4 @@ async def test_a_real_app_takes_every_listener():
     nothing: Any = None
     app = bolt_app(settings, AsyncWebClient(token="xoxb-1"))
     Window(nothing, nothing, nothing, nothing, nothing).listen(app)
-    assert len(app._async_listeners) == 10
+    assert len(app._async_listeners) == 14

@@ -267,6 +267,21 @@ async def test_an_edit_that_is_not_allowed_changes_nothing(make_runtime: MakeRun
     assert (await desk.now()) == desk.view
 
 
+async def test_of_two_edits_drawn_from_the_same_round_one_is_recorded(make_runtime: MakeRuntime) -> None:
+    desk = await desk_of(make_runtime, REFUND, paying(700))
+    edits = [
+        outcome(desk.vote(who, "edit", edited={"amount": n}, seen=0))
+        for who, n in (("U_A", 400), ("U_B", 300))
+    ]
+    codes = [one.code for one in await asyncio.gather(*edits) if isinstance(one, Refused)]
+    assert codes == ["STALE_ACTION"]
+    (vote,) = (await desk.now()).votes
+    other = "U_B" if vote.reviewer == "U_A" else "U_A"
+    assert await desk.refused(other, seen=0) == "STALE_ACTION"
+    assert await desk.refused(vote.reviewer, seen=0) == "ALREADY_VOTED"
+    assert (await desk.vote(other, seen=1)).request.status == "edited"
+
+
 async def test_an_answer_instead_and_a_withdrawal_are_told_to_the_graph(make_runtime: MakeRuntime) -> None:
     answered = await desk_of(make_runtime, REFUND, paying(700))
     await answered.vote("U_A", "respond", reason="ask finance first")

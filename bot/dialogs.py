@@ -1,0 +1,155 @@
+"""The dialogs in which an approver changes what was asked for, or answers something else instead.
+
+Closing one is never a decision, and submitting one is one call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from slack_sdk.models.blocks import (
+    Block,
+    InputBlock,
+    InputInteractiveElement,
+    NumberInputElement,
+    Option,
+    PlainTextInputElement,
+    PlainTextObject,
+    SectionBlock,
+    StaticSelectElement,
+)
+from slack_sdk.models.views import View
+
+from graph_runtime import RequestView
+
+from . import cards
+from .fields import LONGEST_TEXT, Field, offered
+from .payloads import DialogOrigin, Submission
+from .text import plain, worded
+
+EDIT_DIALOG = "signoff_edit_dialog"
+RESPOND_DIALOG = "signoff_respond_dialog"
+VALUE_INPUT = "value"
+COMMENT_BLOCK, COMMENT_INPUT = "comment", "text"
+ANSWER_BLOCK, ANSWER_INPUT = "answer", "text"
+_COMMENT = 1_000
+#: A text longer than this is typed in several lines.
+_ONE_LINE = 80
+_FIXED = 10
+
+
+def edit_dialog(view: RequestView, origin: DialogOrigin) -> View:
+    """Return the dialog in which what may be changed is changed, and that approved."""
+    case, standing = view.case, view.standing
+    fields = offered(case, standing)
+    blocks: list[Block] = [SectionBlock(text=PlainTextObject(text=cards.title_of(view.request), emoji=False))]
+    fixed = _fixed(view, fields)
+    blocks += [cards.lines(fixed)] if fixed else []
+    blocks += [_input(field) for field in fields]
+    if case.terms.confirm is not None:
+        blocks.append(cards.confirm_input(case.terms.confirm))
+    blocks.append(
+        _text(
+            COMMENT_BLOCK,
+            COMMENT_INPUT,
+            "Why?",
+            "Submitting approves it as it stands here. Everybody sees what you changed, and why.",
+            _COMMENT,
+        )
+    )
+    return View(
+        type="modal",
+        callback_id=EDIT_DIALOG,
+        title=PlainTextObject(text="Approve with changes"),
+        submit=PlainTextObject(text="Approve"),
+        close=PlainTextObject(text="Back"),
+        private_metadata=origin.model_dump_json(),
+        blocks=blocks,
+    )
+
+
+def respond_dialog(view: RequestView, origin: DialogOrigin) -> View:
+    """Return the dialog in which somebody answers instead of approving."""
+    hint = "Nothing is carried out. Who asked, and the workflow, get this answer."
+    return View(
+        type="modal",
+        callback_id=RESPOND_DIALOG,
+        title=PlainTextObject(text="Reply instead"),
+        submit=PlainTextObject(text="Reply"),
+        close=PlainTextObject(text="Back"),
+        private_metadata=origin.model_dump_json(),
+        blocks=[
+            SectionBlock(text=PlainTextObject(text=cards.title_of(view.request), emoji=False)),
+            _text(ANSWER_BLOCK, ANSWER_INPUT, "Your answer", hint, LONGEST_TEXT),
+        ],
+    )
+
+
+def read_edit(fields: Sequence[Field], submission: Submission) -> tuple[dict[str, Any], Mapping[str, str]]:
+    """Return what was changed, and a sentence for each block that could not be read."""
+    changed: dict[str, Any] = {}
+    wrong: dict[str, str] = {}
+    for field in fields:
+        try:
+            value = field.read(submission.text(field.block_id, VALUE_INPUT))
+        except ValueError as error:
+            wrong[field.block_id] = str(error)
+            continue
+        if value is not field.present:
+            changed[field.name] = value
+    if not submission.text(COMMENT_BLOCK, COMMENT_INPUT).strip():
+        wrong[COMMENT_BLOCK] = "Say why you changed it."
+    return changed, wrong
+
+
+def _fixed(view: RequestView, fields: Sequence[Field]) -> list[tuple[str, str]]:
+    """Return what the dialog only shows."""
+    action, edited = view.request.action, view.standing.arguments
+    arguments = (action.arguments if action else {}) if edited is None else edited
+    named = {field.name for field in fields}
+    shown = {**view.request.facts, **arguments}
+    found = [(plain(n, 60), plain(worded(v), 200)) for n, v in shown.items() if n not in named]
+    if len(found) > _FIXED:
+        found[_FIXED:] = [("and", f"{len(found) - _FIXED} more, on the card")]
+    return found
+
+
+def _input(field: Field) -> Block:
+    was = None if field.present == field.requested else f"Requested: {plain(worded(field.requested), 200)}"
+    return InputBlock(
+        block_id=field.block_id,
+        label=PlainTextObject(text=field.name, emoji=False),
+        hint=None if was is None else PlainTextObject(text=was, emoji=False),
+        # A text may be emptied; everything else is something.
+        optional=isinstance(field.present, str),
+        element=_element(field),
+    )
+
+
+def _element(field: Field) -> InputInteractiveElement:
+    present = field.present
+    if isinstance(present, bool):
+        both = {word: Option(value=word, text=PlainTextObject(text=word)) for word in ("yes", "no")}
+        return StaticSelectElement(
+            action_id=VALUE_INPUT, options=[*both.values()], initial_option=both[field.shown]
+        )
+    if field.is_number:
+        return NumberInputElement(
+            action_id=VALUE_INPUT,
+            is_decimal_allowed=not isinstance(present, int),
+            initial_value=field.shown,
+        )
+    long = isinstance(present, str) and (len(present) > _ONE_LINE or "\n" in present)
+    return PlainTextInputElement(
+        action_id=VALUE_INPUT, multiline=long, max_length=LONGEST_TEXT, initial_value=field.shown or None
+    )
+
+
+def _text(block: str, action: str, label: str, hint: str, most: int) -> Block:
+    return InputBlock(
+        block_id=block,
+        label=PlainTextObject(text=label),
+        hint=PlainTextObject(text=hint),
+        element=PlainTextInputElement(action_id=action, multiline=True, max_length=most),
+    )
