@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal, NotRequired
 
 import pytest
@@ -667,12 +668,23 @@ async def test_a_batch_that_is_asked_otherwise_supersedes_every_part(make_runtim
 # -- requests from before ------------------------------------------------------------------------------------
 
 
+@pytest.fixture(params=["sqlite", "postgres"])
+def empty(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The address of a database without a schema."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/before.db"
+        return
+    with request.getfixturevalue("databases").empty() as address:
+        yield address
+
+
 async def test_requests_of_a_database_from_before_are_there_after_the_migration(
-    tmp_path: Any, monkeypatch: pytest.MonkeyPatch, clock: SettableClock
+    empty: str, monkeypatch: pytest.MonkeyPatch, clock: SettableClock
 ) -> None:
-    database = f"sqlite:///{tmp_path}/before.db"
+    database = empty
     with monkeypatch.context() as patch:
-        patch.setattr("graph_runtime.storage.sqlite.migrations", lambda: migrations()[:4])
+        for backend in ("sqlite", "postgres"):
+            patch.setattr(f"graph_runtime.storage.{backend}.migrations", lambda: migrations()[:4])
         async with open_store(database):
             pass
     with aside(database) as raw:
@@ -708,9 +720,13 @@ async def test_requests_of_a_database_from_before_are_there_after_the_migration(
         assert (view.card.message, view.votes[0].reason) == ("M", "ok")
     with aside(database) as raw:
         for table in ("requests", "decisions", "outbox", "receipts", "due", "executions"):
-            assert raw.execute(f"SELECT count(*) FROM {table}").fetchone() == (1,), table  # noqa: S608
-        assert raw.execute("PRAGMA foreign_key_check").fetchall() == []
-        assert raw.execute("SELECT name FROM sqlite_master WHERE name LIKE '%before%'").fetchall() == []
+            found = raw.execute(f"SELECT count(*) FROM {table}").fetchone()  # noqa: S608
+            assert tuple(found) == (1,), table
+        names = "sqlite_master" if database.startswith("sqlite") else "information_schema.tables"
+        column = "name" if database.startswith("sqlite") else "table_name"
+        assert raw.execute(f"SELECT {column} FROM {names} WHERE {column} LIKE '%before'").fetchall() == []  # noqa: S608
+        if database.startswith("sqlite"):
+            assert raw.execute("PRAGMA foreign_key_check").fetchall() == []
 
 
 def test_an_answer_that_is_no_type_of_ours_is_a_typed_error() -> None:
