@@ -53,7 +53,7 @@ def verify(
     async def work() -> None:
         settings = settings_of(config)
         noted = anchor or _own_anchor(settings)
-        heads = list(read_anchors(noted)) if noted is not None else []
+        heads = read_anchors(noted) if noted is not None else []
         async with _open_journal(settings) as journal:
             found = await journal.verify(heads)
         if as_json:

@@ -29,7 +29,11 @@ def freeze(
         settings = settings_of(config)
         async with open_desk(settings) as desk:
             await Alarms(desk.runtime).freeze(scope, by=_who(settings), reason=reason)
-            out.print(f"{scope} is frozen; 'signoff release {scope}' by two people ends it.", highlight=False)
+            out.print(
+                f"{scope} is frozen; 'signoff release {scope}' by two people ends it.",
+                highlight=False,
+                markup=False,
+            )
 
     run_it(work())
 
@@ -44,7 +48,7 @@ def release(scope: Scope, config: Config = None) -> None:
             said = "is not frozen any more; what waited goes on"
             if left is not None:
                 said = "is frozen until one more person agrees"
-            out.print(f"{scope} {said}.", highlight=False)
+            out.print(f"{scope} {said}.", highlight=False, markup=False)
 
     run_it(work())
 
@@ -91,7 +95,7 @@ def settle(
             await desk.runtime.resume(
                 view.run.thread_id, view.run.id, asked[0].interrupt.id, answer, actor=_who(settings)
             )
-            out.print(f"{request} is {what}; {view.run.id} goes on.", highlight=False)
+            out.print(f"{request} is {what}; {view.run.id} goes on.", highlight=False, markup=False)
 
     run_it(work())
 

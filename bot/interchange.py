@@ -161,7 +161,8 @@ def _digest(action: Mapping[str, Any]) -> str:
 
 
 def _id(text: str) -> str:
-    return ("x" + _STRANGE.sub("-", text))[:200] if not text[:1].isalnum() else _STRANGE.sub("-", text)[:200]
+    plain = _STRANGE.sub("-", text)
+    return (plain if plain[:1].isalnum() else f"x{plain}")[:200]
 
 
 def _time(at: int) -> str:

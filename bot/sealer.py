@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import structlog
 from aiohttp import ClientError, ClientSession
 
-from graph_runtime import Bell, Head, Journal, Store, StoreError, keep_doing, system_clock
+from graph_runtime import Bell, Head, Journal, JournalError, Store, StoreError, keep_doing, system_clock
 
 from .config import ConfigError, JournalKeys
 
@@ -46,7 +46,8 @@ class FileAnchor:
 
     def _append(self, line: str) -> None:
         with os.fdopen(os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "w") as file:
-            file.write(line + "\n")
+            # A line of its own, also after one that a full disk has cut off.
+            file.write(f"\n{line}\n")
             file.flush()
             os.fsync(file.fileno())
 
@@ -83,12 +84,15 @@ class Sealer:
         self._note_at = 0.0
 
     async def work(self, stop: asyncio.Event) -> None:
-        """Seal until ``stop`` is set."""
+        """Seal until ``stop`` is set, and note the head beside it: an anchor that hangs holds nothing up."""
         if self._journal is None:
             _log.warning("journal.unsealed", why="there is no journal.keys in the settings")
             await stop.wait()
             return
-        await keep_doing(self._seal, bell=Bell(), stop=stop)
+        async with asyncio.TaskGroup() as group:
+            noting = group.create_task(keep_doing(self._note_in_time, bell=Bell(), stop=stop), name="anchor")
+            await keep_doing(self._seal, bell=Bell(), stop=stop)
+            noting.cancel()
 
     async def finish(self) -> None:
         """Seal and note what there is to the end; what cannot be is left to the next start."""
@@ -101,34 +105,50 @@ class Sealer:
 
     async def _seal(self) -> bool:
         assert self._journal is not None
-        head = await self._journal.seal()
+        try:
+            head = await self._journal.seal()
+        except JournalError as error:
+            # The bot goes on: what people decide is not to be held up by whoever did this.
+            _log.error("journal.broken", why=str(error))
+            return False
         self._unnoted = head or self._unnoted
+        return head is not None
+
+    async def _note_in_time(self) -> bool:
         if asyncio.get_running_loop().time() >= self._note_at:
             await self._note()
-        return head is not None
+        return False
 
     async def _note(self) -> None:
         if self._anchor is None or self._unnoted is None:
             return
         self._note_at = asyncio.get_running_loop().time() + ANCHOR_SECONDS
+        head = self._unnoted
         try:
-            await self._anchor.note(self._unnoted)
+            await self._anchor.note(head)
         except OSError as error:
             _log.error("anchor.failed", error=str(error))
         else:
-            self._unnoted = None
+            self._unnoted = None if self._unnoted is head else self._unnoted
 
 
-def read_anchors(path: Path) -> Iterator[Head]:
-    """Yield the heads that were noted in a file. Raises :class:`ConfigError` for another file."""
+def read_anchors(path: Path) -> list[Head]:
+    """Return the heads that were noted in a file; a line that was cut off is none.
+
+    Raises :class:`ConfigError` for a file without any.
+    """
     try:
-        for line in path.read_text().splitlines():
-            noted = json.loads(line)
-            yield Head(int(noted["block"]), str(noted["seal"]), int(noted["sealed_at"]))
+        lines = path.read_text(errors="replace").splitlines()
     except OSError as error:
         raise ConfigError(f"nothing was verified: {path} cannot be read: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError):
-        raise ConfigError(f"nothing was verified: {path} holds no heads of a journal") from None
+    heads = []
+    for line in lines:
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            noted = json.loads(line)
+            heads.append(Head(int(noted["block"]), str(noted["seal"]), int(noted["sealed_at"])))
+    if not heads:
+        raise ConfigError(f"nothing was verified: {path} holds no heads of a journal")
+    return heads
 
 
 def _line(head: Head) -> str:

@@ -55,13 +55,17 @@ async def review(state: Access) -> Command[Literal["give", "refuse"]]:
 
 
 async def give(state: Access) -> Access:
-    """Give the access, once, and note until when: from the moment it was given, in UTC."""
+    """Give the access, once, and note until when: in UTC, from the moment it is given."""
 
-    async def open_door(key: str) -> str:
-        # A real one would create the role here, with the key as its name.
+    async def in_a_while() -> str:
         return (datetime.now(UTC) + timedelta(minutes=state["minutes"])).isoformat(timespec="seconds")
 
-    until: str = await execute_once(state["decision"].grant, open_door, action=access_of(state))
+    async def open_door(key: str) -> bool:
+        # A real one would create the role here, with the key as its name.
+        return True
+
+    until: str = await step("until", in_a_while)
+    await execute_once(state["decision"].grant, open_door, action=access_of(state))
     return {"until": until, "log": [f"given until {until}"]}
 
 

@@ -7,13 +7,19 @@ whether it took place. It is never repeated blindly: ``reconcile`` looks, or an 
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import inspect
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import itertools
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 
 from . import records
-from .errors import FrozenError, GrantRefused, NotDone, ValueRefused
+from .calls import is_async
+from .clock import SECOND
+from .errors import FrozenError, GrantRefused, NodeMisused, NotDone, ValueRefused
 from .executor import TaskScope
 from .host import Host
 from .inside import as_recorded, ask, driven, recorded
@@ -22,9 +28,11 @@ from .plainjson import write_json
 from .storage import Ask, Do, Row
 from .types import Action, Grant
 from .values import Codec, Unstorable
-from .waiting import FREEZE, UNSETTLED
+from .waiting import FREEZE, TIMER, UNSETTLED
 
 _plain = Codec()
+#: Parameters of the statements that reserve: of what a freeze may be that holds them up.
+_SCOPES = ("scope_a", "scope_b", "scope_c", "scope_d")
 Effect = Callable[[str], Any]
 Reconcile = Callable[[str], Awaitable[Any]]
 
@@ -44,12 +52,14 @@ async def execute_once(
     ``function`` starts, and the use of the grant too. When the node runs again, what is recorded is returned.
 
     While a freeze holds for the graph or the action nothing is carried out: the run waits for its end, or,
-    without ``wait_for_release``, :class:`FrozenError` is raised.
+    without ``wait_for_release``, :class:`FrozenError` is raised. Outside the windows of its policy the run
+    waits for the next one.
 
     ``function`` raises :class:`NotDone` when surely nothing has happened: then the grant is unused again, and
     the error is raised. After any other error, and after a crash meanwhile, the outcome is indeterminate:
     ``reconcile(key)`` returns the result when the other side knows that key, and raises :class:`NotDone` when
     it does not; without it, or when it raises anything else, the run asks an operator (``signoff settle``).
+    An error after which surely nothing was done is raised, and the node's retries decide.
 
     With ``recheck_members`` in its policy, the votes are judged again by who has cast them is now.
 
@@ -58,33 +68,13 @@ async def execute_once(
     """
     scope, host = driven("execute_once()")
     gate = _Gate(scope, host, grant)
-    done = await recorded()
-    if gate.at in done:
+    with gate.alone():
+        done = await recorded()
+        if gate.at not in done:
+            await host.barrier()
+            return await gate.carry_out(function, action, reconcile, waits=wait_for_release)
         gate.settle()
         return as_recorded("execute_once", done[gate.at])
-    await host.barrier()
-    with scope.effect("execute_once()"):
-        seen = await gate.look(action)
-    if seen.execution is not None:
-        answered = await gate.find_out(reconcile)
-        if answered.known:
-            return answered.result
-        with scope.effect("execute_once()"):
-            seen = await gate.look(action)
-    if seen.frozen:
-        if not wait_for_release:
-            raise FrozenError(f"nothing was carried out: {seen.words} is frozen")
-        ask(
-            {"type": FREEZE, "scopes": seen.frozen},
-            key=f"{gate.name} frozen {write_json(seen.frozen)}",
-            bind=None,
-        )
-        raise FrozenError(f"nothing was carried out: {seen.words} is frozen still")
-    if seen.execution is None:
-        with scope.effect("execute_once()"):
-            await gate.check_members(seen.case)
-    gate.settle()
-    return await gate.use(function, reconcile, again=seen.execution is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +82,10 @@ class _Seen:
     """What stood in the store when the gate looked."""
 
     execution: Row | None
-    #: The freezes that hold, each with its beginning.
+    #: What a freeze may be of that holds this up, and the freezes that do, each with its beginning.
+    scopes: frozenset[str]
     frozen: dict[str, int]
     case: Case
-
-    @property
-    def words(self) -> str:
-        return ", ".join(self.frozen)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +105,55 @@ class _Gate:
         self.at = write_json(["execute_once", grant.request_id])
         self._key = f"{grant.request_id}:{grant.digest.removeprefix('sha256:')[:32]}"
 
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Let no sibling use the same grant meanwhile: it would take this use for one that broke off."""
+        if self._scope.seen.get(self.name):
+            raise NodeMisused(
+                f"nothing was carried out: node {self._scope.task.node!r} uses one grant twice at once"
+            )
+        self._scope.seen[self.name] = 1
+        try:
+            yield
+        finally:
+            self._scope.seen[self.name] = 0
+
+    async def carry_out(
+        self, function: Effect, action: Action | None, reconcile: Reconcile | None, *, waits: bool
+    ) -> Any:
+        """Wait until nothing holds it up, and use the grant; or find out what became of an earlier use."""
+        seen = await self._look(action)
+        if seen.execution is not None:
+            found = await self.find_out(reconcile)
+            if found.known:
+                return found.result
+            # That may have taken a while, and somebody may have frozen it meanwhile.
+            seen = await self._look(action)
+        if seen.frozen:
+            names = ", ".join(seen.frozen)
+            if not waits:
+                raise FrozenError(f"nothing was carried out: {names} is frozen")
+            key = f"{self.name} frozen {write_json(seen.frozen)}"
+            ask({"type": FREEZE, "scopes": seen.frozen}, key=key, bind=None)
+            raise FrozenError(f"nothing was carried out: {names} is frozen still")
+        self._wait_for_window(seen.case)
+        with self._scope.effect("execute_once()"):
+            await self.check_members(seen.case)
+        self.settle()
+        return await self.use(function, reconcile, seen)
+
+    async def _look(self, action: Action | None) -> _Seen:
+        with self._scope.effect("execute_once()"):
+            return await self.look(action)
+
+    def _wait_for_window(self, case: Case) -> None:
+        """Leave the node until the policy's next window opens; return while one is open."""
+        now = self._host.now()
+        opens_at = case.policy.opens_at(now)
+        if opens_at is not None and opens_at > now:
+            until = datetime.fromtimestamp(opens_at / SECOND, UTC).isoformat()
+            ask({"type": TIMER, "until": until}, key=f"{self.name} opens {until}", bind=None)
+
     def settle(self) -> None:
         """Count what this gate waited for as used: the wait is over."""
         for question in self._scope.questions:
@@ -128,12 +164,19 @@ class _Gate:
     async def look(self, action: Action | None) -> _Seen:
         """Return what stands in the store. Raises :class:`GrantRefused`."""
         of = {"request_id": self._grant.request_id}
-        requests, executions, freezes, decisions = await self._host.read(
-            Ask("get_request", of), Ask("get_execution", of), Ask("find_freezes"), Ask("find_decisions", of)
+        requests, executions, freezes, decisions, runs = await self._host.read(
+            Ask("get_request", of),
+            Ask("get_execution", of),
+            Ask("find_freezes"),
+            Ask("find_decisions", of),
+            Ask("get_run", {"run_id": self._scope.run}),
         )
         if not requests or requests[0]["status"] not in {"approved", "edited"}:
             raise GrantRefused("NOT_APPROVED", "nothing was carried out: that request was not approved")
         request = requests[0]
+        if request["thread_id"] != runs[0]["thread_id"]:
+            # What is kept of its use goes with its thread.
+            raise GrantRefused("USED", "nothing was carried out: this grant is that of another thread")
         approved, digest = _approved(request, decisions)
         if digest != self._grant.digest:
             raise GrantRefused("STALE_ACTION", "nothing was carried out: another action was approved")
@@ -145,10 +188,11 @@ class _Gate:
         execution = executions[0] if executions else None
         if execution is not None:
             self._check_ours(execution)
-        scopes = {"all", f"graph:{request['graph']}", *([f"action:{approved.name}"] if approved else [])}
+        scopes = {"all", f"graph:{request['graph']}", f"graph:{runs[0]['graph']}"}
+        scopes |= {f"action:{approved.name}"} if approved else set()
         case = Case.of(records.read_request(request), [records.read_vote(row) for row in decisions])
         frozen = {row["scope"]: row["since"] for row in freezes if row["scope"] in scopes}
-        return _Seen(execution, frozen, case)
+        return _Seen(execution, frozenset(scopes), frozen, case)
 
     async def check_members(self, case: Case) -> None:
         """Judge the request again by who its voters are now, where its policy wants that.
@@ -179,31 +223,49 @@ class _Gate:
         if (execution["run_id"], execution["task_id"]) != (self._scope.run, self._scope.task.id):
             raise GrantRefused("USED", "nothing was carried out: this grant has been used already")
 
-    async def use(self, function: Effect, reconcile: Reconcile | None, *, again: bool) -> Any:
+    async def use(self, function: Effect, reconcile: Reconcile | None, seen: _Seen) -> Any:
         """Reserve the grant, call the function, and record how that ended; return its result."""
-        reserve = Do("reserve_again", {**self._of(), "now": self._host.now()}, guard="grant is ours")
-        if not again:
-            reserve = Do("put_execution", self._row("reserved"), guard="grant is unused")
+        again = seen.execution is not None
+        # Guarded by the freezes as well: one that began since the look holds it up.
+        shut = dict(zip(_SCOPES, itertools.chain(sorted(seen.scopes), itertools.repeat("all")), strict=False))
+        row = {**self._row("reserved"), **shut}
+        reserve = Do("reserve_again" if again else "reserve_execution", row, guard="gate is open")
         with self._scope.effect("execute_once()"):
             await self._write("grant.reserved", reserve)
             try:
-                value = function(self._key)
-                if inspect.isawaitable(value):
-                    value = await value
+                value = await _called(function, self._key)
             except NotDone:
-                await self._write("grant.released", Do("drop_execution", self._of()))
+                await self._release()
                 raise
             except Exception as error:  # noqa: BLE001 - what it raised says nothing about what it did
-                await self._mark_indeterminate(type(error).__name__)
+                await self._write(
+                    "grant.indeterminate", self._ended("indeterminate"), why=type(error).__name__
+                )
+                failed = error
             else:
                 return await self._done(value)
         found = await self.find_out(reconcile)
-        return found.result if found.known else await self.use(function, reconcile, again=True)
+        if found.known:
+            return found.result
+        # Surely not done: whether and when it is tried again is for the node's retries to say.
+        with self._scope.effect("execute_once()"):
+            await self._release()
+        raise failed
+
+    async def _mark_indeterminate(self, why: str) -> None:
+        await self._write("grant.indeterminate", self._ended("indeterminate"), why=why)
+
+    async def _release(self) -> None:
+        await self._write("grant.released", Do("drop_execution", self._of()))
 
     async def find_out(self, reconcile: Reconcile | None) -> _Found:
         """Return what became of an effect of which only the beginning is known; or ask an operator."""
         with self._scope.effect("execute_once()"):
             ((execution,),) = await self._host.read(Ask("get_execution", self._of()))
+            if execution["status"] == "done":
+                # An attempt that was stopped while its result was written.
+                self._scope.effects = None
+                return _Found(known=True, result=as_recorded("execute_once", (await recorded())[self.at]))
             if execution["status"] == "reserved":
                 await self._mark_indeterminate("it broke off")
                 ((execution,),) = await self._host.read(Ask("get_execution", self._of()))
@@ -233,9 +295,6 @@ class _Gate:
 
     def _was_asked(self, key: str) -> bool:
         return any(question.interrupt.key == key for question in self._scope.questions)
-
-    async def _mark_indeterminate(self, why: str) -> None:
-        await self._write("grant.indeterminate", self._ended("indeterminate"), why=why)
 
     async def _done(self, value: Any) -> Any:
         """Record the result with the end of the grant; one that cannot be stored is done all the same."""
@@ -287,6 +346,12 @@ def _approved(request: Row, decisions: Sequence[Row]) -> tuple[Action | None, st
         return shown, request["digest"]
     edited = Action(shown.name, _plain.decode(edits[-1]))
     return edited, _plain.digest({"action": edited, "facts": _plain.decode(request["facts"])})
+
+
+async def _called(function: Effect, key: str) -> Any:
+    """Return what the function returns; a plain one runs in a thread, as a plain node does."""
+    value = function(key) if is_async(function) else await asyncio.to_thread(function, key)
+    return await value if inspect.isawaitable(value) else value
 
 
 def _read_settlement(answer: Any) -> Mapping[str, Any]:

@@ -16,6 +16,9 @@ from .neighbours import reader
 from .types import Task
 from .values import Unstorable
 
+#: What the types of questions begin with that this program asks by itself.
+OURS = "signoff."
+
 
 def interrupt(value: Any, *, response_schema: Any = None, key: str | None = None, bind: Any = None) -> Any:
     """Ask the outside world ``value`` and return its answer.
@@ -31,9 +34,14 @@ def interrupt(value: Any, *, response_schema: Any = None, key: str | None = None
 
     An answer to a value of LangChain's or Agent Inbox's shape must be of theirs, or it is not used either.
 
-    Raises :class:`OutsideNode` where no node runs, :class:`ValueRefused` for a value that cannot be stored,
-    and :class:`NodeEnded` from a task that outlived its node.
+    Raises :class:`OutsideNode` where no node runs, :class:`ValueRefused` for a value that cannot be stored
+    or whose ``type`` is one of ours, and :class:`NodeEnded` from a task that outlived its node.
     """
+    if isinstance(value, Mapping) and str(value.get("type", "")).startswith(OURS):
+        raise ValueRefused(
+            f"nothing was asked: a question of type {value['type']!r} is asked by this program alone, with "
+            "approve(), wait_until() or execute_once()"
+        )
     # A type that the asker gave says more than the shape.
     read = reader(value) if response_schema is None or isinstance(response_schema, Mapping) else None
     return ask(value, key=key, bind=bind, response_schema=response_schema, read=read)

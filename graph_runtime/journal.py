@@ -3,14 +3,15 @@
 Lines are committed with the fact they tell of, and sealed within a second after it, in blocks: a chain in
 every commit would be one lock for all. A block's seal is an HMAC-SHA256 (RFC 2104) over the digests of its
 lines and the seal before it. Whoever holds no key cannot make one; whoever cuts off the end is found out by a
-head that was noted elsewhere (an anchor). What is not sealed yet, a second's worth, is not protected.
+head that was noted elsewhere (an anchor); so is whoever takes blocks away to have their lines sealed anew.
+What is not sealed yet, a second's worth, is not protected, nor is what no anchor has noted yet.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -77,15 +78,28 @@ class Journal:
         self._keys = dict(keys)
         self._key = key
         self._clock = clock
+        #: The last head that this process has sealed.
+        self._last: Head | None = None
 
     async def seal(self) -> Head | None:
         """Seal the oldest lines that are not, at most :data:`LONGEST_BLOCK`; return the new head.
 
         None when there are none, or another process was first: the number of a block is taken once.
+
+        Raises :class:`JournalError`, having sealed nothing, when the block that it sealed last is not there
+        any more: whoever took it away wants the rest to be sealed anew.
         """
-        rows, blocks = await self._store.read(
-            Ask("find_unsealed", {"limit": LONGEST_BLOCK}), Ask("get_last_block")
+        last = self._last
+        rows, blocks, own = await self._store.read(
+            Ask("find_unsealed", {"limit": LONGEST_BLOCK}),
+            Ask("get_last_block"),
+            Ask("find_blocks", {"after": last.block - 1 if last else 0, "limit": 1}),
         )
+        if last is not None and (not own or _head(own[0]) != last):
+            raise JournalError(
+                f"nothing was sealed: block {last.block}, which was sealed here, is gone or another one; "
+                "look with signoff audit verify"
+            )
         if not rows:
             return None
         number, before = (blocks[0]["block"] + 1, blocks[0]["seal"]) if blocks else (1, _NOTHING)
@@ -101,7 +115,8 @@ class Journal:
             await self._store.commit(Batch("seal", (Do("put_block", put, guard="block is new"), *marks)))
         except Conflict:
             return None
-        return Head(number, seal, now)
+        self._last = Head(number, seal, now)
+        return self._last
 
     async def head(self) -> Head | None:
         """Return the end of what is sealed; None before the first block."""
@@ -113,19 +128,24 @@ class Journal:
 
         Nothing is written. Lines that are sealed meanwhile may be left out.
         """
-        noted = {anchor.block: anchor for anchor in anchors}
+        noted: dict[int, set[str]] = {}
+        for anchor in anchors:
+            noted.setdefault(anchor.block, set()).add(anchor.seal)
         walk = _Verification(self._keys, noted)
-        while walk.broken is None:
-            (blocks,) = await self._store.read(Ask("find_blocks", {"after": walk.number, "limit": _PAGE}))
-            if not blocks:
+        while True:
+            # The end is looked at in the snapshot in which no block follows: others go on sealing.
+            after = {"after": walk.number}
+            blocks, strays, unsealed, count = await self._store.read(
+                Ask("find_blocks", {**after, "limit": _PAGE}),
+                Ask("find_strays", after),
+                Ask("find_unsealed", {"limit": 1}),
+                Ask("count_unsealed"),
+            )
+            if not blocks or walk.broken is not None:
                 break
             span = {"after": walk.number, "until": max(row["block"] for row in blocks)}
             (rows,) = await self._store.read(Ask("find_sealed_events", span))
             walk.look_at(blocks, rows)
-        missing = {"after": walk.number}
-        strays, unsealed, count = await self._store.read(
-            Ask("find_strays", missing), Ask("find_unsealed", {"limit": 1}), Ask("count_unsealed")
-        )
         if walk.broken is None:
             walk.look_at_end(strays, unsealed)
         return Verified(walk.head, walk.lines, int(count[0]["count"]), walk.broken)
@@ -145,7 +165,12 @@ async def lines_of(store: Store, *, after: str = "") -> AsyncIterator[tuple[Even
 def digest_of(row: Row) -> str:
     """Return the SHA-256 over a line's fields as they are stored, as JSON (RFC 8785), in hex."""
     names = ("event_id", "at", "kind", "actor", "thread_id", "run_id", "request_id", "data")
-    return hashlib.sha256(write_json([row[name] for name in names]).encode()).hexdigest()
+    fields = [row[name] for name in names]
+    try:
+        written = write_json(fields)
+    except TypeError:  # no text, but bytes that somebody put there by hand
+        written = repr(fields)
+    return hashlib.sha256(written.encode()).hexdigest()
 
 
 def _seal(key: bytes, number: int, key_id: str, before: str, at: int, lines: str) -> str:
@@ -160,7 +185,7 @@ def _head(row: Row) -> Head:
 class _Verification:
     """Walks over the blocks in their order until something is not as it was sealed."""
 
-    def __init__(self, keys: Mapping[str, bytes], noted: Mapping[int, Head]) -> None:
+    def __init__(self, keys: Mapping[str, bytes], noted: Mapping[int, Collection[str]]) -> None:
         self._keys = keys
         self._noted = noted
         self.number = 0
@@ -227,8 +252,7 @@ class _Verification:
                 f"the seal of block {number} does not fit: its list of lines was changed, or it was sealed "
                 "with another key",
             )
-        noted = self._noted.get(number)
-        if noted is not None and not hmac.compare_digest(noted.seal, seal):
+        if any(not hmac.compare_digest(noted, seal) for noted in self._noted.get(number, ())):
             return Broken("block", number, None, f"block {number} is another one than was noted elsewhere")
         broken = self._look_at_lines(number, read_json(block["lines"]), rows)
         self.number, self.head = number, _head(block)

@@ -8,12 +8,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from .clock import SECOND
 from .errors import StoreError
 from .ground import Ground
 from .plainjson import read_json
 from .storage import Batch, Do, Row
 from .types import CheckpointId
 
+#: Lines of the journal that were held back longer are told at the time of their commit.
+_HELD_LONG = 60 * SECOND
 Durability = Literal["sync", "async", "exit"]
 #: Seconds for which a step of a call with durability "async" may wait for the next, to share its flush.
 LINGER = 0.005
@@ -141,9 +144,22 @@ class Ledger:
             if self._durability == "exit":
                 held = self._last_of_each(held)
             try:
-                await self.write(Batch(self._name, _fenced_once(held)))
+                await self.write(Batch(self._name, _fenced_once(self._told_now(held))))
             except Exception as error:  # noqa: BLE001 - whoever waits is told; nothing may follow what is missing
                 self._failed = error
+
+    def _told_now(self, held: Sequence[Do]) -> Sequence[Do]:
+        """Return the writes with the lines of the journal that were held back long told at this moment.
+
+        A line that comes to the journal long after its time would look as if somebody had put it there.
+        """
+        now = self._ground.clock()
+        return [
+            do._replace(params={**do.params, "now": now})
+            if do.query == "put_event" and now - int(str(do.params["now"])) > _HELD_LONG
+            else do
+            for do in held
+        ]
 
     def _last_of_each(self, held: Sequence[Do]) -> list[Do]:
         """Return the writes with only the last checkpoint of each graph, after the one before the call."""

@@ -582,8 +582,9 @@ INSERT INTO decisions (decision_id, request_id, reviewer, verdict, reason, diges
 VALUES (:decision_id, :request_id, :reviewer, :verdict, :reason, :digest, :surface, :groups, :stage, :round,
   :arguments, :now);
 
+-- Clocks differ: what was edited last is said by the rounds.
 -- name: find_decisions
-SELECT * FROM decisions WHERE request_id = :request_id ORDER BY decided_at, decision_id;
+SELECT * FROM decisions WHERE request_id = :request_id ORDER BY round, decided_at, decision_id;
 
 
 -- The outbox ---------------------------------------------------------------------------------------
@@ -784,9 +785,13 @@ ORDER BY w.interrupt_id LIMIT :limit;
 -- name: get_execution
 SELECT * FROM executions WHERE request_id = :request_id;
 
--- name: put_execution
+-- A freeze that began since the gate looked shuts it.
+-- name: reserve_execution
 INSERT INTO executions (request_id, run_id, task_id, key, digest, status, started_at, ended_at)
-VALUES (:request_id, :run_id, :task_id, :key, :digest, :status, :now, :ended_at);
+SELECT q.request_id, :run_id, :task_id, :key, :digest, :status, :now, NULL FROM requests q
+WHERE q.request_id = :request_id AND NOT EXISTS (
+  SELECT 1 FROM freezes WHERE scope IN (:scope_a, :scope_b, :scope_c, :scope_d)
+);
 
 -- What a restored database does not know to be used may have been.
 -- name: revoke_unused_grants
@@ -797,7 +802,9 @@ WHERE q.status IN ('approved', 'edited')
 
 -- name: reserve_again
 UPDATE executions SET status = 'reserved', started_at = :now, ended_at = NULL
-WHERE request_id = :request_id AND status = 'indeterminate';
+WHERE request_id = :request_id AND status = 'indeterminate' AND NOT EXISTS (
+  SELECT 1 FROM freezes WHERE scope IN (:scope_a, :scope_b, :scope_c, :scope_d)
+);
 
 -- name: end_execution
 UPDATE executions SET status = :status, ended_at = :now
@@ -866,7 +873,7 @@ SELECT * FROM blocks WHERE block > :after ORDER BY block LIMIT :limit;
 SELECT * FROM events WHERE block > :after AND block <= :until ORDER BY block, event_id;
 
 -- name: find_strays
-SELECT event_id, block FROM events WHERE block > :after ORDER BY block, event_id LIMIT 1;
+SELECT event_id, block FROM events WHERE block > :after OR block < 1 ORDER BY block, event_id LIMIT 1;
 
 -- name: put_block
 INSERT INTO blocks (block, key_id, lines, seal, sealed_at) VALUES (:block, :key_id, :lines, :seal, :now);

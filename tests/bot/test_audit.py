@@ -234,3 +234,20 @@ async def test_requests_votes_and_outcomes_are_valid_where_they_are_interchanged
     (decision,) = (e["decision"] for e in envelopes if e["type"] == "approval.decided")
     assert decision["actor"] == {"id": ALICE, "type": "human", "authenticated_by": "cli"}
     assert resolved[0]["decision_id"] == decision["id"]
+
+
+async def test_a_line_that_a_full_disk_cut_off_spoils_no_other(bench: Bench, tmp_path: Path):
+    (tmp_path / "heads").write_text('{"block": 1, "se')
+    await bench.runtime.start("deploy", {"service": "x"})
+    await Sealer(journal_of(bench), FileAnchor(tmp_path / "heads")).finish()
+    assert read_anchors(tmp_path / "heads") == [await journal_of(bench).head()]
+
+
+async def test_a_sealer_whose_block_was_taken_away_seals_no_more_and_the_bot_goes_on(bench: Bench):
+    sealer = Sealer(journal_of(bench), None)
+    await bench.runtime.start("deploy", {"service": "x"})
+    await sealer.finish()
+    change(bench, "DELETE FROM blocks")
+    change(bench, "UPDATE events SET block = NULL, actor = 'U0EVE'")
+    await sealer.finish()
+    assert await journal_of(bench).head() is None, "it would have sealed what was changed"

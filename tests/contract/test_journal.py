@@ -93,6 +93,14 @@ async def test_nothing_sealed_is_nothing_broken(store: Store):
             ],
             ("edited", 2, "e4"),
         ),
+        (
+            ["INSERT INTO events (event_id, at, kind, data, block) VALUES ('e0', 1, 'x', '{}', 0)"],
+            ("block", 0, "e0"),
+        ),
+        (
+            ["INSERT INTO events (event_id, at, kind, data, block) VALUES ('e0', 1, 'x', '{}', -3)"],
+            ("block", -3, "e0"),
+        ),
         (["DELETE FROM blocks WHERE block = 2"], ("block", 2, None)),
         (["DELETE FROM blocks WHERE block = 3"], ("block", 3, "e6")),
         (["UPDATE blocks SET lines = '[]' WHERE block = 2"], ("block", 2, None)),
@@ -116,10 +124,14 @@ async def test_an_end_that_was_cut_off_shows_against_a_head_that_was_noted(store
     change(database, "DELETE FROM events WHERE block = 3", "DELETE FROM blocks WHERE block = 3")
     assert (await journal.verify()).broken is None, "nothing in the database says that there was more"
     assert fault(await journal.verify([noted])) == ("cut off", 3, None)
-    # Gone on from there, it is another block 3.
+    # Gone on from there, by a process that knows nothing of it, it is another block 3.
     await write(store, "e7")
-    await journal.seal()
-    assert fault(await journal.verify([noted])) == ("block", 3, None)
+    with pytest.raises(JournalError, match="block 3, which was sealed here, is gone"):
+        await journal.seal()
+    again = await journal_of(store).seal()
+    assert again is not None
+    for heads in ([noted], [noted, again], [again, noted]):
+        assert fault(await journal.verify(heads)) == ("block", 3, None), "every head that was noted counts"
 
 
 async def test_a_line_that_is_sealed_late_says_so_itself(store: Store):
