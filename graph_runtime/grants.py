@@ -28,7 +28,7 @@ from .plainjson import write_json
 from .storage import Ask, Do, Row
 from .types import Action, Grant
 from .values import Codec, Unstorable
-from .waiting import FREEZE, TIMER, UNSETTLED
+from .waiting import FREEZE, TIMER, UNSETTLED, settle_waits
 
 _plain = Codec()
 #: Parameters of the statements that reserve: of what a freeze may be that holds them up.
@@ -156,10 +156,7 @@ class _Gate:
 
     def settle(self) -> None:
         """Count what this gate waited for as used: the wait is over."""
-        for question in self._scope.questions:
-            key = question.interrupt.key
-            if key is not None and key.startswith(f"{self.name} "):
-                self._scope.settle(key)
+        settle_waits(self._scope, self.name)
 
     async def look(self, action: Action | None) -> _Seen:
         """Return what stands in the store. Raises :class:`GrantRefused`."""

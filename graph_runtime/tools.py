@@ -24,6 +24,7 @@ from .errors import PolicyError, ToolBlocked, ToolRejected
 from .inside import as_recorded, driven, recorded, run_once
 from .requests import DEFAULT_POLICY, approve
 from .types import Action
+from .waiting import settle_waits, wait_while_frozen
 
 #: From the laxest to the strictest.
 Does = Literal["allow", "ask", "block"]
@@ -111,7 +112,7 @@ class ToolPolicy:
         not run then. Raises :class:`ValueRefused` for arguments that cannot be stored,
         :class:`OutsideNode` where no node runs, and whatever the function raises.
         """
-        scope, _ = driven("ToolPolicy.call()")
+        scope, host = driven("ToolPolicy.call()")
         # A copy: what was judged and shown is what runs, whatever else holds these arguments.
         given = copy.deepcopy(dict(arguments))
         name = f"tool {_shown(tool)}"
@@ -121,6 +122,7 @@ class ToolPolicy:
             done = await recorded()
             if at in done:
                 scope.settle(at)
+                settle_waits(scope, at)
                 return as_recorded(name, done[at])
             verdict, asked = await self._judged(tool, at)
         if verdict.do == "block":
@@ -139,6 +141,8 @@ class ToolPolicy:
             )
             if decision.outcome != "approved":
                 raise ToolRejected(_shown(tool), decision)
+        # Seldom frozen, and then nobody's: to look is one read.
+        await wait_while_frozen(scope, host, at, tool)
         return await run_once(at, name, partial(function, **given))
 
     async def _judged(self, tool: str, at: str) -> tuple[ToolVerdict, ToolVerdict | None]:

@@ -11,8 +11,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from .companions import EndFacts, PauseFacts
+from .errors import FrozenError
+from .executor import TaskScope
+from .host import Host
 from .inside import ask
-from .storage import Do
+from .plainjson import write_json
+from .storage import Ask, Do
 from .types import InterruptId
 
 #: The types of questions that are not for people to be asked in a card.
@@ -32,6 +36,30 @@ def wait_until(moment: datetime, *, key: str | None = None) -> None:
     if moment.tzinfo is None:
         raise ValueError("nothing is waited for: the moment has no time zone")
     ask({"type": TIMER, "until": moment.astimezone(UTC).isoformat()}, key=key, bind=None)
+
+
+async def wait_while_frozen(scope: TaskScope, host: Host, name: str, action: str) -> None:
+    """Leave the node while a freeze holds for all, for the run's graph or for that action.
+
+    ``name`` is that of the call; see :func:`settle_waits`. Raises :class:`FrozenError` for a wait that was
+    answered otherwise.
+    """
+    freezes, runs = await host.read(Ask("find_freezes"), Ask("get_run", {"run_id": scope.run}))
+    scopes = {"all", f"graph:{runs[0]['graph']}", f"action:{action}"}
+    frozen = {row["scope"]: row["since"] for row in freezes if row["scope"] in scopes}
+    if frozen:
+        key = f"{name} frozen {write_json(frozen)}"
+        ask({"type": FREEZE, "scopes": frozen}, key=key, bind=None)
+        raise FrozenError(f"nothing was carried out: {', '.join(frozen)} is frozen still")
+    settle_waits(scope, name)
+
+
+def settle_waits(scope: TaskScope, name: str) -> None:
+    """Count what the call of that name waited for as used: the wait is over."""
+    for question in scope.questions:
+        key = question.interrupt.key
+        if key is not None and key.startswith(f"{name} "):
+            scope.settle(key)
 
 
 def is_for_people(value: Any) -> bool:

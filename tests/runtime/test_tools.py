@@ -16,6 +16,7 @@ from people import API, approvals_of, boss, open_view, requests, ticket_of
 from graph_runtime import (
     START,
     Action,
+    Alarms,
     Approvals,
     CompiledGraph,
     OutsideNode,
@@ -619,3 +620,26 @@ async def test_an_answer_that_is_no_decision_decides_nothing_and_the_question_st
     assert used == []
     await runtime.resume(run.thread_id, run.id, asked.interrupt.id, {"decision": "approve"})
     assert (await runtime.advance(run.id)).status == "completed"
+
+
+@pytest.mark.parametrize("scope", ["all", "graph:agent", "action:read_file"])
+async def test_c13_a_tool_that_is_frozen_is_used_when_two_people_agree(
+    make_runtime: MakeRuntime, scope: str
+) -> None:
+    used: list[str] = []
+
+    async def use(state: Log) -> Log:
+        return {
+            "log": [await POLICY.call("read_file", lambda path: used.append(path) or path, {"path": "a"})]
+        }
+
+    runtime = make_runtime(one_after_another("agent", use=use), companions=[requests()])
+    alarms = Alarms(runtime)
+    await alarms.freeze(scope, by="U_ANN", reason="an incident")
+    run = await begin(runtime)
+    assert (run.status, used) == ("interrupted", [])
+    for who in ("U_ANN", "U_BEN"):
+        await alarms.release(scope, by=who)
+    run = await runtime.advance(run.id)
+    assert (await values(runtime, run))["log"] == ["a"]
+    assert used == ["a"]
