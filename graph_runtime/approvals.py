@@ -434,7 +434,11 @@ class Approvals:
         """Return what every closing writes: run, request, answer, card and thread, in that order of locks."""
         request, now = view.request, decision.at
         answer = decision if request.action is not None else _plain_answer(decision)
-        said = {"what": "request", "status": decision.outcome, "by": by}
+        said: dict[str, Any] = {"what": "request", "status": decision.outcome, "by": by}
+        lines = [said] if told else []
+        if told and request.requester and request.requester != by:
+            # Who asked is told by themselves too, unless it was they who closed it.
+            lines.append({**said, "what": "told", "to": request.requester})
         return (
             self._runtime.answers.wake(view.run),
             Do(
@@ -450,7 +454,7 @@ class Approvals:
             self._runtime.answers.answer(view.run, request.interrupt_id, _plain.encode(answer), by, now),
             Do("drop_due", {"request_id": request.id}),
             Do("redraw_card", {"request_id": request.id, "now": now}),
-            *((self._trail(request, said, now),) if told else ()),
+            *(self._trail(request, line, now) for line in lines),
         )
 
     async def _won(self, batch: Batch, run: Run, *, wakes: bool = True) -> Run | None:
