@@ -67,6 +67,7 @@ _NAMES = 20
 _EACH = 1_500
 _FALLBACK = 3_000
 REASON = 1_000
+_FROZEN = ":snowflake: Frozen: you may decide, and nothing is carried out until it ends. The deadline waits."
 _REASONS = 3
 
 _Text = RichTextElementParts.Text
@@ -103,6 +104,7 @@ def card(view: RequestView, entry: OutboxEntry, deployment: str) -> Message:
     if request.status == "open":
         progress = _progress(standing, case)
         blocks += [_mrkdwn(progress)] if progress else []
+        blocks += [_context([_FROZEN])] if view.frozen else []
         blocks += [_context(_who_may(case)), *_buttons(view, case, deployment), _context([_trace(request)])]
         said = f"{progress} Approve or Reject" if progress else "Approve or Reject"
     else:

@@ -69,17 +69,22 @@ RunArgument = Annotated[str, typer.Argument(help="run id, as `signoff runs` list
 def demo(
     once: Annotated[bool, typer.Option("--once", help="play it with a scripted reviewer, then stop")] = False,
     port: Annotated[int, typer.Option(help="port of the page; 0 takes a free one")] = 4390,
+    example: Annotated[str, typer.Option(help="deploy, refund or access")] = "deploy",
 ) -> None:
     """Approve a deploy in a local Slack in the browser: no account, no database server."""
     # Loaded here, because serving Slack needs neither the sandbox nor a browser.
     from .demo import DemoFailed, play, play_once  # noqa: PLC0415
+    from .showcases import SHOWCASES  # noqa: PLC0415
 
+    if example not in SHOWCASES or (once and example != "deploy"):
+        wanted = "deploy" if once else ", ".join(SHOWCASES)
+        raise typer.BadParameter(f"{wanted} was expected; nothing was started", param_hint="--example")
     set_up_logs("text", level=30)
     try:
         if once:
             asyncio.run(play_once(0 if port == 4390 else port, out))
         else:
-            until_stopped(lambda stop: play(port, out, stop))
+            until_stopped(lambda stop: play(port, out, stop, example))
     except* (DemoFailed, TimeoutError, ConfigError) as failed:
         fail(f"the demo failed: {first_words(failed)}")
     except* OSError as failed:

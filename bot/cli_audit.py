@@ -16,14 +16,17 @@ import typer
 from graph_runtime import Event, Head, Journal, JournalError, lines_of, open_store, system_clock
 
 from .config import ConfigError, Settings
+from .interchange import envelopes
 from .sealer import read_anchors
-from .terminal import AsJson, Config, fail, out, run_it, settings_of, show_it
+from .terminal import AsJson, Config, fail, open_desk, out, run_it, settings_of, show_it
 
 audit = typer.Typer(help="Look into the journal, and prove it.", no_args_is_help=True)
 
 _UNCOMPARED = "No noted head was compared: an end that was cut off would not show."
 #: What a spreadsheet would take for a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
+#: More requests than any database has.
+_EVERY = 10_000_000
 _FIELDS = ("id", "at", "kind", "actor", "thread_id", "run_id", "request_id", "block", "data")
 
 
@@ -106,12 +109,20 @@ def head(config: Config = None) -> None:
 
 @audit.command()
 def export(
-    form: Annotated[str, typer.Option("--format", help="jsonl, or csv")] = "jsonl",
+    form: Annotated[str, typer.Option("--format", help="jsonl, csv or aais")] = "jsonl",
     config: Config = None,
 ) -> None:
-    """Print every line of the journal in the order of its ids; the block says by what it is sealed."""
-    if form not in {"jsonl", "csv"}:
-        raise typer.BadParameter("jsonl or csv was expected; nothing was exported", param_hint="--format")
+    """Print every line of the journal in the order of its ids; the block says by what it is sealed.
+
+    As aais: every request, vote and outcome that is kept, as Agent Approval Interchange 1.0 writes them.
+    """
+    if form not in {"jsonl", "csv", "aais"}:
+        raise typer.BadParameter(
+            "jsonl, csv or aais was expected; nothing was exported", param_hint="--format"
+        )
+    if form == "aais":
+        run_it(_interchange(settings_of(config)))
+        return
 
     async def work() -> None:
         async with open_store(settings_of(config).database, migrate=False) as store:
@@ -127,6 +138,14 @@ def export(
                     print(json.dumps(row, ensure_ascii=False))
 
     run_it(work())
+
+
+async def _interchange(settings: Settings) -> None:
+    async with open_desk(settings) as desk:
+        requests = await desk.approvals.find(limit=_EVERY)
+        views = [await desk.approvals.view(request.id) for request in requests]
+    for envelope in envelopes(view for view in views if view is not None):
+        print(json.dumps(envelope, ensure_ascii=False))
 
 
 def _own_anchor(settings: Settings) -> Path | None:

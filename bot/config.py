@@ -166,6 +166,9 @@ class Settings(BaseSettings):
     calendars: dict[str, Calendar] = Field(
         default_factory=dict, description="working days and hours that policies speak of"
     )
+    tool_policies: dict[str, str] = Field(
+        default_factory=dict, description="glob of tool names = policy for calls in a neighbour's shape"
+    )
     on_call: dict[str, str] = Field(
         default_factory=dict, description="on-call schedule = user group that holds who is on call now"
     )
@@ -239,6 +242,8 @@ class Settings(BaseSettings):
                 f"a policy names the on-call schedule {', '.join(unknown)}, which [on_call] does not know; "
                 'for example sre-primary = "S0ONCALL", a user group that your paging tool keeps'
             )
+        if unknown := sorted({*self.tool_policies.values()} - self.policies.keys()):
+            raise ValueError(f"[tool_policies] names {', '.join(unknown)}, and there is no such policy")
         if "default" not in self.policies:
             raise ValueError(
                 "there is no [policies.default]: it says who decides a plain interrupt(); "

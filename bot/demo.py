@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import secrets
 import tempfile
@@ -21,11 +22,11 @@ from . import cards
 from .app import serve
 from .config import Settings, SettingsAlone
 from .sandbox import Message, Sandbox
+from .showcases import ALICE, BOB, CAROL, SHOWCASES, Showcase
 from .wiring import open_runtime
 
 CHANNEL = "C0DEPLOYS"
-REQUESTER, REVIEWER, LATE = "U0CAROL", "U0ALICE", "U0BOB"
-INPUT = {"service": "payments", "commit": "4f2c9e1", "requester": REQUESTER}
+REQUESTER, REVIEWER, LATE = CAROL, ALICE, BOB
 
 
 class DemoFailed(Exception):
@@ -41,15 +42,12 @@ class Demo:
     runtime: Runtime
 
 
-def demo_settings(slack: Sandbox, folder: Path) -> Settings:
+def demo_settings(slack: Sandbox, folder: Path, shown: Showcase) -> Settings:
     """Return settings that point the bot at the sandbox and at a database in ``folder``."""
     return SettingsAlone(
         database=f"sqlite:///{folder / 'demo.db'}",
-        graphs={"deploy": "examples.deploy:graph"},
-        policies={
-            "default": {"groups": ["S0SRE"]},
-            "prod-deploy": {"groups": ["S0SRE"], "deadline": "4h"},
-        },
+        graphs={shown.graph: shown.target},
+        policies=shown.read_policies(),
         operators=[REQUESTER],
         slack={"channel": CHANNEL, "api_url": f"{slack.url}/api/"},
         http={"port": 0},
@@ -62,11 +60,14 @@ def demo_settings(slack: Sandbox, folder: Path) -> Settings:
 
 
 @asynccontextmanager
-async def open_demo(port: int) -> AsyncIterator[Demo]:
+async def open_demo(port: int, shown: Showcase) -> AsyncIterator[Demo]:
     """Start the sandbox and the bot, with a database of their own that goes with them."""
     with tempfile.TemporaryDirectory(prefix="signoff-demo-") as folder:
+        os.environ["SIGNOFF_BANK"] = str(Path(folder) / "bank.jsonl")
         async with Sandbox(port=port, rate_limits=True) as slack:
-            settings = demo_settings(slack, Path(folder))
+            for team in shown.groups:
+                slack.workspace.add_group(team)
+            settings = demo_settings(slack, Path(folder), shown)
             async with open_store(settings.database) as store, asyncio.TaskGroup() as group:
                 runtime = open_runtime(settings, store)
                 stop, started = asyncio.Event(), asyncio.Event()
@@ -78,18 +79,19 @@ async def open_demo(port: int) -> AsyncIterator[Demo]:
                     stop.set()
 
 
-async def play(port: int, console: Console, stop: asyncio.Event) -> None:
-    """Run the demo until ``stop``: the page is there, one deploy waits for approval."""
-    async with open_demo(port) as demo:
-        run = await demo.runtime.start("deploy", INPUT, requester=REQUESTER)
+async def play(port: int, console: Console, stop: asyncio.Event, example: str = "deploy") -> None:
+    """Run the demo until ``stop``: the page is there, and the example's question waits for approval."""
+    shown = SHOWCASES[example]
+    async with open_demo(port, shown) as demo:
+        run = await demo.runtime.start(shown.graph, dict(shown.given), requester=REQUESTER)
         await demo.slack.wait_for(lambda: demo.slack.messages(CHANNEL))
-        page = f"{demo.slack.url}/?as={REVIEWER}&channel={CHANNEL}"
+        page = f"{demo.slack.url}/?as={shown.reviewer}&channel={CHANNEL}"
         console.print()
         console.print("  [bold]signoff[/] runs against a local Slack: nothing leaves this machine.")
         console.print()
         console.print(f"  Open  [bold cyan]{page}[/]", soft_wrap=True)
         console.print()
-        console.print("  Carol's deploy waits in #deploys. You are Alice, of @sre: click Approve.")
+        console.print(f"  {shown.waits}")
         console.print("  Then click as somebody else (top bar, “Acting as”), or type /signoff help.")
         console.print(f"  The run is {run.id}. Stop with Ctrl-C.")
         console.print()
@@ -109,11 +111,12 @@ def _open_browser(page: str) -> None:
 
 async def play_once(port: int, console: Console) -> None:
     """Play the demo with a scripted reviewer, printing each step. Raises :class:`DemoFailed`."""
-    async with open_demo(port) as demo:
+    shown = SHOWCASES["deploy"]
+    async with open_demo(port, shown) as demo:
         slack = demo.slack
         say = _Steps(console)
         say(f"sandbox and bot are up, connected over Socket Mode: {slack.url}")
-        run = await demo.runtime.start("deploy", INPUT, requester=REQUESTER)
+        run = await demo.runtime.start(shown.graph, dict(shown.given), requester=REQUESTER)
         say(f"Carol asked for a deploy: {run.id}")
         await slack.wait_for(lambda: slack.messages(CHANNEL))
         card = slack.messages(CHANNEL)[-1]
@@ -135,8 +138,8 @@ async def play_once(port: int, console: Console) -> None:
         done = await _wait_for_status(demo, run, "completed")
         say(f"the run went on and is {done.status}")
         await slack.wait_for(lambda: "the run completed" in _words(slack.messages(CHANNEL)[-1]))
-        shown = slack.messages(CHANNEL)[-1]
-        _expect(cards.APPROVE not in str(shown.blocks), "the card still has buttons")
+        drawn = slack.messages(CHANNEL)[-1]
+        _expect(cards.APPROVE not in str(drawn.blocks), "the card still has buttons")
         say("the card says who approved, has no buttons, and shows that the run completed")
 
         second = await slack.deliver("interactive", stale)

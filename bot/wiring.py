@@ -35,7 +35,7 @@ class House:
 
 def open_runtime(settings: Settings, store: Store) -> Runtime:
     """Return a runtime over the store with the settings' graphs and policies."""
-    companions = [Requests(settings.policies)]
+    companions = [Requests(settings.policies, tools=settings.tool_policies)]
     return Runtime(store, settings.load_graphs(), companions=companions, lease=settings.lease * SECOND)
 
 

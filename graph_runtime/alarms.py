@@ -72,9 +72,11 @@ class Alarms:
         put: Params = {"scope": scope, "frozen_by": by, "reason": records.legible(reason), "now": now}
         event = records.put_event(self._runtime.new_id("evt"), "freeze.began", now, actor=by, scope=scope)
         try:
-            await self._store.commit(Batch("freeze", (Do("put_freeze", put, guard="is not frozen"), event)))
+            frozen = (Do("put_freeze", put, guard="is not frozen"), self._redrawn(scope, now), event)
+            await self._store.commit(Batch("freeze", frozen))
         except Conflict:
             raise Refused("NOT_PENDING", f"nothing was changed: {scope} is frozen already") from None
+        self._runtime.outbox_bell.ring()
 
     async def release(self, scope: str, *, by: str) -> Freeze | None:
         """Agree to the end of a freeze; the second person ends it, and what waited goes on.
@@ -98,21 +100,28 @@ class Alarms:
             if not over:
                 return Freeze(freeze.scope, freeze.by, freeze.reason, freeze.since, agreed)
             await self.ring_released()
+            self._runtime.outbox_bell.ring()
             return None
 
     def _releasing(self, freeze: Freeze, agreed: tuple[str, ...], by: str, *, over: bool) -> tuple[Do, ...]:
         of: Params = {"scope": freeze.scope, "before": write_json(list(freeze.released_by))}
-        if over:
-            change = Do("drop_freeze", of, guard="freeze is as it was")
-        else:
+        now, kind = self._runtime.clock(), "freeze.ended" if over else "freeze.release_agreed"
+        event = records.put_event(self._runtime.new_id("evt"), kind, now, actor=by, scope=freeze.scope)
+        if not over:
             agreeing = {**of, "released_by": write_json(list(agreed))}
-            change = Do("agree_to_release", agreeing, guard="freeze is as it was")
-        kind = "freeze.ended" if over else "freeze.release_agreed"
-        now = self._runtime.clock()
+            return Do("agree_to_release", agreeing, guard="freeze is as it was"), event
+        lasted: Params = {"scope": freeze.scope, "since": freeze.since, "now": now}
         return (
-            change,
-            records.put_event(self._runtime.new_id("evt"), kind, now, actor=by, scope=freeze.scope),
+            Do("drop_freeze", of, guard="freeze is as it was"),
+            # Where another freeze still holds, its own end moves the deadlines.
+            Do("shift_due", lasted),
+            Do("shift_deadlines", lasted),
+            self._redrawn(freeze.scope, now),
+            event,
         )
+
+    def _redrawn(self, scope: str, now: int) -> Do:
+        return Do("redraw_cards_of_scope", {"scope": scope, "now": now})
 
     async def ring_released(self) -> bool:
         """Wake every run that waits for the end of a freeze which has ended; True when there were any.

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from . import records
+from .closings import closing, trail
 from .errors import Conflict, Refused, StoreError, StoreUnavailable, ValueRefused
 from .judging import Case, Directory, Standing, judge, may_decide, merge, with_vote
 from .plainjson import write_json
@@ -26,7 +27,6 @@ from .types import (
     Actor,
     ApprovalRequest,
     Decision,
-    PersonId,
     Place,
     RequestStatus,
     Reviewer,
@@ -123,8 +123,7 @@ class Approvals:
 
     async def view(self, request_id: str) -> RequestView | None:
         """Return the request with its run, votes and card from one snapshot, or None when there is none."""
-        requests, runs, decisions, cards = await self._store.read(*_asks_of(request_id))
-        return _view(requests, runs, decisions, cards)
+        return _view(*await self._store.read(*_asks_of(request_id)))
 
     async def find(
         self, *, run_id: str = "", status: RequestStatus | None = None, limit: int = 50
@@ -202,18 +201,21 @@ class Approvals:
                 run = await self._won(Batch("vote", writes, give_up_at=until), view.run, wakes=False)
             else:
                 decision = self._decision(case, after, reason, now)
+                async with asyncio.timeout_at(until):
+                    closed = await closing(self._runtime, view, decision, reviewer.id)
                 writes = (
-                    *self._close(view, decision, reviewer.id),
+                    *closed.writes,
                     self._put_vote(view, vote),
                     self._event(view, after.outcome, vote, after, place),
                 )
-                run = await self._won(Batch("decide", writes, give_up_at=until), view.run)
+                batch = Batch("decide" if closed.wakes else "decide part", writes, give_up_at=until)
+                run = await self._won(batch, view.run, wakes=closed.wakes)
         # As this batch left it, without reading it back: whoever clicked waits for the acknowledgement.
         closed_at = None if after.outcome == "open" else now
         left = replace(
             view.request, status=after.outcome, revision=view.request.revision + 1, closed_at=closed_at
         )
-        return RequestView(left, run, (*view.votes, vote), view.card)
+        return RequestView(left, run, (*view.votes, vote), view.card, view.frozen)
 
     def _decision(self, case: Case, after: Standing, reason: str | None, now: int) -> Decision:
         request = case.request
@@ -266,19 +268,7 @@ class Approvals:
             Do("vote_request", counted, guard="request open"),
             self._put_vote(view, vote),
             Do("redraw_card", {"request_id": request.id, "now": vote.at}),
-            self._trail(request, said, vote.at),
-        )
-
-    def _trail(self, request: ApprovalRequest, said: Mapping[str, Any], now: int) -> Do:
-        return Do(
-            "put_entry",
-            {
-                "entry_id": self._runtime.new_id("out"),
-                "kind": "trail",
-                "request_id": request.id,
-                "payload": write_json(said),
-                "now": now,
-            },
+            trail(self._runtime, request, said, vote.at),
         )
 
     def _event(self, view: RequestView, what: str, vote: Vote, after: Standing, place: Place) -> Do:
@@ -304,12 +294,12 @@ class Approvals:
             "channel": place.channel,
             "message": place.message,
         }
-        requests, runs, decisions, cards, owners, asking = await self._store.read(
-            *_asks_of(ticket.request_id),
+        owners, asking, *rows = await self._store.read(
             Ask("get_receipt_at", at),
             Ask("find_asking", {"run_id": ticket.run_id}),
+            *_asks_of(ticket.request_id),
         )
-        view = _view(requests, runs, decisions, cards)
+        view = _view(*rows)
         refusal = check_ticket(
             ticket,
             place,
@@ -358,7 +348,7 @@ class Approvals:
             request, now = view.request, self._runtime.clock()
             case = view.case
             if kind == "policy":
-                batch = self._by_policy(view, case, now)
+                batch, wakes = await self._by_policy(view, case, now)
             elif request.deadline_at is None or now < request.deadline_at:
                 return
             else:
@@ -371,11 +361,12 @@ class Approvals:
                     on_timeout=case.policy.on_timeout,
                 )
                 event = self._noted(request, "timed_out", now)
-                batch = Batch("expire", (*self._close(view, decision, None), event))
-            won = await self._won(batch, view.run) is not None
+                closed = await closing(self._runtime, view, decision, None)
+                batch, wakes = Batch("expire", (*closed.writes, event)), closed.wakes
+            won = await self._won(batch, view.run, wakes=wakes) is not None
 
-    def _by_policy(self, view: RequestView, case: Case, now: int) -> Batch:
-        """Return what closes a request of a tier that asks nobody."""
+    async def _by_policy(self, view: RequestView, case: Case, now: int) -> tuple[Batch, bool]:
+        """Return what closes a request of a tier that asks nobody, and whether its run goes on."""
         request, terms = view.request, case.terms
         approves = terms.do == "approve"
         standing = Standing("approved" if approves else "rejected", by=(POLICY,))
@@ -383,9 +374,8 @@ class Approvals:
         event = self._noted(request, standing.outcome, now, actor=POLICY, tier=terms.tier, rule=terms.why)
         decision = self._decision(case, standing, terms.why, now)
         # It has no card, so nothing is told in a thread below one.
-        return Batch(
-            "policy", (*self._close(view, decision, POLICY, told=False), self._put_vote(view, vote), event)
-        )
+        closed = await closing(self._runtime, view, decision, POLICY, told=False)
+        return Batch("policy", (*closed.writes, self._put_vote(view, vote), event)), closed.wakes
 
     async def _remind(self, request_id: str, kind: str) -> None:
         """Tell below the card that nobody has decided yet, once."""
@@ -402,7 +392,7 @@ class Approvals:
         event = self._noted(request, "escalated" if escalation else "reminded", now)
         # Somebody else told it when it was not there any more.
         with contextlib.suppress(Conflict):
-            lines = (self._trail(request, one, now) for one in said)
+            lines = (trail(self._runtime, request, one, now) for one in said)
             await self._store.commit(Batch("remind", (taken, *lines, event)))
             self._runtime.outbox_bell.ring()
 
@@ -412,7 +402,8 @@ class Approvals:
         if view is None or view.request.status != "open":
             await self._store.commit(Batch("drop due", (Do("drop_due", {"request_id": request_id}),)))
             return None
-        return view if view.run.status in {"queued", "running", "interrupted"} else None
+        waits = view.frozen or view.run.status not in {"queued", "running", "interrupted"}
+        return None if waits else view
 
     def _noted(
         self, request: ApprovalRequest, what: str, now: int, actor: str | None = None, **data: str | None
@@ -426,35 +417,6 @@ class Approvals:
             run_id=request.run_id,
             request_id=request.id,
             **data,
-        )
-
-    def _close(
-        self, view: RequestView, decision: Decision, by: PersonId | None, *, told: bool = True
-    ) -> tuple[Do, ...]:
-        """Return what every closing writes: run, request, answer, card and thread, in that order of locks."""
-        request, now = view.request, decision.at
-        answer = decision if request.action is not None else _plain_answer(decision)
-        said: dict[str, Any] = {"what": "request", "status": decision.outcome, "by": by}
-        lines = [said] if told else []
-        if told and request.requester and request.requester != by:
-            # Who asked is told by themselves too, unless it was they who closed it.
-            lines.append({**said, "what": "told", "to": request.requester})
-        return (
-            self._runtime.answers.wake(view.run),
-            Do(
-                "close_request",
-                {
-                    "request_id": request.id,
-                    "status": decision.outcome,
-                    "revision": request.revision,
-                    "now": now,
-                },
-                guard="request open",
-            ),
-            self._runtime.answers.answer(view.run, request.interrupt_id, _plain.encode(answer), by, now),
-            Do("drop_due", {"request_id": request.id}),
-            Do("redraw_card", {"request_id": request.id, "now": now}),
-            *(self._trail(request, line, now) for line in lines),
         )
 
     async def _won(self, batch: Batch, run: Run, *, wakes: bool = True) -> Run | None:
@@ -482,19 +444,26 @@ def _asks_of(request_id: str) -> tuple[Ask, ...]:
         Ask("get_run_of_request", params),
         Ask("find_decisions", params),
         Ask("get_card", params),
+        Ask("find_freezes"),
     )
 
 
 def _view(
-    requests: Sequence[Row], runs: Sequence[Row], decisions: Sequence[Row], cards: Sequence[Row]
+    requests: Sequence[Row],
+    runs: Sequence[Row],
+    decisions: Sequence[Row],
+    cards: Sequence[Row],
+    freezes: Sequence[Row],
 ) -> RequestView | None:
     if not requests:
         return None
+    request = records.read_request(requests[0])
     return RequestView(
-        request=records.read_request(requests[0]),
+        request=request,
         run=records.read_run(runs[0]),
         votes=tuple(records.read_vote(row) for row in decisions),
         card=records.read_place(cards[0]) if cards else None,
+        frozen=any(row["scope"] in {"all", f"graph:{request.graph}"} for row in freezes),
     )
 
 
@@ -511,13 +480,3 @@ def _check_storable(arguments: Mapping[str, Any] | None) -> Refused | None:
     except ValueRefused as error:
         return Refused("INVALID_INPUT", str(error))
     return None
-
-
-def _plain_answer(decision: Decision) -> dict[str, str | None]:
-    said = {"approved": "approve", "rejected": "reject"}.get(decision.outcome, decision.outcome)
-    return {
-        "decision": said,
-        "reason": decision.reason,
-        "by": decision.by[0] if decision.by else None,
-        "request_id": decision.request_id,
-    }

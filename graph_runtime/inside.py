@@ -12,6 +12,7 @@ from .errors import OutsideNode, ValueRefused
 from .executor import TaskScope, current
 from .host import Host
 from .meter import KEPT_LIMITS, is_amount
+from .neighbours import reader
 from .types import Task
 from .values import Unstorable
 
@@ -28,10 +29,14 @@ def interrupt(value: Any, *, response_schema: Any = None, key: str | None = None
     functions were given. ``bind`` is what the answer is bound to instead of ``value``: when it has changed by
     the re-run (a clock, a model's new words), the answer is not used and the new one is asked.
 
+    An answer to a value of LangChain's or Agent Inbox's shape must be of theirs, or it is not used either.
+
     Raises :class:`OutsideNode` where no node runs, :class:`ValueRefused` for a value that cannot be stored,
     and :class:`NodeEnded` from a task that outlived its node.
     """
-    return ask(value, key=key, bind=bind, response_schema=response_schema)
+    # A type that the asker gave says more than the shape.
+    read = reader(value) if response_schema is None or isinstance(response_schema, Mapping) else None
+    return ask(value, key=key, bind=bind, response_schema=response_schema, read=read)
 
 
 def ask(

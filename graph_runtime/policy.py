@@ -283,6 +283,8 @@ class Terms(_Data):
     confirm: str | None = None
     #: Why the policy decided by itself.
     why: str | None = None
+    #: What may be said to the neighbour in whose words it was asked, whatever the policy offers.
+    neighbour: tuple[Literal["approve", "edit", "reject", "respond"], ...] | None = None
 
     @property
     def refs(self) -> tuple[GroupId, ...]:
@@ -367,10 +369,12 @@ class Policy(_Asked):
         return tuple(rule for one in asked for stage in one.rules for rule in stage)
 
     def choose(self, facts: Mapping[str, Any], shown: Mapping[str, Any] | None = None) -> Terms:
-        """Return what the policy comes to for these facts; ``shown`` is what a confirmation may name besides.
+        """Return what the policy comes to for these facts.
 
-        Raises :class:`PolicyError` when no tier or rule applies, or a condition cannot be answered.
+        ``shown`` are the arguments of the action: a confirmation may name them, and to conditions they are
+        ``args``. Raises :class:`PolicyError` when no tier or rule applies, or a condition cannot be answered.
         """
+        facts = facts if shown is None else {"args": dict(shown), **facts}
         if not self.tiers:
             return self._asking(None, self, facts, shown)
         for tier in self.tiers:

@@ -319,6 +319,9 @@ def read_request(row: Row) -> ApprovalRequest:
         opened_at=row["opened_at"],
         closed_at=row["closed_at"],
         terms=None if row["terms"] is None else read_json(row["terms"]),
+        shape=row["shape"],
+        part=row["part"],
+        parts=row["parts"],
     )
 
 

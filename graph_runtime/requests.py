@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
 from typing import Any
 
-from . import records
+from . import neighbours, records
 from .clock import SECOND
 from .companions import EndFacts, PauseFacts
 from .errors import PolicyError, ValueRefused
@@ -92,15 +93,24 @@ def approve(
 
 
 class Requests:
-    """The companion that keeps approval requests. ``policies`` must hold one called "default"."""
+    """The companion that keeps approval requests. ``policies`` must hold one called "default".
 
-    def __init__(self, policies: Mapping[str, Policy]) -> None:
+    ``tools`` says by which policy the calls are decided that LangChain or Agent Inbox ask for, by globs of
+    their names: the first that matches counts, and where none does the default.
+    """
+
+    def __init__(self, policies: Mapping[str, Policy], *, tools: Mapping[str, str] | None = None) -> None:
         if DEFAULT_POLICY not in policies:
             raise PolicyError(
                 f"nothing was started: there is no policy called {DEFAULT_POLICY!r}, by which a plain "
                 "interrupt() is decided"
             )
         self._policies = dict(policies)
+        self._tools = dict(tools or {})
+        if unknown := sorted({*self._tools.values()} - {*policies}):
+            raise PolicyError(
+                f"nothing was started: there is no policy called {', '.join(map(repr, unknown))}"
+            )
 
     def on_pause(self, facts: PauseFacts) -> Sequence[Do]:
         """Return the statements that open a request for each new question and supersede the old ones.
@@ -134,7 +144,23 @@ class Requests:
         ]
 
     def _open(self, facts: PauseFacts, asked: Interrupt, task: Task) -> Iterator[Do]:
-        said = _read_question(asked.value, facts.run.requester)
+        """Yield what opens the request of a question, or one for each of its parts."""
+        theirs = neighbours.read(asked.value, asked.response_schema)
+        if theirs is None:
+            yield from self._put(facts, asked, task, _read_question(asked.value, facts.run.requester))
+            return
+        for part, call in enumerate(theirs.calls):
+            parts = len(theirs.calls)
+            said = _read_call(call, facts.run.requester, f" ({part + 1} of {parts})" if parts > 1 else "")
+            said["policy"] = self._policy_for(call.action.name)
+            said["place"] = {"shape": theirs.shape, "part": part, "parts": parts}
+            yield from self._put(facts, asked, task, said)
+
+    def _policy_for(self, tool: str) -> str:
+        found = (policy for glob, policy in self._tools.items() if fnmatchcase(tool, glob))
+        return next(found, DEFAULT_POLICY)
+
+    def _put(self, facts: PauseFacts, asked: Interrupt, task: Task, said: dict[str, Any]) -> Iterator[Do]:
         policy = self._policies.get(said["policy"])
         if policy is None:
             raise PolicyError(
@@ -143,6 +169,13 @@ class Requests:
             )
         action = said["action"] if isinstance(said["action"], Action) else None
         terms = policy.choose(said["facts"], None if action is None else action.arguments)
+        if said["allowed"] is not None:
+            policy = _narrowed(policy, terms, said)
+            terms = terms.model_copy(update={"neighbour": tuple(sorted(said["allowed"]))})
+        place: Mapping[str, Any] = said["place"]
+        # What a neighbour asks is bound call by call: a part knows nothing of the others.
+        bound = {"action": action, "facts": said["facts"]}
+        digest = asked.digest if said["allowed"] is None else _plain.digest(bound)
         request_id = RequestId(facts.new_id("req"))
         deadline = policy.deadline_at(facts.now) if terms.do == "ask" else None
         request = ApprovalRequest(
@@ -155,7 +188,7 @@ class Requests:
             title=said["title"],
             action=action,
             facts=said["facts"],
-            digest=asked.digest,
+            digest=digest,
             policy_name=said["policy"],
             policy={},
             requester=said["requester"],
@@ -165,6 +198,7 @@ class Requests:
             deadline_at=deadline,
             opened_at=facts.now,
             closed_at=None,
+            **place,
         )
         if terms.do == "ask":
             check_satisfiable(Case(request, policy, terms))
@@ -180,13 +214,16 @@ class Requests:
                 "title": request.title,
                 "action": None if said["action"] is None else _plain.encode(said["action"]),
                 "facts": _plain.encode(said["facts"]),
-                "digest": asked.digest,
+                "digest": digest,
                 "policy_name": request.policy_name,
                 "policy": policy.model_dump_json(exclude_none=True),
                 "terms": terms.model_dump_json(exclude_none=True),
                 "requester": said["requester"],
                 "also": write_json(said["also"]),
                 "deadline_at": deadline,
+                "shape": request.shape,
+                "part": request.part,
+                "parts": request.parts,
                 "now": facts.now,
             },
         )
@@ -211,7 +248,8 @@ class Requests:
             interrupt=asked.id,
             policy=said["policy"],
             tier=terms.tier,
-            digest=asked.digest,
+            digest=digest,
+            **({} if request.parts == 1 else {"part": f"{request.part + 1} of {request.parts}"}),
         )
 
 
@@ -246,6 +284,7 @@ def _read_question(value: Any, run_requester: str | None) -> dict[str, Any]:
             "policy": value["policy"],
             "requester": requester,
             "also": [party for party in dict.fromkeys(parties) if party != requester],
+            **_OURS,
         }
     title, facts = "A run asks for a decision", {}
     if isinstance(value, str):
@@ -265,7 +304,43 @@ def _read_question(value: Any, run_requester: str | None) -> dict[str, Any]:
         "policy": DEFAULT_POLICY,
         "requester": run_requester,
         "also": [],
+        **_OURS,
     }
+
+
+#: What a question in our own words says of neighbours: what may be said is its policy's, and it is whole.
+_OURS: Mapping[str, Any] = {"allowed": None, "place": {}}
+
+
+def _read_call(call: neighbours.Call, run_requester: str | None, which: str) -> dict[str, Any]:
+    """Return the same of a call that a neighbour asks for, and what may be said of it."""
+    if neighbours.BY_THE_MODEL in call.action.arguments:
+        raise ValueRefused(
+            f"nobody was asked: an argument is called {neighbours.BY_THE_MODEL!r}, and the description of "
+            "the call would be shown in its place"
+        )
+    return {
+        "title": f"Use the tool {call.action.name}"[: MAX_TITLE - len(which)] + which,
+        "action": call.action,
+        "facts": {neighbours.BY_THE_MODEL: call.description} if call.description else {},
+        "requester": run_requester,
+        "also": [],
+        "allowed": call.allowed,
+    }
+
+
+def _narrowed(policy: Policy, terms: Terms, said: Mapping[str, Any]) -> Policy:
+    """Return the policy with what it and the neighbour allow. Raises :class:`PolicyError` for nothing."""
+    name, allowed = said["action"].name, said["allowed"]
+    offered = [one for one in policy.decisions if one in allowed]
+    if not offered or (terms.do == "approve" and "approve" not in allowed):
+        wanted = "approve" if terms.do == "approve" else ", ".join(policy.decisions)
+        raise PolicyError(
+            f"nobody was asked about {name!r}: policy {said['policy']!r} offers {wanted}, and who asks "
+            f"allows {', '.join(sorted(allowed)) or 'nothing'}; one of them must allow what the other does"
+        )
+    edit = policy.edit if "edit" in offered else None
+    return policy.model_copy(update={"decisions": tuple(offered), "edit": edit})
 
 
 def _storable(facts: dict[str, Any]) -> dict[str, Any]:

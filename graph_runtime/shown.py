@@ -111,6 +111,8 @@ class RequestView:
     run: Run
     votes: tuple[Vote, ...]
     card: Place | None
+    #: Whether all, or its graph, is frozen: its deadline does not count then.
+    frozen: bool = False
 
     @property
     def case(self) -> Case:

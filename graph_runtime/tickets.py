@@ -58,7 +58,10 @@ def check_open(view: RequestView, now: int) -> Refused | None:
     if request.status in {"withdrawn", "superseded"}:
         return Refused("NOT_PENDING", f"This request was {request.status}. Nothing was recorded.")
     if request.status == "timed_out" or (
-        request.status == "open" and request.deadline_at is not None and now >= request.deadline_at
+        request.status == "open"
+        and not view.frozen
+        and request.deadline_at is not None
+        and now >= request.deadline_at
     ):
         return Refused("EXPIRED", "The deadline has passed. Nothing was recorded.", at=request.deadline_at)
     if request.status != "open":

@@ -65,6 +65,12 @@ Verdict = Literal[
     "respond",  # say something instead: the action is not carried out
     "withdraw",  # who asked takes it back
 ]
+#: Whose words a question is asked in, when they are not ours.
+Shape = Literal[
+    "tool_approval",  # LangChain, one interrupt for each call
+    "hitl_request",  # LangChain, one interrupt for all calls of a message
+    "agent_inbox",  # Agent Inbox, and langgraph.prebuilt
+]
 EntryStatus = Literal["pending", "delivered", "parked"]
 EntryKind = Literal[
     "card",  # the card of a request, drawn from its present state; one row per request
@@ -474,6 +480,11 @@ class ApprovalRequest:
     closed_at: int | None
     #: What the policy came to for these facts, as JSON; None for one that was opened before there were tiers.
     terms: Mapping[str, Any] | None = None
+    #: Whose words the question is in and its answer must be; None: ours.
+    shape: Shape | None = None
+    #: Which of the ``parts`` of its question this is, from 0 on; each is decided by itself.
+    part: int = 0
+    parts: int = 1
 
 
 @dataclass(frozen=True, slots=True)

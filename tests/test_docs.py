@@ -6,6 +6,7 @@ import ast
 import dataclasses
 import importlib
 import inspect
+import json
 import re
 import sys
 import tomllib
@@ -115,6 +116,15 @@ async def test_the_tools_of_the_docs_are_asked_for_and_used_as_it_is_written(
     page = await run_page("howto/tools.md")
     assert page["run"].status == "completed"
     assert page["tools"].judge("shell").do == "block"
+
+
+async def test_the_calls_of_a_neighbour_are_decided_as_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    page = await run_page("howto/neighbours.md")
+    (shown,) = blocks(DOCS / "howto" / "neighbours.md", "json")
+    assert await page["decide_all"](Anybody()) == json.loads(shown)
 
 
 def test_every_key_of_a_tool_rule_is_documented_and_no_other() -> None:

@@ -55,7 +55,7 @@ DOORS = {
 LEVELS = [
     {"clock", "config", "errors", "faults", "messages", "plainjson", "quick", "types"},
     {"calendars", "calls", "conditions", "storage", "values"},
-    {"beside", "policy", "state"},
+    {"beside", "neighbours", "policy", "state"},
     {"judging"},
     {"shown", "tickets"},
     {"plan"},
@@ -79,7 +79,7 @@ LEVELS = [
     {"replay"},
     {"advance"},
     {"runtime"},
-    {"alarms", "approvals", "compiled", "outbox"},
+    {"alarms", "approvals", "closings", "compiled", "outbox"},
     {"graph", "procrastinate", "worker"},
 ]
 LONGEST_ROOM = 540

@@ -515,9 +515,9 @@ UPDATE interrupts SET status = 'withdrawn' WHERE run_id = :run_id AND status = '
 
 -- name: put_request
 INSERT INTO requests (request_id, interrupt_id, thread_id, run_id, graph, node, title, action, facts, digest,
-  policy_name, policy, terms, requester, also, status, revision, deadline_at, opened_at)
+  policy_name, policy, terms, requester, also, shape, part, parts, status, revision, deadline_at, opened_at)
 VALUES (:request_id, :interrupt_id, :thread_id, :run_id, :graph, :node, :title, :action, :facts, :digest,
-  :policy_name, :policy, :terms, :requester, :also, 'open', 1, :deadline_at, :now);
+  :policy_name, :policy, :terms, :requester, :also, :shape, :part, :parts, 'open', 1, :deadline_at, :now);
 
 -- name: get_request
 SELECT * FROM requests WHERE request_id = :request_id;
@@ -538,6 +538,25 @@ ORDER BY opened_at, request_id LIMIT :limit;
 -- name: close_request
 UPDATE requests SET status = :status, revision = revision + 1, closed_at = :now
 WHERE request_id = :request_id AND status = 'open' AND revision = :revision;
+
+-- One of several parts of a question, with what was decided on it in its neighbour's words.
+-- name: close_part
+UPDATE requests SET status = :status, revision = revision + 1, closed_at = :now, answer = :answer
+WHERE request_id = :request_id AND status = 'open' AND revision = :revision;
+
+-- What was decided on the parts of a question; NULL for those that are open.
+-- name: find_parts
+SELECT part, status, answer FROM requests WHERE interrupt_id = :interrupt_id ORDER BY part;
+
+-- Changes nothing, and no row unless the question waits for another part and its run is alive. The run is locked
+-- before, so that of two last parts the second sees that the first is closed.
+-- name: hold_parts
+UPDATE interrupts SET status = 'open'
+WHERE interrupt_id = :interrupt_id AND run_id = :run_id AND status = 'open'
+  AND EXISTS (SELECT 1 FROM requests q WHERE q.interrupt_id = :interrupt_id AND q.status = 'open')
+  AND EXISTS (
+    SELECT 1 FROM runs r WHERE r.run_id = :run_id AND r.status IN ('queued', 'running', 'interrupted')
+  );
 
 -- A vote that does not close it.
 -- name: vote_request
@@ -588,7 +607,7 @@ WHERE request_id = :request_id AND kind = 'card' AND status <> 'parked';
 
 -- name: redraw_card_of_interrupt
 UPDATE outbox SET wanted = wanted + 1, status = 'pending', available_at = :now, updated_at = :now
-WHERE kind = 'card' AND status <> 'parked' AND request_id = (
+WHERE kind = 'card' AND status <> 'parked' AND request_id IN (
   SELECT request_id FROM requests WHERE interrupt_id = :interrupt_id
 );
 
@@ -696,7 +715,33 @@ INSERT INTO due (kind, request_id, due_at) VALUES (:kind, :request_id, :due_at);
 SELECT d.kind, d.request_id, d.due_at
 FROM due d JOIN requests q ON q.request_id = d.request_id JOIN runs r ON r.run_id = q.run_id
 WHERE d.due_at <= :now AND r.status IN ('queued', 'running', 'interrupted')
+  AND NOT EXISTS (SELECT 1 FROM freezes f WHERE f.scope IN ('all', 'graph:' || q.graph))
 ORDER BY d.due_at LIMIT :limit;
+
+-- What was due during a freeze of all, or of its graph, is due as much later as that lasted.
+-- name: shift_due
+UPDATE due SET due_at = due_at + (
+  SELECT :now - CASE WHEN q.opened_at > :since THEN q.opened_at ELSE :since END
+  FROM requests q WHERE q.request_id = due.request_id
+)
+WHERE request_id IN (
+  SELECT request_id FROM requests
+  WHERE status = 'open' AND (:scope = 'all' OR 'graph:' || graph = :scope)
+    AND NOT EXISTS (SELECT 1 FROM freezes f WHERE f.scope IN ('all', 'graph:' || requests.graph))
+);
+
+-- name: shift_deadlines
+UPDATE requests SET revision = revision + 1,
+  deadline_at = deadline_at + :now - CASE WHEN opened_at > :since THEN opened_at ELSE :since END
+WHERE status = 'open' AND deadline_at IS NOT NULL AND (:scope = 'all' OR 'graph:' || graph = :scope)
+  AND NOT EXISTS (SELECT 1 FROM freezes f WHERE f.scope IN ('all', 'graph:' || requests.graph));
+
+-- name: redraw_cards_of_scope
+UPDATE outbox SET wanted = wanted + 1, status = 'pending', available_at = :now, updated_at = :now
+WHERE kind = 'card' AND status <> 'parked' AND request_id IN (
+  SELECT request_id FROM requests
+  WHERE status = 'open' AND (:scope = 'all' OR 'graph:' || graph = :scope)
+);
 
 -- name: drop_due
 DELETE FROM due WHERE request_id = :request_id;

@@ -10,6 +10,7 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
+import aais
 import pytest
 from aiohttp import ClientSession, web
 from bot_bench import ALICE, Bench, Cli, bot_here, eventually, settings_for
@@ -210,3 +211,26 @@ async def test_heads_are_posted_to_an_address(bench: Bench):
     head = await journal_of(bench).head()
     assert head is not None
     assert taken == [vars_of(head)] * 2, "once refused, once taken, and not again"
+
+
+async def test_requests_votes_and_outcomes_are_valid_where_they_are_interchanged(sealed: Bench, cli: Cli):
+    """As its own library reads them: with digests over exactly the action that they name."""
+    rejected = await sealed.runtime.advance((await sealed.queue(service="x = 1", title="Deploy <x>")).id)
+    await sealed.runtime.advance((await sealed.queue("plain")).id)
+    await sealed.runtime.cancel(rejected.thread_id, rejected.id)
+    said = await cli("audit", "export", "--format", "aais")
+    assert (said.code, said.err) == (0, "")
+    envelopes = [json.loads(line) for line in said.out.splitlines()]
+    for number, envelope in enumerate(envelopes):
+        aais.validate(envelope)
+        assert envelope["sequence"] == number
+    kinds = [envelope["type"] for envelope in envelopes]
+    assert kinds.count("approval.requested") == 3
+    assert kinds.count("approval.decided") == 1
+    resolved = [e["resolution"] for e in envelopes if e["type"] == "approval.resolved"]
+    assert [one["outcome"] for one in resolved] == ["approved", "cancelled"]
+    for request in (e["request"] for e in envelopes if e["type"] == "approval.requested"):
+        assert request["action_digest"] == aais.action_digest(request["action"])
+    (decision,) = (e["decision"] for e in envelopes if e["type"] == "approval.decided")
+    assert decision["actor"] == {"id": ALICE, "type": "human", "authenticated_by": "cli"}
+    assert resolved[0]["decision_id"] == decision["id"]

@@ -487,3 +487,11 @@ def test_whatever_answered_in_slacks_place_is_read_without_failing(
 
     error = SlackApiError("failed", answer)
     assert (error_code(error), seconds_to_wait(error)) == (code, wait)
+
+
+def test_a_card_that_is_frozen_says_so_and_can_still_be_decided():
+    frozen = cards.card(dataclasses.replace(view(), frozen=True), entry(), "dep")
+    words = " ".join(texts([block.to_dict() for block in frozen.blocks]))
+    assert "Frozen: you may decide, and nothing is carried out until it ends" in words
+    assert cards.APPROVE in json.dumps(frozen.arguments())
+    assert "Frozen" not in json.dumps(cards.card(view(), entry(), "dep").arguments())

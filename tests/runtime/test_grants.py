@@ -12,6 +12,7 @@ from kit import MakeRuntime, SettableClock
 from people import API, People, approvals_of, boss, open_view, person, requests, ticket_of
 
 from graph_runtime import (
+    SECOND,
     Action,
     Alarms,
     Approvals,
@@ -479,3 +480,70 @@ async def test_what_was_edited_is_carried_out_as_it_was_edited(make_runtime: Mak
     run = await runtime.advance(run.id)
     assert (await values(runtime, run))["log"] == ["paid 1"]
     assert seen == [{"amount": 250, "to": "ACME"}]
+
+
+@pytest.mark.parametrize("scope", ["all", "graph:pay"])
+async def test_c13_deadlines_do_not_count_while_frozen(
+    make_runtime: MakeRuntime, store: Store, clock: SettableClock, scope: str
+):
+    provider = Provider()
+    policies = requests(default={"people": ["U_BOSS"], "deadline": "1h"})
+    runtime = make_runtime(paying(provider.pay), companions=[policies])
+    run = await begin(runtime)
+    alarms, approvals = Alarms(runtime), approvals_of(runtime)
+    view = await open_view(approvals, run.id)
+    assert view.request.deadline_at is not None
+    clock.pass_seconds(1_800)
+    await alarms.freeze(scope, by="U_ANN", reason="an incident")
+    clock.pass_seconds(7_200)
+    assert not await approvals.expire_due()
+    assert (await open_view(approvals, run.id)).frozen
+    for who in ("U_ANN", "U_BEN"):
+        await alarms.release(scope, by=who)
+    thawed = await open_view(approvals, run.id)
+    assert not thawed.frozen
+    assert thawed.request.deadline_at == view.request.deadline_at + 7_200 * SECOND
+    clock.pass_seconds(1_799)
+    assert not await approvals.expire_due()
+    clock.pass_seconds(1)
+    assert await approvals.expire_due()
+    assert (await approvals.find(run_id=run.id))[0].status == "timed_out"
+
+
+async def test_a_question_may_be_decided_while_frozen_past_its_deadline_and_is_carried_out_later(
+    make_runtime: MakeRuntime, store: Store, clock: SettableClock
+):
+    provider = Provider()
+    policies = requests(default={"people": ["U_BOSS"], "deadline": "1h"})
+    runtime = make_runtime(paying(provider.pay), companions=[policies])
+    alarms, approvals = Alarms(runtime), approvals_of(runtime)
+    run = await begin(runtime)
+    await alarms.freeze("all", by="U_ANN", reason="an incident")
+    clock.pass_seconds(7_200)
+    view = await open_view(approvals, run.id)
+    await approvals.decide(ticket_of(view, store), boss(), "approve", place=API)
+    run = await runtime.advance(run.id)
+    assert (run.status, provider.calls) == ("interrupted", {})
+    for who in ("U_ANN", "U_BEN"):
+        await alarms.release("all", by=who)
+    run = await runtime.advance(run.id)
+    assert (await values(runtime, run))["log"] == ["paid 1"]
+
+
+async def test_a_deadline_waits_for_the_last_of_two_freezes(
+    make_runtime: MakeRuntime, store: Store, clock: SettableClock
+):
+    policies = requests(default={"people": ["U_BOSS"], "deadline": "1h"})
+    runtime = make_runtime(paying(lambda key: key), companions=[policies])
+    alarms, approvals = Alarms(runtime), approvals_of(runtime)
+    run = await begin(runtime)
+    before = (await open_view(approvals, run.id)).request.deadline_at
+    assert before is not None
+    await alarms.freeze("graph:pay", by="U_ANN", reason="an incident")
+    await alarms.freeze("all", by="U_ANN", reason="another")
+    clock.pass_seconds(7_200)
+    for scope in ("all", "graph:pay"):
+        for who in ("U_ANN", "U_BEN"):
+            await alarms.release(scope, by=who)
+        clock.pass_seconds(100)
+    assert (await open_view(approvals, run.id)).request.deadline_at == before + 7_300 * SECOND

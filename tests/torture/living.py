@@ -204,6 +204,7 @@ def graphs(world: World) -> Sequence[CompiledGraph]:
         _errand(world, "quorum", policy="two"),
         _errand(world, "auto", policy="auto"),
         _errand(world, "reminded", policy="reminded"),
+        _batch(world),
         _pair(world),
         _steps(world),
         _nested(world),
@@ -247,6 +248,22 @@ def _errand(world: World, name: str = "errand", policy: str = "default") -> Comp
     return one_after_another(
         name, prepare=prepare, ask=_ask(world, name, policy), carry_out=_carry_out(world)
     )
+
+
+def _batch(world: World) -> CompiledGraph:
+    """Prepare, ask for three calls at once as LangChain does, and do something outside, once."""
+    calls = [{"name": f"t{number}", "args": {"n": number}} for number in (1, 2, 3)]
+    allowed = [{"action_name": call["name"], "allowed_decisions": ["approve", "reject"]} for call in calls]
+
+    async def prepare(state: Log) -> Log:
+        world.ran("prepare")
+        return {"log": ["prepared"]}
+
+    async def ask(state: Log) -> Log:
+        said = interrupt({"action_requests": calls, "review_configs": allowed})["decisions"]
+        return {"log": [" ".join(one["type"] for one in said)]}
+
+    return one_after_another("batch", prepare=prepare, ask=ask, carry_out=_carry_out(world))
 
 
 def _guarded(world: World) -> CompiledGraph:

@@ -29,8 +29,9 @@ PROMISES: Mapping[str, str] = {
           + CASE WHEN q.status IN ('timed_out', 'superseded') OR (q.status = 'withdrawn' AND NOT EXISTS (
               SELECT 1 FROM decisions d WHERE d.request_id = q.request_id AND d.verdict = 'withdraw'))
             THEN 1 ELSE 0 END""",
-    "2: a question has two requests": """
-        SELECT interrupt_id FROM requests GROUP BY interrupt_id HAVING count(*) > 1""",
+    "2: a question has two requests for one of its parts, or none": """
+        SELECT interrupt_id FROM requests GROUP BY interrupt_id
+        HAVING count(*) <> max(parts) OR count(DISTINCT part) <> count(*)""",
     "2: a request is decided, and nobody did": """
         SELECT q.request_id FROM requests q
         WHERE q.status IN ('approved', 'edited', 'rejected', 'responded')
@@ -47,7 +48,9 @@ PROMISES: Mapping[str, str] = {
     "2: a request is closed, and its question was not answered": """
         SELECT q.request_id FROM requests q JOIN interrupts i ON i.interrupt_id = q.interrupt_id
         WHERE q.status IN ('approved', 'edited', 'rejected', 'responded', 'timed_out')
-          AND i.status NOT IN ('answered', 'superseded')""",
+          AND i.status NOT IN ('answered', 'superseded') AND NOT EXISTS (
+            SELECT 1 FROM requests o WHERE o.interrupt_id = q.interrupt_id AND (
+              o.status = 'open' OR (i.status = 'withdrawn' AND o.status = 'withdrawn')))""",
     "2: a question is answered, and its request was not closed": """
         SELECT q.request_id FROM requests q JOIN interrupts i ON i.interrupt_id = q.interrupt_id
         WHERE i.status = 'answered'

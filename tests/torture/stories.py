@@ -582,6 +582,22 @@ async def end_quorum(world: World) -> None:
     assert [vote.reviewer for vote in view.votes] == ["U_BOSS", "U_TOO"]
 
 
+async def begin_batch(world: World) -> None:
+    await world.start("batch")
+    await world.settle()
+
+
+async def play_batch(world: World) -> None:
+    """Three calls of one question are decided, the last one first."""
+    for number in (3, 2, 1):
+        await world.decide(title=f"Use the tool t{number} ({number} of 3)")
+    await world.settle()
+
+
+async def end_batch(world: World) -> None:
+    await ended(world, "batch", "prepared", "approve approve approve", "paid batch")
+
+
 async def begin_auto(world: World) -> None:
     await world.start("auto")
     await world.drive()
@@ -623,6 +639,7 @@ async def end_reminded(world: World) -> None:
 
 OTHERS = {
     "quorum": Story(begin_quorum, play_quorum, end_quorum, ("vote",)),
+    "batch": Story(begin_batch, play_batch, end_batch, ("decide part", "decide")),
     "auto": Story(begin_auto, play_auto, end_auto, ("policy",)),
     "reminded": Story(begin_reminded, play_reminded, end_reminded, ("remind",)),
     "answers": Story(nothing, play_answers, end_answers, ("answer", "reopen", "refuse"), asking=False),

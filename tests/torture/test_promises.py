@@ -18,7 +18,7 @@ BREAKS = {
           round, arguments, decided_at
         FROM decisions""",
     "2: a vote did not move its request on by one, or an end did not": "UPDATE requests SET revision = 1",
-    "2: a question has two requests": "UPDATE requests SET interrupt_id = (SELECT min(interrupt_id) FROM requests)",
+    "2: a question has two requests for one of its parts, or none": "UPDATE requests SET parts = 2",
     "2: a request is decided, and nobody did": "DELETE FROM decisions",
     "2: a vote is bound to something else than its request": "UPDATE decisions SET digest = 'sha256:0'",
     "2: a request was decided, and no vote says so": "UPDATE decisions SET verdict = 'reject'",
@@ -53,7 +53,8 @@ BREAKS = {
         SELECT 'evt-2', at, 'request.rejected', actor, thread_id, run_id, request_id, data
         FROM events WHERE kind = 'request.approved'""",
     "6: the journal does not have one line of a vote that left its request open": """
-        INSERT INTO events SELECT 'evt-3', at, 'request.voted', actor, thread_id, run_id, request_id, data
+        INSERT INTO events (event_id, at, kind, actor, thread_id, run_id, request_id, data)
+        SELECT 'evt-3', at, 'request.voted', actor, thread_id, run_id, request_id, data
         FROM events WHERE kind = 'request.approved'""",
     "6: the journal says another end of a request": """
         UPDATE events SET kind = 'request.withdrawn' WHERE kind = 'request.approved'""",

@@ -1,0 +1,140 @@
+"""A refund that is paid once: a small one by itself, a larger one after one or two people, edited if need be.
+
+START -> load_case -> review -> (approved: pay -> notify | else: notify) -> END
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from decimal import Decimal
+from pathlib import Path
+from typing import Literal, TypedDict
+
+from graph_runtime import END, START, Action, Command, Decision, NotDone, StateGraph, approve, execute_once
+
+
+class Refund(TypedDict, total=False):
+    """What a refund knows; the first five keys are its input."""
+
+    case_id: str
+    customer: str
+    amount: str
+    reason_code: str
+    requester: str
+    original_charge: Decimal
+    already_refunded: Decimal
+    fraud: float
+    decision: Decision
+    payment: str
+    said: str
+
+
+class Bank:
+    """Stands in for a payment provider: payments in a file, each with the key that it was asked for with."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def pay(self, amount: Decimal, key: str) -> str:
+        """Pay, once for each key, and return the payment's id."""
+        found = self.find(key)
+        if found is not None:
+            return found
+        payment = f"pay-{len(self.payments()) + 1}"
+        with self._file.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"id": payment, "key": key, "amount": str(amount)}) + "\n")
+        return payment
+
+    def find(self, key: str) -> str | None:
+        """Return the payment that was made with this key, or None when there is none."""
+        return next((payment["id"] for payment in self.payments() if payment["key"] == key), None)
+
+    def payments(self) -> list[dict[str, str]]:
+        """Return every payment that was made."""
+        if not self._file.exists():
+            return []
+        return [json.loads(line) for line in self._file.read_text(encoding="utf-8").splitlines()]
+
+
+def bank() -> Bank:
+    """Return the provider whose payments are in $SIGNOFF_BANK, or in a file here."""
+    return Bank(Path(os.environ.get("SIGNOFF_BANK", "bank.jsonl")))
+
+
+async def load_case(state: Refund) -> Refund:
+    """Look up what is known of the case."""
+    # A shop would ask its own database and its fraud service.
+    return {"original_charge": Decimal("900.00"), "already_refunded": Decimal("20.00"), "fraud": 0.1}
+
+
+def refund_of(state: Refund) -> Action:
+    """Return exactly what will be done, as it is asked for or as an approver left it."""
+    decision = state.get("decision")
+    edited = None if decision is None else decision.arguments
+    asked = {
+        "case": state["case_id"],
+        "amount": Decimal(state["amount"]),
+        "currency": "EUR",
+        "reason_code": state["reason_code"],
+        "note_to_customer": "",
+    }
+    return Action("refund", dict(edited) if edited else asked)
+
+
+async def review(state: Refund) -> Command[Literal["pay", "notify"]]:
+    """Ask, unless the policy decides by itself: up to 50 EUR is paid, and what looks like fraud is not."""
+    decision = approve(
+        f"Refund {state['amount']} EUR to {state['customer']}",
+        action=refund_of(state),
+        facts={
+            "amount": Decimal(state["amount"]),
+            "original_charge": state["original_charge"],
+            "already_refunded": state["already_refunded"],
+            "fraud": state["fraud"],
+        },
+        policy="refund",
+        requester=state.get("requester"),
+    )
+    return Command(goto="pay" if decision.approved else "notify", update={"decision": decision})
+
+
+async def pay(state: Refund) -> Refund:
+    """Pay what was approved, once, whatever dies meanwhile."""
+    provider, action = bank(), refund_of(state)
+
+    async def carry_out(key: str) -> str:
+        return provider.pay(action.arguments["amount"], key)
+
+    async def look(key: str) -> str:
+        found = provider.find(key)
+        if found is None:
+            raise NotDone("the provider knows no payment of that key")
+        return found
+
+    paid: str = await execute_once(state["decision"].grant, carry_out, action=action, reconcile=look)
+    return {"payment": paid}
+
+
+async def notify(state: Refund) -> Refund:
+    """Say what came of it."""
+    decision, who = state["decision"], state["customer"]
+    if "payment" in state:
+        amount = refund_of(state).arguments["amount"]
+        return {"said": f"{who} gets {amount} EUR ({state['payment']})"}
+    why = f": {decision.reason}" if decision.reason else ""
+    return {"said": f"{who} gets nothing, {decision.outcome}{why}"}
+
+
+graph = (
+    StateGraph(Refund)
+    .add_node(load_case)
+    .add_node(review)
+    .add_node(pay)
+    .add_node(notify)
+    .add_edge(START, "load_case")
+    .add_edge("load_case", "review")
+    .add_edge("pay", "notify")
+    .add_edge("notify", END)
+    .compile(name="refund", version="1")
+)
