@@ -17,16 +17,13 @@ from slack_sdk.models.blocks import (
     ButtonElement,
     ContextBlock,
     HeaderBlock,
-    InputBlock,
     MarkdownTextObject,
-    PlainTextInputElement,
     PlainTextObject,
     RichTextBlock,
     RichTextElementParts,
     RichTextSectionElement,
     SectionBlock,
 )
-from slack_sdk.models.views import View
 
 from graph_runtime import (
     SECOND,
@@ -42,7 +39,7 @@ from graph_runtime.judging import Case
 from graph_runtime.policy import Rule
 
 from .fields import offered
-from .payloads import DialogOrigin, write_ticket
+from .payloads import write_ticket
 from .text import escaped, group, person, plain, worded
 
 APPROVE = "signoff_approve"
@@ -69,10 +66,9 @@ _NAMES = 20
 #: What all rules together may take of a line before it says only how many have approved.
 _EACH = 1_500
 _FALLBACK = 3_000
-_REASON = 1_000
+REASON = 1_000
 _FROZEN = ":snowflake: Frozen: you may decide, and nothing is carried out until it ends. The deadline waits."
 _REASONS = 3
-_CONFIRMED = 300
 
 _Text = RichTextElementParts.Text
 _bold = RichTextElementParts.TextStyle(bold=True)
@@ -118,7 +114,7 @@ def card(view: RequestView, entry: OutboxEntry, deployment: str) -> Message:
         ]
         for word, verdict in (("Reason", "reject"), ("Answer", "respond")):
             told = [v.reason for v in view.votes if v.verdict == verdict and v.reason][-_REASONS:]
-            each = [(word, plain(reason, _REASON // len(told))) for reason in told]
+            each = [(word, plain(reason, REASON // len(told))) for reason in told]
             blocks += [lines(each)] if each else []
         state = _RUN_STATE[view.run.status]
         blocks.append(_context([_asked_by(request), state, _trace(request)]))
@@ -145,70 +141,9 @@ def trail(view: RequestView, entry: OutboxEntry) -> Message:
     blocks: list[Block] = [_mrkdwn(text)]
     vote = next((v for v in reversed(view.votes) if v.reviewer == by), None)
     if vote is not None and vote.reason and payload["what"] in {"vote", "request"}:
-        blocks.append(lines([("Reason", plain(vote.reason, _REASON))]))
-        text += " Reason: " + escaped(vote.reason, _REASON)
+        blocks.append(lines([("Reason", plain(vote.reason, REASON))]))
+        text += " Reason: " + escaped(vote.reason, REASON)
     return Message(text, tuple(blocks), _metadata(entry, request))
-
-
-def reject_dialog(request: ApprovalRequest, origin: DialogOrigin, *, reason_required: bool) -> View:
-    """Return the dialog that asks why. Closing it is never a decision."""
-    return View(
-        type="modal",
-        callback_id=REJECT_DIALOG,
-        title=PlainTextObject(text="Reject"),
-        submit=PlainTextObject(text="Reject"),
-        close=PlainTextObject(text="Back"),
-        private_metadata=origin.model_dump_json(),
-        blocks=[
-            SectionBlock(text=PlainTextObject(text=title_of(request), emoji=False)),
-            InputBlock(
-                block_id=REASON_BLOCK,
-                label=PlainTextObject(text="Why?"),
-                optional=not reason_required,
-                hint=PlainTextObject(text="The requester sees this, and it is kept in the journal."),
-                element=PlainTextInputElement(
-                    action_id=REASON_INPUT, multiline=True, max_length=_REASON, focus_on_load=True
-                ),
-            ),
-        ],
-    )
-
-
-def confirm_dialog(request: ApprovalRequest, origin: DialogOrigin, phrase: str) -> View:
-    """Return the dialog in which an approver types what they approve. Closing it is never a decision."""
-    return View(
-        type="modal",
-        callback_id=CONFIRM_DIALOG,
-        title=PlainTextObject(text="Approve"),
-        submit=PlainTextObject(text="Approve"),
-        close=PlainTextObject(text="Back"),
-        private_metadata=origin.model_dump_json(),
-        blocks=[
-            SectionBlock(text=PlainTextObject(text=title_of(request), emoji=False)),
-            confirm_input(phrase, focus=True),
-        ],
-    )
-
-
-def confirm_input(phrase: str, *, focus: bool = False) -> Block:
-    """Return the input in which an approver types what they approve."""
-    return InputBlock(
-        block_id=CONFIRM_BLOCK,
-        label=PlainTextObject(text=plain(f"Type {phrase} to confirm", 150), emoji=False),
-        element=PlainTextInputElement(
-            action_id=CONFIRM_INPUT, max_length=_CONFIRMED, focus_on_load=focus or None
-        ),
-    )
-
-
-def notice_dialog(sentence: str) -> View:
-    """Return a dialog that only says something, in place of one whose question was decided meanwhile."""
-    return View(
-        type="modal",
-        title=PlainTextObject(text="Not recorded"),
-        close=PlainTextObject(text="Close"),
-        blocks=[SectionBlock(text=MarkdownTextObject(text=sentence, verbatim=True))],
-    )
 
 
 def refusal_sentence(refusal: Refused) -> str:
@@ -373,6 +308,40 @@ def _changed(view: RequestView) -> list[Block]:
     return [who, lines([("Why", plain(edit.reason, _WHY))])] if edit.reason else [who]
 
 
+_TOLD = {
+    "approved": ":white_check_mark: {what} was approved by {by}.",
+    "edited": ":white_check_mark: {what} was approved with changes by {by}.",
+    "rejected": ":no_entry: {what} was rejected by {by}.",
+    "responded": ":speech_balloon: {what} was answered instead by {by}: it is not carried out.",
+    "timed_out": ":hourglass: Nobody decided on {what} in time, which counts as a no.",
+    "withdrawn": ":heavy_multiplication_x: {what} was withdrawn by {by}.",
+}
+
+
+def private(view: RequestView, entry: OutboxEntry) -> Message:
+    """Return what who asked is told by themselves of how it ended: by whom, what was changed, and why."""
+    request, status = view.request, entry.payload["status"]
+    place = f" in <#{view.card.channel}>" if view.card is not None else ""
+    what = f"“{escaped(title_of(request), _HEADER)}”{place}"
+    text = _TOLD[status].format(what=what, by=", ".join(map(person, view.deciders[:_NAMES])))
+    blocks: list[Block] = [_mrkdwn(text)]
+    if status == "edited" and request.action is not None:
+        first, last = request.action.arguments, view.standing.arguments or {}
+        changed = [
+            (plain(name, 60), _fact(value, first.get(name)))
+            for name, value in last.items()
+            if first.get(name) != value
+        ]
+        blocks += [lines(changed[:_LINES])] if changed else []
+    for verdict, word in (("edit", "Why"), ("reject", "Reason"), ("respond", "Answer")):
+        told = [v.reason for v in view.votes if v.verdict == verdict and v.reason][-_REASONS:]
+        if told and _OUTCOME_OF[verdict] == status:
+            blocks.append(lines([(word, plain(reason, REASON // len(told))) for reason in told]))
+            text += f" {word}: " + "; ".join(escaped(reason, REASON // len(told)) for reason in told)
+    return Message(text, tuple(blocks), _metadata(entry, request))
+
+
+_OUTCOME_OF = {"edit": "edited", "reject": "rejected", "respond": "responded"}
 _ON_THE_WAY = {
     "approve": ":white_check_mark: {by} approved",
     "edit": ":pencil2: {by} changed it and approved that",

@@ -26,6 +26,8 @@ SCOPES = frozenset(
         "commands",
         "groups:history",
         "groups:read",
+        "im:history",
+        "im:write",
         "usergroups:read",
         "users:read",
     }

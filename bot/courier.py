@@ -31,6 +31,7 @@ from graph_runtime import (
 from . import cards
 from .identity import Identity
 from .replies import error_code, seconds_to_wait
+from .text import is_slack_id
 
 _log = structlog.get_logger("signoff.courier")
 #: Errors that trying again cannot mend; an operator must. Source: Slack's pages of chat.postMessage and
@@ -65,6 +66,26 @@ CHANNEL_PACE = 1 * SECOND
 #: How far back before the request was opened a lost message is looked for, for clocks that differ.
 SKEW_SECONDS = 60
 _PAGES = 5
+#: Errors of a person whom no private message reaches. Source: Slack's pages of conversations.open and
+#: chat.postMessage. What was decided stands below the card all the same, so nobody must look after it.
+UNREACHABLE = frozenset(
+    {
+        "cannot_dm_bot",
+        "channel_not_found",
+        "invalid_user_combination",
+        "is_archived",
+        "messages_tab_disabled",
+        "method_not_supported_for_channel_type",
+        "missing_scope",
+        "no_permission",
+        "not_enough_users",
+        "restricted_action",
+        "user_disabled",
+        "user_not_found",
+        "user_not_visible",
+        "users_not_found",
+    }
+)
 #: How often an entry that fails for a reason of our own is tried before an operator is told.
 _TRIES = 5
 
@@ -142,6 +163,8 @@ class Courier:
             return
         if entry.kind == "card":
             await self._deliver_card(entry, view)
+        elif entry.payload["what"] == "told":
+            await self._deliver_private(entry, view)
         else:
             await self._deliver_trail(entry, view)
 
@@ -188,6 +211,29 @@ class Courier:
                 **message.arguments(),
             )
             found = self._place(answer["channel"], answer["ts"])
+        await self._outbox.landed(entry, found)
+
+    async def _deliver_private(self, entry: OutboxEntry, view: RequestView) -> None:
+        """Tell somebody in their direct message; whom Slack does not know, or cannot reach, is not told."""
+        to, found = str(entry.payload["to"]), None
+        if is_slack_id(to, "UW"):
+            try:
+                opened = await self._client.conversations_open(users=to)
+                channel = opened["channel"]["id"]
+                if _may_have_landed(entry):
+                    found = await self._find(entry, view, channel, thread=None)
+                if found is None:
+                    if not await self._paced(entry, channel):
+                        return
+                    message = cards.private(view, entry)
+                    answer = await self._client.chat_postMessage(
+                        channel=channel, unfurl_links=False, unfurl_media=False, **message.arguments()
+                    )
+                    found = self._place(answer["channel"], answer["ts"])
+            except SlackApiError as error:
+                if error_code(error) not in UNREACHABLE:
+                    raise
+                _log.warning("private.refused", request_id=entry.request_id, error=error_code(error))
         await self._outbox.landed(entry, found)
 
     async def _find(

@@ -1,4 +1,4 @@
-"""The dialogs in which an approver changes what was asked for, or answers something else instead.
+"""The dialogs that ask a reviewer more: why, what they approve, what they change, what they answer instead.
 
 Closing one is never a decision, and submitting one is one call.
 """
@@ -12,6 +12,7 @@ from slack_sdk.models.blocks import (
     Block,
     InputBlock,
     InputInteractiveElement,
+    MarkdownTextObject,
     NumberInputElement,
     Option,
     PlainTextInputElement,
@@ -21,7 +22,7 @@ from slack_sdk.models.blocks import (
 )
 from slack_sdk.models.views import View
 
-from graph_runtime import RequestView
+from graph_runtime import ApprovalRequest, RequestView
 
 from . import cards
 from .fields import LONGEST_TEXT, Field, offered
@@ -33,10 +34,71 @@ RESPOND_DIALOG = "signoff_respond_dialog"
 VALUE_INPUT = "value"
 COMMENT_BLOCK, COMMENT_INPUT = "comment", "text"
 ANSWER_BLOCK, ANSWER_INPUT = "answer", "text"
-_COMMENT = 1_000
+_CONFIRMED = 300
 #: A text longer than this is typed in several lines.
 _ONE_LINE = 80
 _FIXED = 10
+
+
+def reject_dialog(request: ApprovalRequest, origin: DialogOrigin, *, reason_required: bool) -> View:
+    """Return the dialog that asks why. Closing it is never a decision."""
+    return View(
+        type="modal",
+        callback_id=cards.REJECT_DIALOG,
+        title=PlainTextObject(text="Reject"),
+        submit=PlainTextObject(text="Reject"),
+        close=PlainTextObject(text="Back"),
+        private_metadata=origin.model_dump_json(),
+        blocks=[
+            SectionBlock(text=PlainTextObject(text=cards.title_of(request), emoji=False)),
+            InputBlock(
+                block_id=cards.REASON_BLOCK,
+                label=PlainTextObject(text="Why?"),
+                optional=not reason_required,
+                hint=PlainTextObject(text="The requester sees this, and it is kept in the journal."),
+                element=PlainTextInputElement(
+                    action_id=cards.REASON_INPUT, multiline=True, max_length=cards.REASON, focus_on_load=True
+                ),
+            ),
+        ],
+    )
+
+
+def confirm_dialog(request: ApprovalRequest, origin: DialogOrigin, phrase: str) -> View:
+    """Return the dialog in which an approver types what they approve. Closing it is never a decision."""
+    return View(
+        type="modal",
+        callback_id=cards.CONFIRM_DIALOG,
+        title=PlainTextObject(text="Approve"),
+        submit=PlainTextObject(text="Approve"),
+        close=PlainTextObject(text="Back"),
+        private_metadata=origin.model_dump_json(),
+        blocks=[
+            SectionBlock(text=PlainTextObject(text=cards.title_of(request), emoji=False)),
+            confirm_input(phrase, focus=True),
+        ],
+    )
+
+
+def confirm_input(phrase: str, *, focus: bool = False) -> Block:
+    """Return the input in which an approver types what they approve."""
+    return InputBlock(
+        block_id=cards.CONFIRM_BLOCK,
+        label=PlainTextObject(text=plain(f"Type {phrase} to confirm", 150), emoji=False),
+        element=PlainTextInputElement(
+            action_id=cards.CONFIRM_INPUT, max_length=_CONFIRMED, focus_on_load=focus or None
+        ),
+    )
+
+
+def notice_dialog(sentence: str) -> View:
+    """Return a dialog that only says something, in place of one whose question was decided meanwhile."""
+    return View(
+        type="modal",
+        title=PlainTextObject(text="Not recorded"),
+        close=PlainTextObject(text="Close"),
+        blocks=[SectionBlock(text=MarkdownTextObject(text=sentence, verbatim=True))],
+    )
 
 
 def edit_dialog(view: RequestView, origin: DialogOrigin) -> View:
@@ -48,14 +110,14 @@ def edit_dialog(view: RequestView, origin: DialogOrigin) -> View:
     blocks += [cards.lines(fixed)] if fixed else []
     blocks += [_input(field) for field in fields]
     if case.terms.confirm is not None:
-        blocks.append(cards.confirm_input(case.terms.confirm))
+        blocks.append(confirm_input(case.terms.confirm))
     blocks.append(
         _text(
             COMMENT_BLOCK,
             COMMENT_INPUT,
             "Why?",
             "Submitting approves it as it stands here. Everybody sees what you changed, and why.",
-            _COMMENT,
+            cards.REASON,
         )
     )
     return View(

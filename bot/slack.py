@@ -179,7 +179,7 @@ class Window:
         async def ask(click: Click) -> None:
             view, origin = await self._dialog(click, "reject")
             required = view.case.policy.least_reason > 0
-            dialog = cards.reject_dialog(view.request, origin, reason_required=required)
+            dialog = dialogs.reject_dialog(view.request, origin, reason_required=required)
             await client.views_open(trigger_id=click.trigger_id, view=dialog)
 
         await self._clicked(context[_CLICK], ask)
@@ -190,7 +190,7 @@ class Window:
 
         async def ask(click: Click) -> None:
             view, origin = await self._dialog(click, "approve")
-            dialog = cards.confirm_dialog(view.request, origin, view.case.terms.confirm or "")
+            dialog = dialogs.confirm_dialog(view.request, origin, view.case.terms.confirm or "")
             await client.views_open(trigger_id=click.trigger_id, view=dialog)
 
         await self._clicked(context[_CLICK], ask)
@@ -317,7 +317,7 @@ class Window:
             submission = Submission.model_validate(body)
         except ValidationError:
             await self._journal(_UNREADABLE, _claimed_actor(body), Place("slack"))
-            await ack(response_action="update", view=cards.notice_dialog(_UNREADABLE.sentence))
+            await ack(response_action="update", view=dialogs.notice_dialog(_UNREADABLE.sentence))
             return
         place = Place("slack", submission.api_app_id, submission.workspace)
         ticket = None
@@ -331,13 +331,13 @@ class Window:
             wrong = await take(_Sent(submission, origin, ticket, place))
         except ValidationError:
             await self._journal(_UNREADABLE, submission.actor, place)
-            await ack(response_action="update", view=cards.notice_dialog(_UNREADABLE.sentence))
+            await ack(response_action="update", view=dialogs.notice_dialog(_UNREADABLE.sentence))
             return
         except Refused as refusal:
             if ticket is None:
                 await self._journal(refusal, submission.actor, place)
             if refusal.code not in _AT_THE_FIELD:
-                notice = cards.notice_dialog(cards.refusal_sentence(refusal))
+                notice = dialogs.notice_dialog(cards.refusal_sentence(refusal))
                 await ack(response_action="update", view=notice)
                 return
             wrong = {block: refusal.sentence}

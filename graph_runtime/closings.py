@@ -43,11 +43,15 @@ async def closing(
         "revision": request.revision,
         "now": now,
     }
-    said = {"what": "request", "status": decision.outcome, "by": by}
+    said: dict[str, Any] = {"what": "request", "status": decision.outcome, "by": by}
+    lines = [said] if told else []
+    if told and request.requester and request.requester != by:
+        # Who asked is told by themselves too, unless it was they who closed it.
+        lines.append({**said, "what": "told", "to": request.requester})
     after = (
         Do("drop_due", {"request_id": request.id}),
         Do("redraw_card", {"request_id": request.id, "now": now}),
-        *((trail(runtime, request, said, now),) if told else ()),
+        *(trail(runtime, request, line, now) for line in lines),
     )
     close = Do("close_request", closed, guard="request open")
     answer: Any

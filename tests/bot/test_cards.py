@@ -14,7 +14,7 @@ from card_bench import AT, TICKET, entry, new_ids, request, taken, view, vote
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bot import cards, text
+from bot import cards, dialogs, text
 from bot.payloads import DialogOrigin, read_ticket, write_ticket
 from bot.replies import error_code, seconds_to_wait
 from bot.sandbox.limits import view_body
@@ -244,7 +244,7 @@ def test_stages_say_which_one_is_open():
 @given(title=anything, phrase=anything)
 def test_slack_takes_every_dialog_of_a_confirmation(title: str, phrase: str):
     origin = DialogOrigin(ticket=write_ticket(TICKET), channel="C0DEPLOYS", message="1.000100")
-    dialog = cards.confirm_dialog(request(title=title), origin, phrase).to_dict()
+    dialog = dialogs.confirm_dialog(request(title=title), origin, phrase).to_dict()
     view_body(json.loads(json.dumps(dialog)), "modal", new_ids())
 
 
@@ -252,10 +252,10 @@ def test_slack_takes_every_dialog_of_a_confirmation(title: str, phrase: str):
 @given(title=anything, required=st.booleans())
 def test_slack_takes_every_dialog(title: str, *, required: bool):
     origin = DialogOrigin(ticket=write_ticket(TICKET), channel="C0DEPLOYS", message="1.000100")
-    dialog = cards.reject_dialog(request(title=title), origin, reason_required=required).to_dict()
+    dialog = dialogs.reject_dialog(request(title=title), origin, reason_required=required).to_dict()
     body = view_body(json.loads(json.dumps(dialog)), "modal", new_ids())
     assert body["blocks"][1]["optional"] is not required
-    notice = cards.notice_dialog(cards.refusal_sentence(Refused("BUSY", title or "x"))).to_dict()
+    notice = dialogs.notice_dialog(cards.refusal_sentence(Refused("BUSY", title or "x"))).to_dict()
     view_body(json.loads(json.dumps(notice)), "modal", new_ids())
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from aiohttp import ClientSession, ClientTimeout
-from bot_bench import ALICE, CHANNEL, GENERAL, Bench, buttons, settings_for, words_of
+from bot_bench import ALICE, CAROL, CHANNEL, GENERAL, GONE, Bench, buttons, settings_for, words_of
 
 from bot import cards
 from bot.courier import CHANNEL_PACE, Courier
@@ -72,6 +72,10 @@ class Post:
             deployment=self.bench.store.deployment,
             channel=CHANNEL,
         )
+
+    def private(self, user: str = CAROL) -> list[Any]:
+        """Return what the bot told somebody in their direct message."""
+        return self.bench.slack.messages(f"D{user[1:]}")
 
     async def ask(self, **given: Any) -> Run:
         """Start a run and take it to its question."""
@@ -340,6 +344,78 @@ async def test_a_line_that_was_overtaken_stands_in_the_thread_once(post: Post):
         post.clock.pass_seconds(40)
         await post.deliver()
     assert len(post.bench.slack.messages(CHANNEL, thread_ts=card.ts)) == 1
+
+
+# -- who asked ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["drop_after_store", "timeout_after_store", "error:fatal_error"])
+async def test_who_asked_is_told_once_by_themselves_however_the_post_ended(post: Post, kind: str):
+    run = await post.ask()
+    await post.deliver()
+    await post.decide(run)
+    await post.runtime.advance(run.id)
+    for _ in range(2):  # the card, the line below it
+        await post.courier.deliver_one()
+        post.clock.pass_seconds(2)
+    post.bench.slack.faults.add(Fault("chat.postMessage", kind))
+    for _ in range(4):
+        await post.deliver()
+        post.clock.pass_seconds(MINUTE)
+    (told,) = post.private()
+    assert told.text == f":white_check_mark: “Deploy payments” in <#{CHANNEL}> was approved by <@{ALICE}>."
+    (card,) = post.cards()
+    lines = [line.text for line in post.bench.slack.messages(CHANNEL, thread_ts=card.ts)]
+    assert [line.split(" ")[0] for line in lines] == [":white_check_mark:", ":checkered_flag:"]
+    assert await Outbox(post.runtime).count() == {}
+
+
+@pytest.mark.parametrize("method", ["conversations.open", "chat.postMessage"])
+@pytest.mark.parametrize(
+    "error", ["user_disabled", "cannot_dm_bot", "messages_tab_disabled", "missing_scope"]
+)
+async def test_who_cannot_be_told_by_themselves_holds_up_no_line(post: Post, method: str, error: str):
+    run = await post.ask()
+    await post.deliver()
+    await post.decide(run)
+    await post.runtime.advance(run.id)
+    for _ in range(2):
+        await post.courier.deliver_one()
+        post.clock.pass_seconds(2)
+    post.bench.slack.faults.add(Fault(method, f"error:{error}"))
+    await post.deliver()
+    post.clock.pass_seconds(2)
+    await post.deliver()
+    assert post.private() == []
+    (card,) = post.cards()
+    assert len(post.bench.slack.messages(CHANNEL, thread_ts=card.ts)) == 2
+    assert await Outbox(post.runtime).count() == {}
+    assert await post.bench.events("outbox.parked") == []
+
+
+async def test_a_direct_message_that_slack_does_not_open_now_is_tried_again(post: Post):
+    run = await post.ask()
+    await post.deliver()
+    await post.decide(run)
+    post.bench.slack.faults.add(Fault("conversations.open", "ratelimited", retry_after=7))
+    post.clock.pass_seconds(2)
+    await post.deliver()
+    assert post.private() == []
+    post.clock.pass_seconds(8)
+    await post.deliver()
+    assert len(post.private()) == 1
+
+
+@pytest.mark.parametrize("requester", ["ci-pipeline", "U0NOBODY", GONE])
+async def test_who_is_nobody_that_slack_could_tell_is_not_told(post: Post, requester: str):
+    run = await post.ask(requester=requester)
+    await post.deliver()
+    await post.decide(run)
+    post.clock.pass_seconds(2)
+    await post.deliver()
+    assert post.calls("conversations.open") == (requester != "ci-pipeline")
+    assert await Outbox(post.runtime).count() == {}
+    assert post.calls("chat.postMessage") == 2
 
 
 async def test_one_channel_gets_one_message_a_second_and_holds_up_no_other(post: Post):

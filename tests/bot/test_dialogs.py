@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from decimal import Decimal
 from typing import Any
@@ -11,6 +12,7 @@ from bot_bench import (
     ALICE,
     BOB,
     CAROL,
+    CHANNEL,
     DAVE,
     Bench,
     buttons,
@@ -58,6 +60,14 @@ def inputs(dialog: Any) -> dict[str, Any]:
     return {block["block_id"]: block["element"] for block in dialog.blocks if block["type"] == "input"}
 
 
+async def private(bot: Bench, user: str = CAROL) -> str:
+    """Return the one direct message to who asked, once all is told."""
+    await bot.slack.wait_for(lambda: bot.slack.messages(f"D{user[1:]}"))
+    await bot.quiet()
+    (told,) = bot.slack.messages(f"D{user[1:]}")
+    return words_of(told)
+
+
 async def decided(bot: Bench, run: Any) -> Decision:
     await bot.rests(run, "completed")
     found = (await bot.runtime.look(run.id)).state.values["decision"]
@@ -97,6 +107,10 @@ async def test_an_edit_approves_what_it_leaves_and_the_card_says_what_it_was(bot
     assert decision.arguments is not None
     assert repr(decision.arguments["amount"]) == "Decimal('250.00')"
     assert decision.arguments["customer"] == "Ann Archer"
+    told = await private(bot)
+    assert f"was approved with changes by <@{ALICE}>." in told
+    assert "250.00 (requested 320.00)" in told
+    assert "partial goods" in told
     line, _ = await bot.thread(card, 2)
     assert line.startswith(f":white_check_mark: Approved with changes by <@{ALICE}> for <@{CAROL}>.")
     (vote,) = (await bot.request(run)).votes
@@ -289,6 +303,24 @@ def test_what_cannot_be_typed_as_it_is_is_not_offered(value: Any):
     assert [field.name for field in offered(shown.case, shown.standing)] == ["other"]
 
 
+@given(
+    status=st.sampled_from(["approved", "edited", "rejected", "responded", "timed_out", "withdrawn"]),
+    said=st.lists(st.tuples(st.sampled_from(["edit", "reject", "respond"]), st.text()), max_size=6),
+    title=st.text(),
+    who=st.text(min_size=1),
+    value=kept,
+)
+def test_slack_takes_whatever_who_asked_is_told(
+    status: str, said: list[tuple[str, str]], title: str, who: str, value: Any
+):
+    votes = tuple(
+        Vote(who, verdict, reason, "sha256:1", AT, "slack", frozenset(), 0, 1, {"it": value})
+        for verdict, reason in said
+    )
+    asked = dataclasses.replace(seen({"it": 1}).request, status=status, title=title, closed_at=AT)
+    taken(cards.private(view(asked, votes=votes), entry("trail", what="told", status=status, to=CAROL)))
+
+
 def test_the_largest_edit_still_fits_its_card():
     first = {f"{'n' * 30} {n}": "y" * 2_000 for n in range(40)}
     last = dict.fromkeys(first, "x" * 2000)
@@ -427,6 +459,9 @@ async def test_b8_a_rejection_says_why_in_enough_words_and_the_graph_gets_them(b
     await bot.drawn(card, f"*Rejected* by <@{ALICE}>")
     decision = await decided(bot, run)
     assert (decision.outcome, decision.reason) == ("rejected", "the goods were used")
+    told = await private(bot)
+    assert told.startswith(f":no_entry: “Refund 1042” in <#{CHANNEL}> was rejected by <@{ALICE}>.")
+    assert "the goods were used" in told
 
 
 # -- an answer instead -----------------------------------------------------------------------------------------
@@ -447,3 +482,19 @@ async def test_an_answer_instead_reaches_the_graph_and_nothing_is_carried_out(bo
     assert "ask for a *photo* <!here> first" in texts([b for b in done.blocks if b["type"] == "rich_text"])
     decision = await decided(bot, run)
     assert (decision.outcome, decision.reason) == ("responded", "ask for a *photo* <!here> first")
+    told = await private(bot)
+    assert f"was answered instead by <@{ALICE}>: it is not carried out." in told
+    assert "ask for a *photo* &lt;!here&gt; first" in told
+
+
+async def test_who_asked_is_told_by_themselves_how_it_ended_unless_they_ended_it(bot: Bench):
+    first = await bot.card(await bot.start(policy="short"))
+    await bot.drawn(first, "*Timed out*")
+    assert f"Nobody decided on “Deploy payments” in <#{CHANNEL}> in time" in await private(bot)
+    second = await bot.card(await bot.start())
+    await bot.reject(second, "I found a mistake", user=CAROL)
+    await bot.drawn(second, f"*Rejected* by <@{CAROL}>")
+    third = await bot.card(await bot.start(requester=DAVE))
+    await bot.click(third)
+    assert f"was approved by <@{ALICE}>." in await private(bot, DAVE)
+    await private(bot)

@@ -394,7 +394,7 @@ async def test_reminders_and_an_escalation_are_told_once_each_in_their_time(
     assert said[0] == ("remind", None)
     # Two that are due at the same look are told in either order.
     assert sorted(said[1:4], key=str) == [("escalate", "C_LEADS"), ("escalate", None), ("remind", None)]
-    assert said[4:] == [("request", None)]
+    assert said[4:] == [("request", None), ("told", None)]
     kinds = [e.kind for e in await events(store, request_id=desk.id)]
     assert (kinds.count("request.reminded"), kinds.count("request.escalated")) == (2, 1)
 
