@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Browser, BrowserContext, Error, Page, async_playwright, expect
 
-from bot.demo import CHANNEL, INPUT, REQUESTER, Demo, open_demo
+from bot.demo import CHANNEL, REQUESTER, Demo, open_demo
+from bot.showcases import SHOWCASES
 
+DEPLOY = SHOWCASES["deploy"]
 pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore::ResourceWarning")]
 ARGS = [
     "--no-sandbox",
@@ -45,7 +47,7 @@ async def browser() -> AsyncIterator[Browser]:
 
 @pytest.fixture
 async def demo() -> AsyncIterator[Demo]:
-    async with open_demo(port=0) as demo:
+    async with open_demo(0, DEPLOY) as demo:
         yield demo
 
 
@@ -71,7 +73,7 @@ async def test_the_card_appears_approve_updates_it_and_a_late_click_gets_a_priva
 ) -> None:
     wide = await browser.new_context(viewport={"width": 1280, "height": 800})
     phone = await browser.new_context(viewport={"width": 390, "height": 760})
-    run = await demo.runtime.start("deploy", INPUT, requester=REQUESTER)
+    run = await demo.runtime.start("deploy", dict(DEPLOY.given), requester=REQUESTER)
     alice, bob = await open_page(wide, demo, "U0ALICE"), await open_page(phone, demo, "U0BOB")
     for page in (alice, bob):
         card = page.get_by_test_id("messages").get_by_test_id("message").last
@@ -97,7 +99,7 @@ async def test_the_card_appears_approve_updates_it_and_a_late_click_gets_a_priva
 
 async def test_a_second_users_late_click_gets_the_private_sentence(browser: Browser, demo: Demo) -> None:
     context = await browser.new_context(viewport={"width": 1280, "height": 800})
-    run = await demo.runtime.start("deploy", INPUT, requester=REQUESTER)
+    run = await demo.runtime.start("deploy", dict(DEPLOY.given), requester=REQUESTER)
     alice, bob = await open_page(context, demo, "U0ALICE"), await open_page(context, demo, "U0BOB")
     button = "[data-testid=messages] [data-action-id=signoff_approve]"
     await expect(bob.locator(button)).to_be_visible()
@@ -122,7 +124,7 @@ async def test_a_second_users_late_click_gets_the_private_sentence(browser: Brow
 
 async def test_reject_asks_for_a_reason_and_shows_it(browser: Browser, demo: Demo) -> None:
     context = await browser.new_context(viewport={"width": 1280, "height": 800})
-    run = await demo.runtime.start("deploy", INPUT, requester=REQUESTER)
+    run = await demo.runtime.start("deploy", dict(DEPLOY.given), requester=REQUESTER)
     page = await open_page(context, demo, "U0BOB")
     await page.get_by_test_id("messages").locator("[data-action-id=signoff_reject]").click()
     modal = page.get_by_test_id("modal")
@@ -142,7 +144,7 @@ async def test_reject_asks_for_a_reason_and_shows_it(browser: Browser, demo: Dem
 
 async def test_slash_commands_answer_privately(browser: Browser, demo: Demo) -> None:
     context = await browser.new_context(viewport={"width": 1280, "height": 800})
-    run = await demo.runtime.start("deploy", INPUT, requester=REQUESTER)
+    run = await demo.runtime.start("deploy", dict(DEPLOY.given), requester=REQUESTER)
     await rests(demo, run.id, "interrupted")
     page = await open_page(context, demo, REQUESTER)
     for typed, answer in {
