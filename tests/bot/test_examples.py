@@ -118,7 +118,7 @@ async def test_b10_whenever_it_dies_at_the_provider_it_pays_once(
     settings = settings_for(bench.slack, bench.folder, graphs=graphs, policies=policies, lease="1s")
     runtime = open_runtime(settings, bench.store)
     kills = 0
-    for number in range(100 if NIGHTLY else 6):
+    for number in range(100 if NIGHTLY else 3):
         run = await runtime.start("refund", {**shown.given, "amount": "100.00", "case_id": f"R-{number}"})
         await runtime.advance(run.id)
         (request,) = await bench.approvals.find(run_id=run.id)

@@ -94,22 +94,31 @@ async def test_the_original_is_closed_and_says_where_everything_is(database: str
         await copy_database(database, other)
 
 
-async def test_a_database_that_somebody_has_open_is_not_copied(database: str, other: str) -> None:
+async def test_a_database_that_somebody_has_open_is_not_copied(
+    database: str, other: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await lived_in(database)
+    # Whoever stays is waited for as long as this.
+    monkeypatch.setattr("graph_runtime.storage.copying._PATIENCE", 0.2)
     async with open_store(database) as store:
         with pytest.raises(StoreError, match="the original is in use"):
             await copy_database(database, other)
         await store.commit(Batch("test", (event("zz"),)))
+    monkeypatch.undo()
     await copy_database(database, other)
     async with open_store(other) as copy:
         assert "zz" in await event_ids(copy)
 
 
-async def test_a_database_that_holds_anything_is_not_copied_to(database: str, other: str) -> None:
+async def test_a_database_that_holds_anything_is_not_copied_to(
+    database: str, other: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await lived_in(database)
     async with open_store(other) as copy:
-        with pytest.raises(StoreError, match="the copy is in use"):
-            await copy_database(database, other)
+        with monkeypatch.context() as patch:
+            patch.setattr("graph_runtime.storage.copying._PATIENCE", 0.2)
+            with pytest.raises(StoreError, match="the copy is in use"):
+                await copy_database(database, other)
         await copy.commit(Batch("test", (event("e1"),)))
     with pytest.raises(StoreError, match="not empty: it has events"):
         await copy_database(database, other)

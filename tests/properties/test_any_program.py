@@ -12,7 +12,7 @@ from trial import play
 #: New programs each night, and many; otherwise always the same few.
 NIGHTLY = bool(os.environ.get("SIGNOFF_NIGHTLY"))
 thoroughly = settings(
-    max_examples=1_000 if NIGHTLY else 100,
+    max_examples=1_000 if NIGHTLY else 60,
     derandomize=not NIGHTLY,
     print_blob=True,
     deadline=None,
