@@ -13,11 +13,11 @@ from typing import Annotated, Any
 
 import typer
 
-from graph_runtime import Event, Head, Journal, JournalError, lines_of, open_store, system_clock
+from graph_runtime import Event, Journal, JournalError, lines_of, open_store, system_clock
 
 from .config import ConfigError, Settings
 from .interchange import envelopes
-from .sealer import read_anchors
+from .sealer import read_anchors, write_anchor
 from .terminal import AsJson, Config, fail, open_desk, out, run_it, settings_of, show_it
 
 audit = typer.Typer(help="Look into the journal, and prove it.", no_args_is_help=True)
@@ -102,7 +102,7 @@ def head(config: Config = None) -> None:
             found = await journal.head()
         if found is None:
             fail("nothing is sealed yet")
-        print(json.dumps(_noted(found)))
+        print(write_anchor(found))
 
     run_it(work())
 
@@ -151,10 +151,6 @@ async def _interchange(settings: Settings) -> None:
 def _own_anchor(settings: Settings) -> Path | None:
     said = settings.journal.anchor
     return Path(said) if said and not said.startswith("https://") and Path(said).exists() else None
-
-
-def _noted(head: Head) -> dict[str, Any]:
-    return {"block": head.block, "seal": head.seal, "sealed_at": head.sealed_at}
 
 
 def _row(event: Event, block: int | None) -> dict[str, Any]:

@@ -40,15 +40,26 @@ _ONE_LINE = 80
 _FIXED = 10
 
 
-def reject_dialog(request: ApprovalRequest, origin: DialogOrigin, *, reason_required: bool) -> View:
-    """Return the dialog that asks why. Closing it is never a decision."""
+def _asking(callback: str, origin: DialogOrigin, title: str, submit: str, blocks: Sequence[Block]) -> View:
+    """Return a dialog that asks for more, and remembers the card it was opened from."""
     return View(
         type="modal",
-        callback_id=cards.REJECT_DIALOG,
-        title=PlainTextObject(text="Reject"),
-        submit=PlainTextObject(text="Reject"),
+        callback_id=callback,
+        title=PlainTextObject(text=title),
+        submit=PlainTextObject(text=submit),
         close=PlainTextObject(text="Back"),
         private_metadata=origin.model_dump_json(),
+        blocks=blocks,
+    )
+
+
+def reject_dialog(request: ApprovalRequest, origin: DialogOrigin, *, reason_required: bool) -> View:
+    """Return the dialog that asks why. Closing it is never a decision."""
+    return _asking(
+        cards.REJECT_DIALOG,
+        origin,
+        "Reject",
+        "Reject",
         blocks=[
             SectionBlock(text=PlainTextObject(text=cards.title_of(request), emoji=False)),
             InputBlock(
@@ -66,13 +77,11 @@ def reject_dialog(request: ApprovalRequest, origin: DialogOrigin, *, reason_requ
 
 def confirm_dialog(request: ApprovalRequest, origin: DialogOrigin, phrase: str) -> View:
     """Return the dialog in which an approver types what they approve. Closing it is never a decision."""
-    return View(
-        type="modal",
-        callback_id=cards.CONFIRM_DIALOG,
-        title=PlainTextObject(text="Approve"),
-        submit=PlainTextObject(text="Approve"),
-        close=PlainTextObject(text="Back"),
-        private_metadata=origin.model_dump_json(),
+    return _asking(
+        cards.CONFIRM_DIALOG,
+        origin,
+        "Approve",
+        "Approve",
         blocks=[
             SectionBlock(text=PlainTextObject(text=cards.title_of(request), emoji=False)),
             confirm_input(phrase, focus=True),
@@ -120,13 +129,11 @@ def edit_dialog(view: RequestView, origin: DialogOrigin) -> View:
             cards.REASON,
         )
     )
-    return View(
-        type="modal",
-        callback_id=EDIT_DIALOG,
-        title=PlainTextObject(text="Approve with changes"),
-        submit=PlainTextObject(text="Approve"),
-        close=PlainTextObject(text="Back"),
-        private_metadata=origin.model_dump_json(),
+    return _asking(
+        EDIT_DIALOG,
+        origin,
+        "Approve with changes",
+        "Approve",
         blocks=blocks,
     )
 
@@ -134,13 +141,11 @@ def edit_dialog(view: RequestView, origin: DialogOrigin) -> View:
 def respond_dialog(view: RequestView, origin: DialogOrigin) -> View:
     """Return the dialog in which somebody answers instead of approving."""
     hint = "Nothing is carried out. Who asked, and the workflow, get this answer."
-    return View(
-        type="modal",
-        callback_id=RESPOND_DIALOG,
-        title=PlainTextObject(text="Reply instead"),
-        submit=PlainTextObject(text="Reply"),
-        close=PlainTextObject(text="Back"),
-        private_metadata=origin.model_dump_json(),
+    return _asking(
+        RESPOND_DIALOG,
+        origin,
+        "Reply instead",
+        "Reply",
         blocks=[
             SectionBlock(text=PlainTextObject(text=cards.title_of(view.request), emoji=False)),
             _text(ANSWER_BLOCK, ANSWER_INPUT, "Your answer", hint, LONGEST_TEXT),

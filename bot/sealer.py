@@ -42,7 +42,7 @@ class FileAnchor:
 
     async def note(self, head: Head) -> None:
         """Add a line with the head, on disk when this returns. Raises ``OSError``."""
-        await asyncio.to_thread(self._append, _line(head))
+        await asyncio.to_thread(self._append, write_anchor(head))
 
     def _append(self, line: str) -> None:
         with os.fdopen(os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "w") as file:
@@ -64,7 +64,7 @@ class WebAnchor:
         try:
             async with self._session.post(
                 self._url,
-                data=_line(head),
+                data=write_anchor(head),
                 headers={"Content-Type": "application/json"},
                 allow_redirects=False,
             ) as answer:
@@ -151,5 +151,6 @@ def read_anchors(path: Path) -> list[Head]:
     return heads
 
 
-def _line(head: Head) -> str:
+def write_anchor(head: Head) -> str:
+    """Return a head as a line of a file of anchors."""
     return json.dumps({"block": head.block, "seal": head.seal, "sealed_at": head.sealed_at})

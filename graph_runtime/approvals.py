@@ -15,7 +15,7 @@ from typing import Any
 from . import records
 from .closings import closing, trail
 from .errors import Conflict, Refused, StoreError, StoreUnavailable, ValueRefused
-from .judging import Case, Directory, Standing, judge, may_decide, merge, with_vote
+from .judging import Case, Directory, Standing, bound_digest, judge, may_decide, merge, with_vote
 from .plainjson import write_json
 from .requests import POLICY
 from .runtime import Runtime
@@ -23,7 +23,6 @@ from .shown import RequestView
 from .storage import Ask, Batch, Do, Params, Row
 from .tickets import check_open, check_ticket
 from .types import (
-    Action,
     Actor,
     ApprovalRequest,
     Decision,
@@ -187,7 +186,7 @@ class Approvals:
                 reviewer.id,
                 verdict,
                 reason,
-                _digest(view.request, before.arguments if arguments is None else arguments),
+                bound_digest(view.request, before.arguments if arguments is None else arguments),
                 now,
                 place.surface,
                 reviewer.groups,
@@ -222,7 +221,7 @@ class Approvals:
         decision = Decision(
             after.outcome,
             request.id,
-            _digest(request, after.arguments),
+            bound_digest(request, after.arguments),
             after.by,
             reason,
             now,
@@ -465,13 +464,6 @@ def _view(
         card=records.read_place(cards[0]) if cards else None,
         frozen=any(row["scope"] in {"all", f"graph:{request.graph}"} for row in freezes),
     )
-
-
-def _digest(request: ApprovalRequest, arguments: Mapping[str, Any] | None) -> str:
-    """Return what a vote is bound to: the action as it was asked, or as an edit left it."""
-    if arguments is None or request.action is None:
-        return request.digest
-    return _plain.digest({"action": Action(request.action.name, arguments), "facts": request.facts})
 
 
 def _check_storable(arguments: Mapping[str, Any] | None) -> Refused | None:

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import inspect
 import itertools
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -23,12 +23,12 @@ from .errors import FrozenError, GrantRefused, NodeMisused, NotDone, ValueRefuse
 from .executor import TaskScope
 from .host import Host
 from .inside import as_recorded, ask, driven, recorded
-from .judging import Case, judge
+from .judging import Case, bound_digest, judge
 from .plainjson import write_json
 from .storage import Ask, Do, Row
-from .types import Action, Grant
+from .types import Action, ApprovalRequest, Grant
 from .values import Codec, Unstorable
-from .waiting import FREEZE, TIMER, UNSETTLED, settle_waits
+from .waiting import UNSETTLED, settle_waits, wait_for_release, wait_until
 
 _plain = Codec()
 #: Parameters of the statements that reserve: of what a freeze may be that holds them up.
@@ -129,13 +129,9 @@ class _Gate:
                 return found.result
             # That may have taken a while, and somebody may have frozen it meanwhile.
             seen = await self._look(action)
-        if seen.frozen:
-            names = ", ".join(seen.frozen)
-            if not waits:
-                raise FrozenError(f"nothing was carried out: {names} is frozen")
-            key = f"{self.name} frozen {write_json(seen.frozen)}"
-            ask({"type": FREEZE, "scopes": seen.frozen}, key=key, bind=None)
-            raise FrozenError(f"nothing was carried out: {names} is frozen still")
+        if seen.frozen and not waits:
+            raise FrozenError(f"nothing was carried out: {', '.join(seen.frozen)} is frozen")
+        wait_for_release(self.name, seen.frozen)
         self._wait_for_window(seen.case)
         with self._scope.effect("execute_once()"):
             await self.check_members(seen.case)
@@ -151,8 +147,8 @@ class _Gate:
         now = self._host.now()
         opens_at = case.policy.opens_at(now)
         if opens_at is not None and opens_at > now:
-            until = datetime.fromtimestamp(opens_at / SECOND, UTC).isoformat()
-            ask({"type": TIMER, "until": until}, key=f"{self.name} opens {until}", bind=None)
+            until = datetime.fromtimestamp(opens_at / SECOND, UTC)
+            wait_until(until, key=f"{self.name} opens {until.isoformat()}")
 
     def settle(self) -> None:
         """Count what this gate waited for as used: the wait is over."""
@@ -174,8 +170,10 @@ class _Gate:
         if request["thread_id"] != runs[0]["thread_id"]:
             # What is kept of its use goes with its thread.
             raise GrantRefused("USED", "nothing was carried out: this grant is that of another thread")
-        approved, digest = _approved(request, decisions)
-        if digest != self._grant.digest:
+        case = Case.of(records.read_request(request), [records.read_vote(row) for row in decisions])
+        arguments = judge(case).arguments
+        approved = _approved(case.request, arguments)
+        if bound_digest(case.request, arguments) != self._grant.digest:
             raise GrantRefused("STALE_ACTION", "nothing was carried out: another action was approved")
         if action is not None and _plain.digest(action) != _plain.digest(approved):
             raise GrantRefused(
@@ -187,7 +185,6 @@ class _Gate:
             self._check_ours(execution)
         scopes = {"all", f"graph:{request['graph']}", f"graph:{runs[0]['graph']}"}
         scopes |= {f"action:{approved.name}"} if approved else set()
-        case = Case.of(records.read_request(request), [records.read_vote(row) for row in decisions])
         frozen = {row["scope"]: row["since"] for row in freezes if row["scope"] in scopes}
         return _Seen(execution, frozenset(scopes), frozen, case)
 
@@ -323,7 +320,6 @@ class _Gate:
             "key": self._key,
             "digest": self._grant.digest,
             "status": status,
-            "ended_at": None,
             "now": self._host.now(),
         }
 
@@ -333,16 +329,11 @@ class _Gate:
         )
 
 
-def _approved(request: Row, decisions: Sequence[Row]) -> tuple[Action | None, str]:
-    """Return the action as it was approved, with the arguments of its last edit, and the digest of that."""
-    if request["action"] is None:
-        return None, request["digest"]
-    shown: Action = _plain.decode(request["action"])
-    edits = [row["arguments"] for row in decisions if row["verdict"] == "edit"]
-    if not edits:
-        return shown, request["digest"]
-    edited = Action(shown.name, _plain.decode(edits[-1]))
-    return edited, _plain.digest({"action": edited, "facts": _plain.decode(request["facts"])})
+def _approved(request: ApprovalRequest, arguments: Mapping[str, Any] | None) -> Action | None:
+    """Return the action as it was approved: with the arguments that its last edit left."""
+    if request.action is None or arguments is None:
+        return request.action
+    return Action(request.action.name, arguments)
 
 
 async def _called(function: Effect, key: str) -> Any:

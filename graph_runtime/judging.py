@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from .errors import PolicyError, Refused
 from .policy import Policy, Rule, Terms
 from .types import (
+    Action,
     Actor,
     ApprovalRequest,
     GroupId,
@@ -23,7 +24,9 @@ from .types import (
     Verdict,
     Vote,
 )
+from .values import Codec
 
+_plain = Codec()
 #: Who acts for whom. The two, and whoever acts for one of them, count as one person.
 SamePerson = Mapping[PersonId, PersonId]
 _YES: frozenset[Verdict] = frozenset({"approve", "edit"})
@@ -136,6 +139,13 @@ def _one(person: PersonId, same: SamePerson) -> PersonId:
         grown = not found <= known
         known |= found
     return min(known)
+
+
+def bound_digest(request: ApprovalRequest, arguments: Mapping[str, Any] | None) -> str:
+    """Return what a vote is bound to: the action as it was asked, or as an edit left it."""
+    if arguments is None or request.action is None:
+        return request.digest
+    return _plain.digest({"action": Action(request.action.name, arguments), "facts": request.facts})
 
 
 def match(counts: Sequence[int], may: Sequence[Collection[int]]) -> list[list[int]]:

@@ -47,11 +47,19 @@ async def wait_while_frozen(scope: TaskScope, host: Host, name: str, action: str
     freezes, runs = await host.read(Ask("find_freezes"), Ask("get_run", {"run_id": scope.run}))
     scopes = {"all", f"graph:{runs[0]['graph']}", f"action:{action}"}
     frozen = {row["scope"]: row["since"] for row in freezes if row["scope"] in scopes}
+    wait_for_release(name, frozen)
+    settle_waits(scope, name)
+
+
+def wait_for_release(name: str, frozen: Mapping[str, int]) -> None:
+    """Leave the node until these freezes, each with its beginning, have ended; return where there are none.
+
+    Raises :class:`FrozenError` when the wait was answered otherwise.
+    """
     if frozen:
         key = f"{name} frozen {write_json(frozen)}"
         ask({"type": FREEZE, "scopes": frozen}, key=key, bind=None)
         raise FrozenError(f"nothing was carried out: {', '.join(frozen)} is frozen still")
-    settle_waits(scope, name)
 
 
 def settle_waits(scope: TaskScope, name: str) -> None:

@@ -31,10 +31,12 @@ from bot.config import Role, Settings, load_settings
 from bot.sandbox import Delivery, Message, Sandbox
 from graph_runtime import (
     SECOND,
+    Actor,
     Approvals,
     Event,
     Outbox,
     RequestView,
+    Reviewer,
     Run,
     Runtime,
     Store,
@@ -447,6 +449,13 @@ class Process:
         """Ask for an ordered stop, and return the exit code."""
         self.process.terminate()
         return await self.died()
+
+
+class Everybody:
+    """A directory in which everybody is in every group."""
+
+    async def reviewer(self, actor: Actor, groups: Any) -> Reviewer:
+        return Reviewer(actor.id, frozenset(groups))
 
 
 @dataclass

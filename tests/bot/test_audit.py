@@ -13,11 +13,11 @@ from typing import Any
 import aais
 import pytest
 from aiohttp import ClientSession, web
-from bot_bench import ALICE, Bench, Cli, bot_here, eventually, settings_for
+from bot_bench import ALICE, Bench, Cli, Everybody, bot_here, eventually, settings_for
 
 from bot.config import ConfigError
 from bot.sealer import FileAnchor, Sealer, WebAnchor, read_anchors
-from graph_runtime import Actor, Approvals, Head, Journal, Place, Reviewer, Ticket, system_clock
+from graph_runtime import Actor, Approvals, Head, Journal, Place, Ticket, system_clock
 from graph_runtime.types import PersonId
 
 KEY = "0123456789abcdef0123456789abcdef"
@@ -36,13 +36,6 @@ async def sealed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Bench:
     await bench.runtime.advance(run.id)
     await Sealer(journal_of(bench), FileAnchor(bench.folder / "heads")).finish()
     return bench
-
-
-class Everybody:
-    """A directory in which everybody is in every group."""
-
-    async def reviewer(self, actor: Actor, groups: Any) -> Reviewer:
-        return Reviewer(actor.id, frozenset(groups))
 
 
 async def test_the_bot_seals_what_it_does_within_a_second(bench: Bench):

@@ -25,6 +25,7 @@ from bot_bench import (
     USER,
     Bench,
     Cli,
+    Everybody,
     Spawn,
     bot_here,
     environment,
@@ -43,7 +44,6 @@ from graph_runtime import (
     Approvals,
     Place,
     Requests,
-    Reviewer,
     Run,
     Runtime,
     StateGraph,
@@ -52,13 +52,6 @@ from graph_runtime import (
 
 #: What is typed wrong exits with 2.
 TYPED_WRONG = {"the input is no JSON", "must be an object", "Nothing was started"}
-
-
-class Everybody:
-    """A directory in which everybody is in every group."""
-
-    async def reviewer(self, actor: Actor, groups: Any) -> Reviewer:
-        return Reviewer(actor.id, frozenset(groups))
 
 
 async def test_start_puts_a_run_in_the_queue_and_a_key_starts_it_once(bench: Bench, cli: Cli):

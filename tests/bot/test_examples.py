@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bot_bench import ALICE, BOB, CAROL, CHANNEL, DAVE, Bench, bot_here, settings_for
+from bot_bench import ALICE, BOB, CAROL, CHANNEL, DAVE, Bench, Everybody, bot_here, settings_for
 
 from bot import cards
 from bot.showcases import SHOWCASES
 from bot.wiring import open_runtime
 from examples.refund import Bank
-from graph_runtime import Actor, Approvals, Place, Reviewer, Run, Runtime
+from graph_runtime import Actor, Approvals, Place, Run, Runtime
 from graph_runtime.types import PersonId
 
 NIGHTLY = bool(os.environ.get("SIGNOFF_NIGHTLY"))
@@ -141,13 +141,6 @@ async def test_b10_whenever_it_dies_at_the_provider_it_pays_once(
         assert (await runtime.get(run.id)).status == "completed"
         assert len(payments(bench)) == number + 1, "neither twice nor never"
     assert kills
-
-
-class Everybody:
-    """A directory in which everybody is in every group."""
-
-    async def reviewer(self, actor: Any, groups: Any) -> Reviewer:
-        return Reviewer(actor.id, frozenset(groups))
 
 
 async def decide(bench: Bench, runtime: Runtime, request_id: str) -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import pytest
-from bot_bench import ALICE, BOB, Bench, Cli
+from bot_bench import ALICE, BOB, Bench, Cli, Everybody
 
 from bot.terminal import os_user
-from graph_runtime import Actor, Alarms, Approvals, Place, Reviewer, Run, Ticket
+from graph_runtime import Actor, Alarms, Approvals, Place, Run, Ticket
 from graph_runtime.types import PersonId
 
 
@@ -63,13 +62,6 @@ async def test_who_is_nobody_in_slack_freezes_nothing(bench: Bench, cli: Cli):
     assert refused.code == 2
     assert "is nobody in Slack" in refused.err
     assert await Alarms(bench.runtime).freezes() == []
-
-
-class Everybody:
-    """A directory in which everybody is in every group."""
-
-    async def reviewer(self, actor: Actor, groups: Any) -> Reviewer:
-        return Reviewer(actor.id, frozenset(groups))
 
 
 @pytest.fixture
