@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import re
 import time
 import uuid
@@ -282,7 +283,8 @@ class PostgresStore:
                     raise StoreUnavailable(f"{said}: {_said(error)}") from None
 
     async def _write(self, line: Line, batch: Batch, writes: Sequence[Sent], said: str) -> list[list[Row]]:
-        patience = max(1, int(_left(batch, said) * 1_000))
+        # Rounded up: a wait that ends with the batch's own limit ends after it, never just before.
+        patience = math.ceil(_left(batch, said) * 1_000)
         first = (_BEGIN, _NOW, Sent(_WAIT_FOR_LOCKS, (b"%d" % patience,)))
         asked_at = _monotonic()
         try:
