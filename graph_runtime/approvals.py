@@ -12,12 +12,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from . import records
+from . import quotas, records
 from .closings import closing, trail
 from .errors import Conflict, Refused, StoreError, StoreUnavailable, ValueRefused
 from .judging import Case, Directory, Standing, bound_digest, judge, may_decide, merge, with_vote
 from .plainjson import write_json
-from .requests import POLICY
+from .requests import POLICY, due_of, put_card
 from .runtime import Runtime
 from .shown import RequestView
 from .storage import Ask, Batch, Do, Params, Row
@@ -346,6 +346,8 @@ class Approvals:
                 return
             request, now = view.request, self._runtime.clock()
             case = view.case
+            if kind == "policy" and case.terms.do == "ask":
+                return  # somebody else saw meanwhile that it is past its limits, and people are asked
             if kind == "policy":
                 batch, wakes = await self._by_policy(view, case, now)
             elif request.deadline_at is None or now < request.deadline_at:
@@ -365,16 +367,43 @@ class Approvals:
             won = await self._won(batch, view.run, wakes=wakes) is not None
 
     async def _by_policy(self, view: RequestView, case: Case, now: int) -> tuple[Batch, bool]:
-        """Return what closes a request of a tier that asks nobody, and whether its run goes on."""
+        """Return what closes a request of a tier that asks nobody, and whether its run goes on.
+
+        Past the limits of its tier that is none: it goes on by the next tier.
+        """
         request, terms = view.request, case.terms
         approves = terms.do == "approve"
+        counted = await quotas.take(self._store, case, now) if approves else ()
+        if counted is None:
+            return Batch("next tier", self._next_tier(view, case, now)), False
         standing = Standing("approved" if approves else "rejected", by=(POLICY,))
         vote = Vote(POLICY, "approve" if approves else "reject", terms.why, request.digest, now, "policy")
         event = self._noted(request, standing.outcome, now, actor=POLICY, tier=terms.tier, rule=terms.why)
         decision = self._decision(case, standing, terms.why, now)
         # It has no card, so nothing is told in a thread below one.
         closed = await closing(self._runtime, view, decision, POLICY, told=False)
-        return Batch("policy", (*closed.writes, self._put_vote(view, vote), event)), closed.wakes
+        writes = (*closed.writes, self._put_vote(view, vote), *counted, event)
+        return Batch("policy", writes), closed.wakes
+
+    def _next_tier(self, view: RequestView, case: Case, now: int) -> tuple[Do, ...]:
+        """Return what has the next tier decide a request, with its card where that asks people."""
+        request, terms = view.request, quotas.next_terms(case)
+        asks = terms.do == "ask"
+        deadline = case.policy.deadline_at(now) if asks else None
+        changed: Params = {
+            "request_id": request.id,
+            "revision": request.revision,
+            "terms": terms.model_dump_json(exclude_none=True),
+            "deadline_at": deadline,
+        }
+        due = due_of(case.policy, terms, now, deadline)
+        return (
+            Do("retier_request", changed, guard="request open"),
+            Do("drop_due", {"request_id": request.id}),
+            *(Do("put_due", {"kind": kind, "request_id": request.id, "due_at": at}) for kind, at in due),
+            *((put_card(self._runtime.new_id("out"), request.id, now),) if asks else ()),
+            self._noted(request, "limited", now, actor=POLICY, tier=case.terms.tier, next=terms.tier),
+        )
 
     async def _remind(self, request_id: str, kind: str) -> None:
         """Tell below the card that nobody has decided yet, once."""

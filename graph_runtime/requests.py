@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -17,6 +18,7 @@ from .inside import ask
 from .judging import Case, check_satisfiable
 from .plainjson import write_json
 from .policy import Policy, Terms
+from .quotas import next_terms
 from .storage import Do, Params
 from .types import (
     Action,
@@ -200,8 +202,7 @@ class Requests:
             closed_at=None,
             **place,
         )
-        if terms.do == "ask":
-            check_satisfiable(Case(request, policy, terms))
+        _check(Case(request, policy, terms))
         yield Do(
             "put_request",
             {
@@ -228,14 +229,8 @@ class Requests:
             },
         )
         if terms.do == "ask":
-            entry: Params = {
-                "entry_id": facts.new_id("out"),
-                "kind": "card",
-                "request_id": request_id,
-                "payload": "{}",
-            }
-            yield Do("put_entry", {**entry, "now": facts.now})
-        for kind, at in _due_of(policy, terms, facts.now, deadline):
+            yield put_card(facts.new_id("out"), request_id, facts.now)
+        for kind, at in due_of(policy, terms, facts.now, deadline):
             yield Do("put_due", {"kind": kind, "request_id": request_id, "due_at": at})
         yield records.put_event(
             facts.new_id("evt"),
@@ -258,8 +253,22 @@ def _supersede(interrupt_id: str, now: int) -> tuple[Do, ...]:
     return Do("supersede_request", params), Do("redraw_card_of_interrupt", params)
 
 
-def _due_of(policy: Policy, terms: Terms, now: int, deadline: int | None) -> Iterator[tuple[str, int]]:
-    """Yield what is due for a new request, and when."""
+def _check(case: Case) -> None:
+    """Raise :class:`PolicyError` for what nobody could satisfy, be it only once a tier's limit is reached."""
+    while case.terms.do == "approve" and case.policy.limits_of(case.terms):
+        case = replace(case, terms=next_terms(case))
+    if case.terms.do == "ask":
+        check_satisfiable(case)
+
+
+def put_card(entry_id: str, request_id: RequestId, now: int) -> Do:
+    """Return the statement that has a request's card posted."""
+    entry: Params = {"entry_id": entry_id, "kind": "card", "request_id": request_id, "payload": "{}"}
+    return Do("put_entry", {**entry, "now": now})
+
+
+def due_of(policy: Policy, terms: Terms, now: int, deadline: int | None) -> Iterator[tuple[str, int]]:
+    """Yield what is due for a request that is opened or asked of people now, and when."""
     if terms.do != "ask":
         yield "policy", now  # nobody is asked, so nobody is waited for
         return

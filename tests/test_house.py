@@ -60,7 +60,7 @@ LEVELS = [
     {"shown", "tickets"},
     {"plan"},
     {"branching", "companions", "drawing", "executor", "host", "kept", "records", "stored", "streaming"},
-    {"divergence", "ground", "inside", "journal", "meter", "retention", "saver"},
+    {"divergence", "ground", "inside", "journal", "meter", "quotas", "retention", "saver"},
     {"beginnings", "endings", "frames", "ledger", "requests", "waiting"},
     {
         "callers",

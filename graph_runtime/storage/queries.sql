@@ -563,6 +563,20 @@ WHERE interrupt_id = :interrupt_id AND run_id = :run_id AND status = 'open'
 UPDATE requests SET revision = revision + 1
 WHERE request_id = :request_id AND status = 'open' AND revision = :revision;
 
+-- What its tier may not approve by itself any more goes on by the next one.
+-- name: retier_request
+UPDATE requests SET terms = :terms, deadline_at = :deadline_at, revision = revision + 1
+WHERE request_id = :request_id AND status = 'open' AND revision = :revision;
+
+-- name: get_quota
+SELECT since, used FROM quotas WHERE name = :name;
+
+-- No row where somebody has counted since it was read.
+-- name: take_quota
+INSERT INTO quotas (name, since, used) VALUES (:name, :since, :used)
+ON CONFLICT (name) DO UPDATE SET since = :since, used = :used
+WHERE quotas.since = :was_since AND quotas.used = :was_used;
+
 -- name: withdraw_requests
 UPDATE requests SET status = 'withdrawn', revision = revision + 1, closed_at = :now
 WHERE run_id = :run_id AND status = 'open';
