@@ -179,7 +179,7 @@ class Limit(_Data):
     """How much a tier approves by itself in a time. Past that, the next tier that holds is taken."""
 
     most: Decimal = Field(gt=0)
-    #: Counted from the last full multiple of this since 1970 in UTC: ``1d`` from midnight, ``1h`` by the hour.
+    #: Counted from the last full multiple of this since 1970 in UTC: ``1d`` is from midnight.
     per: Duration
     #: Each requester has a count of their own; all share one otherwise.
     by: Literal["requester"] | None = None

@@ -1,6 +1,6 @@
 """How much a tier has approved by itself: counted where it approves, in the same commit.
 
-A count is a row that is written only as it was read. Of two that approve at once, one reads again: no limit is
+A count is a row that is written only as it was read. Of two that approve at once one reads again: no limit is
 passed, however many processes there are, and nothing that was pruned is forgotten.
 """
 
