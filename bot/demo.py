@@ -48,6 +48,7 @@ def demo_settings(slack: Sandbox, folder: Path, shown: Showcase) -> Settings:
         database=f"sqlite:///{folder / 'demo.db'}",
         graphs={shown.graph: shown.target},
         policies=shown.read_policies(),
+        tool_policies=dict(shown.tool_policies),
         operators=[REQUESTER],
         slack={"channel": CHANNEL, "api_url": f"{slack.url}/api/"},
         http={"port": 0},
@@ -64,6 +65,7 @@ async def open_demo(port: int, shown: Showcase) -> AsyncIterator[Demo]:
     """Start the sandbox and the bot, with a database of their own that goes with them."""
     with tempfile.TemporaryDirectory(prefix="signoff-demo-") as folder:
         os.environ["SIGNOFF_BANK"] = str(Path(folder) / "bank.jsonl")
+        os.environ["SIGNOFF_WORLD"] = str(Path(folder) / "world.jsonl")
         async with Sandbox(port=port, rate_limits=True) as slack:
             for team in shown.groups:
                 slack.workspace.add_group(team)

@@ -331,7 +331,7 @@ def _read_call(call: neighbours.Call, run_requester: str | None, which: str) -> 
     return {
         "title": f"Use the tool {call.action.name}"[: MAX_TITLE - len(which)] + which,
         "action": call.action,
-        "facts": {neighbours.BY_THE_MODEL: call.description} if call.description else {},
+        "facts": {**call.facts, **({neighbours.BY_THE_MODEL: call.description} if call.description else {})},
         "requester": run_requester,
         "also": [],
         "allowed": call.allowed,

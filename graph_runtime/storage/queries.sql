@@ -535,6 +535,9 @@ SELECT * FROM requests WHERE status = 'open' ORDER BY opened_at, request_id LIMI
 SELECT * FROM requests WHERE run_id = :run_id AND (:status = '' OR status = :status)
 ORDER BY opened_at, request_id LIMIT :limit;
 
+-- name: find_requests_of_question
+SELECT * FROM requests WHERE interrupt_id = :interrupt_id ORDER BY part;
+
 -- name: close_request
 UPDATE requests SET status = :status, revision = revision + 1, closed_at = :now
 WHERE request_id = :request_id AND status = 'open' AND revision = :revision;

@@ -114,6 +114,7 @@ QueryName = Literal[
     "find_requests",
     "find_open_requests",
     "find_requests_of_run",
+    "find_requests_of_question",
     "close_request",
     "close_part",
     "find_parts",
