@@ -192,7 +192,7 @@ def _asks_of(one: Policy) -> Iterator[tuple[str, str]]:
         asks = "nobody: it approves" if tier.auto else "nobody: it rejects"
         asks = tables.needs(tier.rules) if tier.rules else asks
         most = "".join(f", {_most(limit)}" for limit in tier.limits)
-        yield tier.name, asks + most + (f", when {tier.when}" if tier.when else "")
+        yield tier.name, asks + (f", when {tier.when}" if tier.when else "") + most
 
 
 def _most(limit: Limit) -> str:

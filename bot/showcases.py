@@ -118,8 +118,8 @@ SHOWCASES: Mapping[str, Showcase] = {
             ],
         },
         "Carol's agent waits in #deploys with three calls. The mail to Bob is Carol's to confirm, the money "
-        "that of two of @finance (you are Dave), the ticket that of @agent-owners (Alice). The listing ran by "
-        "itself.",
+        "that of two of @finance (you are Dave), the ticket that of @agent-owners (Alice). The listing ran "
+        "by itself.",
         "agent.toml",
         (
             Group("S0FINANCE", "finance", "Finance", (DAVE, BOB)),

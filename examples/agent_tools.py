@@ -10,7 +10,7 @@ import inspect
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypedDict
 
@@ -191,7 +191,9 @@ async def guard(state: Agent) -> Command[Literal["refuse", "gate", "tools", "own
     """Say of each call what happens with it, before anything does."""
     spent = [name for name, left in state["budget"].items() if left <= 0]
     if spent and state["pending_calls"]:
-        return Command(goto="__end__", update={"said": f"stopped: no {spent[0]} are left", "pending_calls": []})
+        return Command(
+            goto="__end__", update={"said": f"stopped: no {spent[0]} are left", "pending_calls": []}
+        )
     now = await step("now", time.time)
     denied, calls, asking = state.get("denied", {}), [], 0
     for call in state["pending_calls"]:
@@ -202,12 +204,10 @@ async def guard(state: Agent) -> Command[Literal["refuse", "gate", "tools", "own
         if do == "ask" and asking > MAX_PENDING:
             do, said = "block", f"at most {MAX_PENDING} calls wait for people at once; ask again later"
         calls.append(Call(**{**call, "do": do, "said": said, "facts": facts}))
-    does = [call["do"] for call in calls]
-    way = _way(does)
-    return Command(goto=way, update={"pending_calls": calls})
+    return Command(goto=_way([call["do"] for call in calls]), update={"pending_calls": calls})
 
 
-def _way(does: list[str]) -> Literal["refuse", "gate", "tools", "__end__"]:
+def _way(does: Sequence[str]) -> Literal["refuse", "gate", "tools", "__end__"]:
     if "block" in does:
         return "refuse"
     return "gate" if "ask" in does else "tools" if does else "__end__"

@@ -81,9 +81,9 @@ async def execute_once(
 async def call_decisions(asked: Any) -> tuple[Decision, ...]:
     """Return what was decided on each call of ``asked``, in the order of the calls, each with its grant.
 
-    ``asked`` is what this node gave ``interrupt()`` in the words of LangChain or Agent Inbox, and what has been
-    answered. The answer in those words has no place for who decided and by which request; this has, and what
-    was approved is carried out with :func:`execute_once`. Recorded like a step: it is the same on a re-run.
+    ``asked`` is what this node gave ``interrupt()`` in LangChain's or Agent Inbox's words, answered by now.
+    The answer in those words has no place for who decided and by which request; this has, and what was
+    approved is carried out with :func:`execute_once`. Recorded like a step: it is the same on a re-run.
 
     Empty where no requests are kept and a program answered: nothing was granted then. Raises
     :class:`ValueRefused` for what this node has not asked, and :class:`OutsideNode` where no node runs.

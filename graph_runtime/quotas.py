@@ -15,7 +15,7 @@ from .clock import SECOND
 from .judging import Case
 from .plainjson import write_json
 from .policy import Limit, Terms
-from .storage import Ask, Do, Store
+from .storage import Ask, Do, Params, Row, Store
 
 #: What one count may come to in digits; a number that is longer is no sum of money.
 _DIGITS = 40
@@ -46,15 +46,20 @@ async def take(store: Store, case: Case, now: int) -> tuple[Do, ...] | None:
     found = await store.read(*(Ask("get_quota", {"name": use.name}) for use in uses)) if uses else ()
     writes = []
     for use, rows in zip(uses, found, strict=True):
-        was = rows[0] if rows else {"since": 0, "used": ""}
+        was: Row = rows[0] if rows else {"since": 0, "used": ""}
         # Where a clock was set back, the later time counts on.
         begun = was["since"] >= use.since
         used = (Decimal(was["used"]) if begun and rows else Decimal(0)) + use.amount
         if used > use.most:
             return None
-        count = {"name": use.name, "since": was["since"] if begun else use.since, "used": str(used)}
-        was_so = {"was_since": was["since"], "was_used": was["used"]}
-        writes.append(Do("take_quota", {**count, **was_so}, guard="count is as it was"))
+        count: Params = {
+            "name": use.name,
+            "since": was["since"] if begun else use.since,
+            "used": str(used),
+            "was_since": was["since"],
+            "was_used": was["used"],
+        }
+        writes.append(Do("take_quota", count, guard="count is as it was"))
     return tuple(writes)
 
 

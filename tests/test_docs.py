@@ -137,7 +137,7 @@ def test_every_policy_of_the_docs_does_what_its_cases_say(tmp_path: Path) -> Non
     # Those of the first steps stand in a list, so they are indented.
     found = re.findall(r"^ *```toml\n(.*?)^ *```", page, re.MULTILINE | re.DOTALL)
     pairs = list(zip(found[::2], found[1::2], strict=True))
-    assert len(pairs) == 11, "one in five minutes, and ten that people use"
+    assert len(pairs) == 12, "one in five minutes, and eleven that people use"
     for number, (policies, cases) in enumerate(pairs):
         (tmp_path / "policies.toml").write_text(policies)
         (tmp_path / f"{number}.toml").write_text(cases)
