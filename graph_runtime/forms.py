@@ -12,6 +12,7 @@ import datetime as dt
 import enum
 import functools
 import sys
+import traceback
 import types
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -153,25 +154,28 @@ def read_edit(
     """
     model = find_form(form, present)
     names = [field.name for field in fields_of(model) if field.name in present]
-    if barred := sorted({*edited} - {*names}):
+    free = [name for name in names if name in editable]
+    changes = {name: value for name, value in edited.items() if name not in present or value != present[name]}
+    if barred := sorted({*changes} - {*free}):
         raise _wrong(dict.fromkeys(barred, "This may not be changed."))
-    given = {**{name: present[name] for name in names}, **edited}
+    given = {**{name: present[name] for name in names}, **changes}
     context = {"requested": copied(dict(requested)), "facts": copied(dict(facts))}
     try:
         valid = model.model_validate(copied(given), context=context)
     except ValidationError as error:
         raise _wrong(sentences(error, names)) from None
-    except Exception as error:
-        # A fault of the author's, and still no yes. What was typed is not logged.
-        _log.exception("form.failed", form=form.reference)
+    except Exception as error:  # noqa: BLE001 - a fault of the author's, whatever it is, and still no yes
+        # Its words may hold what was typed, so they are not logged.
+        *_, at = traceback.extract_tb(error.__traceback__)
+        where = f"{at.name}:{at.lineno}"
+        _log.error("form.failed", form=form.reference, error=type(error).__name__, at=where)
         raise Refused(
             "INVALID_INPUT",
             f"The form could not be asked ({type(error).__name__}): tell who looks after this workflow. "
             "Nothing was recorded.",
-        ) from error
-    values = {name: bare(getattr(valid, name)) for name in names if name in editable}
-    changed = {name: value for name, value in values.items() if value != present[name]}
-    return {**present, **changed}
+        ) from None
+    values = {name: bare(getattr(valid, name)) for name in free}
+    return {**present, **{name: value for name, value in values.items() if value != present[name]}}
 
 
 def sentences(error: ValidationError, names: Collection[str]) -> dict[str, str]:
@@ -234,7 +238,8 @@ def _sentence(kind: str, message: str, context: Mapping[str, Any]) -> str:
     if said:
         sentence = said.format_map(context)
     elif kind in {"value_error", "assertion_error"}:
-        sentence = str(context.get("error", "")).strip() or "This may not be so."
+        # What pytest adds to an assertion, and no author to a sentence, are further lines.
+        sentence = str(context.get("error", "")).strip().partition("\n")[0] or "This may not be so."
     else:
         sentence = message
     sentence = sentence[:1].upper() + sentence[1:_SAID]
