@@ -158,6 +158,8 @@ def read_edit(
     changes = {name: value for name, value in edited.items() if name not in present or value != present[name]}
     if barred := sorted({*changes} - {*free}):
         raise _wrong(dict.fromkeys(barred, "This may not be changed."))
+    if not changes:
+        return dict(present)
     given = {**{name: present[name] for name in names}, **changes}
     context = {"requested": copied(dict(requested)), "facts": copied(dict(facts))}
     try:
