@@ -21,7 +21,6 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import structlog
 from pydantic import BaseModel, RootModel, ValidationError
-from pydantic.errors import PydanticInvalidForJsonSchema
 from pydantic.fields import FieldInfo
 from pydantic_core import to_jsonable_python
 
@@ -101,13 +100,7 @@ def _kept_of(model: type[BaseModel]) -> Form:
             "its own name, so whoever takes the decision would not find it; move it there"
         )
     fields_of(model)
-    try:
-        schema = to_jsonable_python(model.model_json_schema())
-    except PydanticInvalidForJsonSchema as error:
-        raise ValueRefused(
-            f"nobody was asked: the form {model.__qualname__} has no JSON schema: {error}"
-        ) from None
-    return Form(reference, schema)
+    return Form(reference, to_jsonable_python(model.model_json_schema()))
 
 
 def check_fits(model: type[BaseModel], arguments: Mapping[str, Any]) -> None:

@@ -350,7 +350,7 @@ async def test_b3_an_edit_above_what_may_be_paid_is_told_at_its_field_and_the_re
 
 
 @in_both_modes
-async def test_b4_an_edit_does_not_lower_the_tier(bot: Bench):
+async def test_b4_an_edit_never_lowers_the_tier(bot: Bench):
     run = await bot.start("refund", facts={"amount": "700.00"})
     card = await bot.card(run)
     dialog = await open_edit(bot, card)
