@@ -222,7 +222,7 @@ kept = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(kept)
 def test_slack_takes_every_form_and_what_can_be_shown_comes_back_as_it_was(present: dict[str, Any]):
     fields = [forms.Field(about, forms.bare(present[about.name])) for about in fields_of(Every)]
