@@ -14,8 +14,8 @@ from typing import Any
 
 from . import quotas, records
 from .closings import closing, trail
-from .errors import Conflict, Refused, StoreError, StoreUnavailable, ValueRefused
-from .judging import Case, Directory, Standing, bound_digest, judge, may_decide, merge, with_vote
+from .errors import Conflict, Refused, StoreError, StoreUnavailable
+from .judging import Case, Directory, Standing, bound_digest, judge, may_decide, with_vote
 from .plainjson import write_json
 from .requests import POLICY, due_of, put_card
 from .runtime import Runtime
@@ -35,11 +35,10 @@ from .types import (
     Vote,
 )
 from .values import Codec
+from .verdicts import ASKED_NEXT, Said, check_form, weigh
 
 #: A click must be answered within Slack's 3 s; past this it is told to try again, and nothing was recorded.
 DECIDE_SECONDS = 1.8
-#: What :meth:`Approvals.check` lets pass: a dialog is about to ask for it.
-_ASKED_NEXT = frozenset({"REASON_REQUIRED", "INVALID_INPUT"})
 _CHANGED = "Somebody has changed this since you were shown it. Nothing was recorded: look at the card again."
 _plain = Codec()
 
@@ -69,9 +68,10 @@ class Approvals:
         A vote that decides the request answers the run's question in the same commit; one that does not
         leaves it open for the others. ``edited`` are the arguments that an edit changes, ``confirm`` is what
         was typed where the policy wants it typed, ``seen`` the round of edits that the person was shown: what
-        somebody has edited since is not approved unseen (STALE_ACTION). Raises :class:`Refused` when the
-        ticket is not that card's, the request is closed, the person may not, or the database stayed busy for
-        :data:`DECIDE_SECONDS`; nothing but the refusal was recorded then.
+        somebody has edited since is not approved unseen (STALE_ACTION). What is edited of a request with a
+        form is what that makes of it. Raises :class:`Refused` when the ticket is not that card's, the request
+        is closed, the person may not, the form refuses what was edited (then ``fields`` says what, of which
+        argument), or the database stayed busy for :data:`DECIDE_SECONDS`; only the refusal was recorded.
         """
         until = asyncio.get_running_loop().time() + DECIDE_SECONDS
         try:
@@ -91,7 +91,9 @@ class Approvals:
         case = view.case
         reviewer = await self._reviewer(view, case, actor)
         refusal = may_decide(case, reviewer, verdict, None)
-        if refusal is not None and refusal.code not in _ASKED_NEXT:
+        if refusal is None or refusal.code in ASKED_NEXT:
+            refusal = check_form(case) if verdict == "edit" else None
+        if refusal is not None:
             await self.refuse(refusal, actor, place, ticket)
             raise refusal
         return view
@@ -158,10 +160,10 @@ class Approvals:
         actor: Actor,
         verdict: Verdict,
         place: Place,
-        said: tuple[str | None, Mapping[str, Any] | None, str | None, int | None],
+        said: Said,
         until: float,
     ) -> RequestView:
-        reason, edited, confirm, seen = said
+        reason, _, _, seen = said
         reviewer: Reviewer | None = None
         run: Run | None = None
         while run is None:
@@ -172,11 +174,8 @@ class Approvals:
                 # Asked once per click: the answer is at most as old as this click.
                 reviewer = reviewer or await self._reviewer(view, case, actor)
             before = judge(case)
-            arguments = None if edited is None or verdict != "edit" else merge(case, before, edited)
-            refusal = _check_storable(arguments) or may_decide(
-                case, reviewer, verdict, reason, arguments=arguments, confirm=confirm
-            )
-            if seen not in {None, before.round} and (refusal is None or refusal.code in _ASKED_NEXT):
+            arguments, refusal = weigh(case, reviewer, before, verdict, said)
+            if seen not in {None, before.round} and (refusal is None or refusal.code in ASKED_NEXT):
                 refusal = Refused("STALE_ACTION", _CHANGED)
             if refusal is not None:
                 await self.refuse(refusal, actor, place, ticket)
@@ -493,11 +492,3 @@ def _view(
         card=records.read_place(cards[0]) if cards else None,
         frozen=any(row["scope"] in {"all", f"graph:{request.graph}"} for row in freezes),
     )
-
-
-def _check_storable(arguments: Mapping[str, Any] | None) -> Refused | None:
-    try:
-        _plain.encode(arguments)
-    except ValueRefused as error:
-        return Refused("INVALID_INPUT", str(error))
-    return None

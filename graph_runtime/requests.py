@@ -10,10 +10,13 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any
 
+from pydantic import BaseModel
+
 from . import neighbours, records
 from .clock import SECOND
 from .companions import EndFacts, PauseFacts
 from .errors import PolicyError, ValueRefused
+from .forms import check_fits, form_of
 from .inside import ask
 from .judging import Case, check_satisfiable
 from .plainjson import write_json
@@ -53,6 +56,7 @@ def approve(
     also: Sequence[str] = (),
     facts: Mapping[str, Any] | None = None,
     key: str | None = None,
+    form: type[BaseModel] | None = None,
 ) -> Decision:
     """Ask people whether ``action`` may be carried out, and return their decision.
 
@@ -60,8 +64,15 @@ def approve(
     time the node runs again, the answer is not used and a new question is asked. ``requester`` and the
     people in ``also`` may not approve, unless the policy says so. The run pauses as in ``interrupt()``.
 
-    Raises :class:`ValueRefused` when the action or a fact is not of plain types. An answer of another shape
-    than a decision decides nothing: whoever resumed the run is told, and the question is open still.
+    ``form`` is a pydantic model at the top level of its module. Where the policy offers an edit, only those
+    fields are changed that the form has too, and to what it lets them be. Its validators find the action's
+    arguments as they were asked for in ``info.context["requested"]``, and ``info.context["facts"]``. The
+    decision is not bound to the form.
+
+    Raises :class:`ValueRefused` when the action or a fact is not of plain types, for a form that would not be
+    found again or that nobody could fill in, and for one that needs what the action lacks. An answer of
+    another shape than a decision decides nothing: whoever resumed the run is told, and the question is open
+    still.
     """
     shown = dict(facts or {})
     _plain.encode([action, shown])
@@ -74,6 +85,10 @@ def approve(
         "requester": requester,
         "also": list(also),
     }
+    if form is not None:
+        kept = form_of(form)
+        check_fits(form, action.arguments)
+        value["form"] = {"reference": kept.reference, "schema": kept.schema}
     bound = {"action": action, "facts": shown}
 
     def decision(answer: Any) -> Decision:
@@ -219,6 +234,7 @@ class Requests:
                 "policy_name": request.policy_name,
                 "policy": policy.model_dump_json(exclude_none=True),
                 "terms": terms.model_dump_json(exclude_none=True),
+                "form": None if said["form"] is None else write_json(said["form"]),
                 "requester": said["requester"],
                 "also": write_json(said["also"]),
                 "deadline_at": deadline,
@@ -294,6 +310,7 @@ def _read_question(value: Any, run_requester: str | None) -> dict[str, Any]:
             "requester": requester,
             "also": [party for party in dict.fromkeys(parties) if party != requester],
             **_OURS,
+            "form": value.get("form"),
         }
     title, facts = "A run asks for a decision", {}
     if isinstance(value, str):
@@ -318,7 +335,7 @@ def _read_question(value: Any, run_requester: str | None) -> dict[str, Any]:
 
 
 #: What a question in our own words says of neighbours: what may be said is its policy's, and it is whole.
-_OURS: Mapping[str, Any] = {"allowed": None, "place": {}}
+_OURS: Mapping[str, Any] = {"allowed": None, "place": {}, "form": None}
 
 
 def _read_call(call: neighbours.Call, run_requester: str | None, which: str) -> dict[str, Any]:
@@ -335,6 +352,7 @@ def _read_call(call: neighbours.Call, run_requester: str | None, which: str) -> 
         "requester": run_requester,
         "also": [],
         "allowed": call.allowed,
+        "form": None,
     }
 
 

@@ -515,9 +515,9 @@ UPDATE interrupts SET status = 'withdrawn' WHERE run_id = :run_id AND status = '
 
 -- name: put_request
 INSERT INTO requests (request_id, interrupt_id, thread_id, run_id, graph, node, title, action, facts, digest,
-  policy_name, policy, terms, requester, also, shape, part, parts, status, revision, deadline_at, opened_at)
+  policy_name, policy, terms, form, requester, also, shape, part, parts, status, revision, deadline_at, opened_at)
 VALUES (:request_id, :interrupt_id, :thread_id, :run_id, :graph, :node, :title, :action, :facts, :digest,
-  :policy_name, :policy, :terms, :requester, :also, :shape, :part, :parts, 'open', 1, :deadline_at, :now);
+  :policy_name, :policy, :terms, :form, :requester, :also, :shape, :part, :parts, 'open', 1, :deadline_at, :now);
 
 -- name: get_request
 SELECT * FROM requests WHERE request_id = :request_id;
