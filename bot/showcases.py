@@ -24,10 +24,19 @@ class Showcase:
     given: Mapping[str, Any]
     #: What its page shows first, and who looks at it.
     waits: str
+    #: What is typed to start one more, and its idempotency key.
+    typed: str
+    key: str = ""
     #: A file of ``examples/policies``; without one, the policies of the deploy.
     policies: str | None = None
     groups: tuple[Group, ...] = ()
     reviewer: str = ALICE
+
+    @property
+    def commands(self) -> dict[str, Any]:
+        """The example's command as the settings name it."""
+        arguments = f"examples.{self.graph}:Arguments"
+        return {self.graph: {"graph": self.graph, "arguments": arguments, "key": self.key}}
 
     @property
     def target(self) -> str:
@@ -47,6 +56,8 @@ SHOWCASES: Mapping[str, Showcase] = {
         "deploy",
         {"service": "payments", "commit": "4f2c9e1", "requester": CAROL},
         "Carol's deploy waits in #deploys. You are Alice, of @sre: click Approve.",
+        "/deploy billing 7d0c1aa",
+        "{service}:{commit}",
     ),
     "refund": Showcase(
         "refund",
@@ -59,6 +70,8 @@ SHOWCASES: Mapping[str, Showcase] = {
         },
         "Carol's refund of 700 EUR waits in #deploys. It takes one of @finance (you are Dave), then one of "
         "@finance-leads (Alice).",
+        "/refund R-1043 320.00 damaged Max Meier",
+        "{case_id}",
         "refund.toml",
         (
             Group("S0FINANCE", "finance", "Finance", (DAVE, BOB)),
@@ -76,9 +89,11 @@ SHOWCASES: Mapping[str, Showcase] = {
             "requester": CAROL,
         },
         "Carol asks for a minute of access to prod-db. You are Bob, who owns it. It is taken back by itself.",
+        "/access prod-db read 30m INC-124 the report hangs",
+        "",
         "access.toml",
         (
-            Group("S0DBOWNERS", "db-owners", "Owners of databases", (BOB,)),
+            Group("S0DBOWNERS", "db-owners", "Owners of databases", (BOB, DAVE)),
             Group("S0PRIVACY", "privacy", "Privacy", (ALICE,)),
             Group("S0DATAOWNERS", "data-owners", "Owners of data", (BOB,)),
         ),

@@ -15,6 +15,8 @@ _KEPT = frozenset("\n\t")
 _HIDDEN = frozenset({"Cc", "Cf", "Co", "Cs", "Zl", "Zp"})
 # Zero-width joiner and variation selectors belong to emoji.
 _JOINERS = frozenset("\u200d\ufe0f\ufe0e")
+#: Slack's clients turn straight quotes into curly ones as one types.
+_STRAIGHT = {0x201C: '"', 0x201D: '"', 0x201E: '"', 0x2018: "'", 0x2019: "'"}
 _ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
 
@@ -48,7 +50,12 @@ def escaped(text: Any, limit: int) -> str:
     return "".join(kept) + "…"
 
 
-def worded(value: Any) -> str:
+def straight(text: str) -> str:
+    """Return the text with straight quotes in place of curly ones."""
+    return text.translate(_STRAIGHT)
+
+
+def worded(value: Any, *, indent: int | None = None) -> str:
     """Return a state value as a person reads it: texts bare, numbers exact, structures as JSON."""
     if isinstance(value, str):
         return value
@@ -58,7 +65,7 @@ def worded(value: Any) -> str:
         return "none"
     if isinstance(value, int | float | Decimal):
         return str(value)
-    return json.dumps(_jsonable(value), ensure_ascii=False)
+    return json.dumps(_jsonable(value), ensure_ascii=False, indent=indent)
 
 
 def _jsonable(value: Any) -> Any:

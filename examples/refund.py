@@ -11,7 +11,20 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Literal, TypedDict
 
+from pydantic import BaseModel, Field
+
 from graph_runtime import END, START, Action, Command, Decision, NotDone, StateGraph, approve, execute_once
+
+
+class Arguments(BaseModel):
+    """Refund money to a customer."""
+
+    case_id: str = Field(description="the case, such as R-1042", pattern=r"^R-[0-9]{1,9}$")
+    amount: Decimal = Field(description="in EUR, such as 320.00", gt=0, max_digits=9, decimal_places=2)
+    reason_code: Literal["goodwill", "damaged", "late"] = Field(description="why")
+    customer: str = Field(
+        description="who gets it", min_length=1, max_length=80, json_schema_extra={"rest_of_line": True}
+    )
 
 
 class Refund(TypedDict, total=False):
@@ -19,7 +32,7 @@ class Refund(TypedDict, total=False):
 
     case_id: str
     customer: str
-    amount: str
+    amount: Decimal | str
     reason_code: str
     requester: str
     original_charge: Decimal
