@@ -260,7 +260,6 @@ def _read_launch(name: str, terms: SlashCommand, keys: frozenset[str]) -> Launch
     if not _is_a(model, BaseModel):
         raise ValueError(f"{at} is no pydantic model")
     _check_model(at, model, terms.graph, keys)
-    _check_key(terms.key, model)
     asker: str | None = terms.requester_field or None
     if asker in model.model_fields:
         raise ValueError(f"{at}: {asker!r} is who typed, so it is no argument: anybody could be named there")
@@ -268,6 +267,7 @@ def _read_launch(name: str, terms: SlashCommand, keys: frozenset[str]) -> Launch
         if "requester_field" in terms.model_fields_set:
             raise ValueError(f"requester_field = {asker!r} is no input key of graph {terms.graph!r}")
         asker = None
+    _check_key(terms.key, model)
     return Launch(name, terms, model, asker)
 
 

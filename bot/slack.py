@@ -27,13 +27,13 @@ from slack_sdk.web.async_client import AsyncWebClient
 from graph_runtime import Actor, Approvals, CommitUnknown, Place, Refused, RequestView, StoreError, Ticket
 from graph_runtime.types import RefusalCode, Verdict
 
-from . import cards, dialogs
+from . import cards, details, dialogs
 from .commands import Commands
 from .directory import SlackDirectory
 from .fields import offered
 from .identity import Identity
 from .launchpad import Launchpad
-from .payloads import Click, DialogOrigin, Submission, Typed, read_round, read_ticket, write_ticket
+from .payloads import Click, DialogOrigin, Submission, Turn, Typed, read_round, read_ticket, write_ticket
 from .replies import error_code
 
 _log = structlog.get_logger("signoff.slack")
@@ -147,7 +147,11 @@ class Window:
         app.action(cards.REJECT)(self.on_reject)
         app.action(cards.EDIT)(self.on_edit)
         app.action(cards.RESPOND)(self.on_respond)
-        ours = f"{cards.APPROVE}|{cards.CONFIRM}|{cards.REJECT}|{cards.EDIT}|{cards.RESPOND}"
+        app.action(cards.DETAILS)(self.on_details)
+        for turn in details.TURNS:
+            app.action(turn)(self.on_turn)
+        buttons = (cards.APPROVE, cards.CONFIRM, cards.REJECT, cards.EDIT, cards.RESPOND, cards.DETAILS)
+        ours = "|".join((*buttons, *details.TURNS))
         app.action(re.compile(rf"\A(?!(?:{ours})\Z)"))(self.on_unknown_action)
         app.view(cards.REJECT_DIALOG)(self.on_reject_dialog)
         app.view(cards.CONFIRM_DIALOG)(self.on_confirm_dialog)
@@ -161,10 +165,12 @@ class Window:
         app.event("subteam_updated")(self.on_group_change)
         app.error(self.on_error)
 
-    async def read_click(self, body: dict[str, Any]) -> Click | None:
+    async def read_click(self, body: dict[str, Any]) -> Click | Turn | None:
         """Return the click; None for one that was refused: it lacks what is needed to find a listener."""
+        container = body.get("container")
+        inside = isinstance(container, dict) and container.get("type") == "view"
         try:
-            return Click.model_validate(body)
+            return Turn.model_validate(body) if inside else Click.model_validate(body)
         except ValidationError:
             await self._journal(_UNREADABLE, _claimed_actor(body), Place("slack"))
             self._whisper(body.get("response_url"), _UNREADABLE)
@@ -234,6 +240,29 @@ class Window:
             message=click.container.message_ts,
             round=view.standing.round,
         )
+
+    async def on_details(self, context: AsyncBoltContext, ack: AsyncAck, client: AsyncWebClient) -> None:
+        """Show all of a request to a full member, in a dialog; who saw what is in the journal."""
+
+        async def show(click: Click) -> None:
+            dialog = await details.opened(self._approvals, click)
+            await client.views_open(trigger_id=click.trigger_id, view=dialog)
+
+        await self._clicked(context[_CLICK], show)
+        await ack()
+
+    async def on_turn(self, context: AsyncBoltContext, ack: AsyncAck, client: AsyncWebClient) -> None:
+        """Turn a page of that dialog; what is not open any more is said in its place."""
+
+        async def turn(click: Click | Turn) -> None:
+            if not isinstance(click, Turn):
+                raise Refused("UNKNOWN_ACTION", "This button is not one of ours. Nothing was recorded.")
+            dialog = await details.turned(self._approvals, click)
+            # A second click meets another hash, and the first has turned the page.
+            await client.views_update(view_id=click.view.id, hash=click.view.hash, view=dialog)
+
+        await self._clicked(context[_CLICK], turn)
+        await ack()
 
     async def on_unknown_action(self, context: AsyncBoltContext, ack: AsyncAck) -> None:
         """Refuse a button that we never drew."""
@@ -405,7 +434,7 @@ class Window:
         """Log what went wrong, without the payload: it holds a response_url and what people typed."""
         _log.error("listener.failed", error=type(error).__name__, exc_info=error)
 
-    async def _clicked(self, click: Click, work: Callable[[Click], Awaitable[None]]) -> None:
+    async def _clicked(self, click: Any, work: Callable[[Any], Awaitable[None]]) -> None:
         """Do the work of one click; whatever refuses it is written down and said to the person."""
         url = click.response_url
         try:
@@ -440,7 +469,7 @@ class Window:
 class _Shape(AsyncMiddleware):
     """Looks at a payload before Bolt takes it apart to find a listener, which fails on missing parts."""
 
-    def __init__(self, read_click: Callable[[dict[str, Any]], Awaitable[Click | None]]) -> None:
+    def __init__(self, read_click: Callable[[dict[str, Any]], Awaitable[Click | Turn | None]]) -> None:
         self._read_click = read_click
 
     async def async_process(

@@ -22,14 +22,20 @@ _ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
 def plain(text: Any, limit: int) -> str:
     """Return ``text`` of at most ``limit`` characters; what was cut is said, what hides is replaced."""
-    shown = "".join(
+    whole = str(text).replace("\r\n", "\n")
+    note = "" if len(whole) <= limit else f"… ({len(whole):,} characters)"
+    # What is not shown need not be looked at: it may be very long.
+    shown = whole[: max(limit - len(note), 0)] if note else whole
+    safe = (
         c if c in _KEPT or c in _JOINERS or unicodedata.category(c) not in _HIDDEN else REPLACEMENT
-        for c in str(text).replace("\r\n", "\n")
+        for c in shown
     )
-    if len(shown) <= limit:
-        return shown
-    note = f"… ({len(shown):,} characters)"
-    return shown[: max(limit - len(note), 0)] + note
+    return "".join(safe) + note
+
+
+def fits(text: Any, limit: int) -> bool:
+    """Say whether ``plain`` shows all of the text."""
+    return len(str(text).replace("\r\n", "\n")) <= limit
 
 
 def escaped(text: Any, limit: int) -> str:
