@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
+import tomllib
 from collections.abc import AsyncIterator
 from decimal import Decimal
 from pathlib import Path
@@ -39,9 +41,10 @@ from test_manifest import SCHEMA
 
 from bot import cards
 from bot.commands import MistypedError
-from bot.config import ConfigError, Settings
+from bot.config import ConfigError, Settings, SlashCommand
 from bot.launches import Launch, load_launches, read_arguments
-from bot.sandbox import Fault, Sandbox, SlashCommand
+from bot.sandbox import Fault, Sandbox
+from bot.sandbox import SlashCommand as Registered
 from bot.showcases import SHOWCASES
 from bot.wiring import open_runtime
 from graph_runtime import Alarms, Duration, open_store
@@ -74,7 +77,7 @@ def settings_here(slack: Sandbox, folder: Path, mode: Mode = "socket", **more: A
 @pytest.fixture(params=["socket"])
 async def bot(request: pytest.FixtureRequest, slack: Sandbox, tmp_path: Path) -> AsyncIterator[Bench]:
     settings = settings_here(slack, tmp_path, request.param)
-    slack.workspace.add_command(SlashCommand("/deploy", should_escape=True))
+    slack.workspace.add_command(Registered("/deploy", should_escape=True))
     if request.param == "http":
         slack.request_url = f"http://127.0.0.1:{settings.http.port}/slack/events"
     async with open_store(settings.database) as store, bot_here(settings):
@@ -515,6 +518,23 @@ async def test_check_and_manifest_name_a_command_that_is_broken(cli: Cli, bench:
         assert told.code == 3
         assert "commands.deploy" in told.out + told.err
         assert "colour is no input key" in told.out + told.err
+
+
+def test_the_page_on_commands_names_every_key_and_what_it_shows_is_read():
+    page = (Path(__file__).parents[2] / "docs" / "howto" / "commands.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE) == [*SlashCommand.model_fields]
+    (shown,) = re.findall(r"^```toml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    SlashCommand.model_validate(tomllib.loads(shown)["commands"]["deploy"])
+    (code,) = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    names: dict[str, Any] = {"BaseModel": BaseModel, "Field": Field}
+    exec(code, names)  # noqa: S102 - our own page
+    launch = Launch("deploy", SlashCommand(graph="g", arguments="x:Y"), names["Arguments"], None)
+    (sentence,) = re.findall(r"^> \S+ (Nothing was started: .*)$", page, re.MULTILINE)
+    with pytest.raises(MistypedError) as wrong:
+        read_arguments(launch.model, "payments 4f2c9eX")
+    assert sentence == f"Nothing was started: {wrong.value}. Type `{launch.usage}`"
+    read = read_arguments(launch.model, "commit=4f2c9e1 payments it is urgent")
+    assert read.model_dump() == {"service": "payments", "commit": "4f2c9e1", "note": "it is urgent"}
 
 
 # -- the demo --------------------------------------------------------------------------------------------------
