@@ -186,11 +186,13 @@ def _parts(view: RequestView) -> Iterator[tuple[str, list[tuple[str, str]]]]:
                 (f"by {vote.reviewer}", vote.reason or "") for vote in view.votes if vote.verdict == "edit"
             ]
             yield "Why it was changed", why
-    yield "What is known of it", _named(request.facts)
+    yield "Facts", _named(request.facts)
 
 
 _NOTHING = object()
 
 
 def _named(values: Mapping[str, Any]) -> list[tuple[str, str]]:
-    return [(str(name), worded(value, indent=2)) for name, value in values.items()]
+    """Return names with their values as text; what takes pages comes last."""
+    found = [(str(name), worded(value, indent=2)) for name, value in values.items()]
+    return sorted(found, key=lambda pair: len(pair[1]) > _PIECE)

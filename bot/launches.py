@@ -169,6 +169,9 @@ def _complaint(model: type[BaseModel], error: Mapping[str, Any]) -> str:
     if error["type"] == "missing":
         return f"`{name}` is missing"
     field = model.model_fields.get(name)
+    if field is not None and field.description and error["type"] == "string_pattern_mismatch":
+        # What the author says of it is for people, and a pattern is not.
+        return f"`{name}` has not the right form: {field.description}"
     about = f" ({field.description})" if field is not None and field.description else ""
     return f"`{name}`{about}: {said}"
 

@@ -180,10 +180,10 @@ async def test_a_frozen_graph_starts_as_with_signoff_start_and_carries_nothing_o
 
 
 WRONG = [
-    ("/deploy payments 4f2c9eX", "`commit` (7 to 40 hex digits of the commit): string should match"),
+    ("/deploy payments 4f2c9eX", "`commit` has not the right form: 7 to 40 hex digits of the commit. Type"),
     ("/deploy payments", "`commit` is missing"),
     ("/deploy payments comit=4f2c9e1", "there is no argument `comit`"),
-    ("/deploy payments 4f2c9e1 service=orders", "`commit` (7 to 40 hex"),
+    ("/deploy payments 4f2c9e1 service=orders", "`commit` has not the right form"),
     ("/deploy a b commit=4f2c9e1 service=x", "“b” is one word too many"),
     ("/deploy service=a service=b", "`service` is given twice"),
     ("/deploy payments requester=U0BOB 4f2c9e1", "there is no argument `requester`"),
