@@ -42,7 +42,7 @@ from test_manifest import SCHEMA
 
 from bot import cards
 from bot.commands import MistypedError
-from bot.config import ConfigError, Settings, SlashCommand
+from bot.config import ConfigError, Settings, SlashCommand, load_settings
 from bot.launches import Launch, load_launches, read_arguments
 from bot.sandbox import Fault, Sandbox
 from bot.sandbox import SlashCommand as Registered
@@ -434,10 +434,12 @@ class Twins(BaseModel):
         ({"key": "{service}-{commit}"}, "a colon belongs before {commit}"),
     ],
 )
-async def test_a_command_that_cannot_work_is_named_before_anything_starts(
-    slack: Sandbox, tmp_path: Path, changed: dict[str, str], said: str
-):
-    broken = settings_here(slack, tmp_path, commands={"deploy": {**DEPLOY, **changed}, "fine": REFUND})
+def test_a_command_that_cannot_work_is_named_before_anything_starts(changed: dict[str, str], said: str):
+    broken = Settings(
+        graphs={name: SHOWCASES[name].target for name in ("deploy", "refund")},
+        policies={"default": {"people": [ALICE]}},
+        commands={"deploy": {**DEPLOY, **changed}, "fine": REFUND},
+    )
     graphs = {graph.name: graph.plan for graph in broken.load_graphs()}
     with pytest.raises(ConfigError) as told:
         load_launches(broken, graphs)
@@ -467,11 +469,9 @@ async def test_serve_does_not_start_with_a_broken_command(slack: Sandbox, tmp_pa
         ({"deploy": {**DEPLOY, "who": "me"}}, "commands.deploy.who"),
     ],
 )
-def test_what_needs_no_module_is_told_when_the_settings_are_read(
-    slack: Sandbox, tmp_path: Path, commands: dict[str, Any], said: str
-):
+def test_what_needs_no_module_is_told_when_the_settings_are_read(commands: dict[str, Any], said: str):
     with pytest.raises(ConfigError) as told:
-        settings_here(slack, tmp_path, commands=commands)
+        load_settings(graphs={"deploy": "x"}, policies={"default": {"people": [ALICE]}}, commands=commands)
     assert said in str(told.value)
 
 
