@@ -36,7 +36,11 @@ REST = "rest_of_line"
 _WORDS = (str, int, float, Decimal, dt.date, dt.time, dt.timedelta, uuid.UUID, enum.Enum)
 _NAMED = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
 #: What Slack makes of a person, a channel or a group that was typed: ``<@U123|name>``.
-_MENTION = re.compile(r"<(?:@|#|!subteam\^)([A-Z0-9]+)(?:\|[^<>]*)?>")
+_MENTION = re.compile(r"<(?:@|#|!subteam\^)([A-Z0-9]+)(?:\|([^<>]*))?>")
+#: And of an address: ``<https://x>``, ``<mailto:a@x|a@x>``.
+_LINK = re.compile(r"<(?:mailto:(?P<mail>[^\s|<>]+)|(?P<web>https?://[^\s|<>]+))(?:\|[^<>]*)?>")
+#: The three characters that its text escapes, the ampersand last.
+_ENTITIES = (("&lt;", "<"), ("&gt;", ">"), ("&amp;", "&"))
 #: What a value in a key is made of; something else has to stand between two of them.
 _PLAIN = re.compile(r"[A-Za-z0-9_.~%-]*")
 #: A longer key is hashed: databases index no text of any length.
@@ -117,12 +121,24 @@ def split_words(text: str) -> list[str]:
 
     An apostrophe is a letter, and so is a backslash: people write sentences here.
     """
-    lexer = shlex.shlex(_MENTION.sub(r"\1", straight(text)), posix=True)
+    lexer = shlex.shlex(_unescaped(_MENTION.sub(r"\1", straight(text))), posix=True)
     lexer.whitespace_split, lexer.commenters, lexer.quotes, lexer.escape = True, "", '"', ""
     try:
         return list(lexer)
     except ValueError:
         raise MistypedError("a quotation mark has no partner") from None
+
+
+def as_typed(text: str) -> str:
+    """Return what was typed as it looked to who typed it."""
+    return _unescaped(_MENTION.sub(lambda found: f"@{found[2] or found[1]}", text))
+
+
+def _unescaped(text: str) -> str:
+    text = _LINK.sub(lambda found: found["mail"] or found["web"], text)
+    for entity, char in _ENTITIES:
+        text = text.replace(entity, char)
+    return text
 
 
 def _assigned(model: type[BaseModel], words: Sequence[str]) -> dict[str, str]:

@@ -19,7 +19,7 @@ from graph_runtime import Actor, Reviewer, Run, Runtime, SignoffError
 from .cards import lines
 from .commands import MistypedError
 from .directory import SlackDirectory
-from .launches import Launch, explain, read_arguments
+from .launches import Launch, as_typed, explain, read_arguments
 from .text import escaped, group, person, plain, worded
 
 _ECHOED = 2_900
@@ -118,7 +118,7 @@ def _help(launch: Launch) -> dict[str, Any]:
 
 
 def _typed(launch: Launch, text: str) -> Block:
-    typed = plain(f"{launch.command} {text.strip()}", _ECHOED)
+    typed = plain(f"{launch.command} {as_typed(text.strip())}", _ECHOED)
     part = RichTextElementParts.Text(text=typed)
     return RichTextBlock(elements=[RichTextPreformattedElement(elements=[part])])
 

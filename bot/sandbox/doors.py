@@ -174,11 +174,12 @@ class Doors:
         return any(one.command == command and one.should_escape for one in self._workspace.commands)
 
     def _escaped(self, text: str) -> str:
-        """The text with the people and channels that it names as Slack writes them: ``<@U1|name>``."""
+        """The text as Slack escapes it, with people and channels that it names as ``<@U1|name>``."""
         space = self._workspace
         names = {f"@{user.name}": f"<@{user.id}|{user.name}>" for user in space.users.values()}
         names |= {f"#{c.name}": f"<#{c.id}|{c.name}>" for c in space.channels.values() if not c.is_im}
-        return re.sub(r"(?<!\S)[@#][\w.-]+", lambda found: names.get(found[0], found[0]), text)
+        safe = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+        return re.sub(r"(?<!\S)[@#][\w.-]+", lambda found: names.get(found[0], found[0]), safe)
 
     def event(self, event: Json) -> Json:
         """The event_callback payload around an inner event."""

@@ -43,7 +43,7 @@ from test_manifest import SCHEMA
 from bot import cards
 from bot.commands import MistypedError
 from bot.config import ConfigError, Settings, SlashCommand, load_settings
-from bot.launches import Launch, load_launches, read_arguments
+from bot.launches import Launch, as_typed, load_launches, read_arguments
 from bot.sandbox import Fault, Sandbox
 from bot.sandbox import SlashCommand as Registered
 from bot.showcases import SHOWCASES
@@ -188,7 +188,7 @@ WRONG = [
     ("/deploy a b commit=4f2c9e1 service=x", "“b” is one word too many"),
     ("/deploy service=a service=b", "`service` is given twice"),
     ("/deploy payments requester=U0BOB 4f2c9e1", "there is no argument `requester`"),
-    ("/deploy payments 4f2c9e1 U0BOB <!channel>", "“&lt;!channel&gt;” is one word too many"),
+    ("/deploy payments 4f2c9e1 @bob <!channel>", "“&lt;!channel&gt;” is one word too many"),
     ('/deploy payments "4f2c9e1', "a quotation mark has no partner"),
     ("/refund R-1 seven goodwill Max", "`amount` (in EUR, such as 320.00): input should be a valid decimal"),
     ("/refund R-1 NaN goodwill Max", "`amount` (in EUR, such as 320.00): input should be a finite number"),
@@ -308,6 +308,16 @@ def test_every_kind_is_read():
         "within": 5400,
         "note": "it is C9's own turn",
     }
+
+
+def test_addresses_and_ampersands_are_read_as_they_were_typed():
+    typed = (
+        "U1 7 2 fast see <https://x.test/?a=1&amp;b=2> &amp; <mailto:a@x.test|a@x.test> &lt;b&gt; &amp;lt;"
+    )
+    assert read_arguments(Everything, typed + " sure=no within=1h").note == (
+        "see https://x.test/?a=1&b=2 & a@x.test <b> &lt;"
+    )
+    assert as_typed("<@U1|ann> <#C1|ops> &lt;b&gt; <https://x.test>") == "@ann @ops <b> https://x.test"
 
 
 def test_a_named_argument_leaves_the_others_in_their_order_and_capitals_do_not_matter():
