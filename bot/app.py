@@ -35,6 +35,7 @@ from graph_runtime import (
 from .commands import Commands
 from .config import ConfigError, Role, Settings
 from .courier import Courier
+from .launchpad import Launchpad
 from .replies import error_code, seconds_to_wait
 from .sealer import open_sealer
 from .slack import Whispers, Window
@@ -121,7 +122,8 @@ def _listening_app(settings: Settings, house: House, whispers: Whispers) -> Asyn
     """Return the Bolt app with all our listeners."""
     app = bolt_app(settings, house.client)
     commands = Commands(house.runtime, house.approvals, settings.operators)
-    Window(house.approvals, commands, house.directory, whispers, house.identity).listen(app)
+    launchpad = Launchpad(house.runtime, house.directory, house.launches)
+    Window(house.approvals, commands, house.directory, whispers, house.identity, launchpad).listen(app)
     return app
 
 

@@ -40,7 +40,7 @@ from graph_runtime.policy import Rule
 
 from .fields import editable
 from .payloads import write_ticket
-from .text import escaped, group, person, plain, worded
+from .text import escaped, fits, group, person, plain, worded
 
 APPROVE = "signoff_approve"
 #: Approves what must be confirmed by typing: it opens a dialog.
@@ -52,12 +52,15 @@ REJECT_DIALOG = "signoff_reject_dialog"
 REASON_BLOCK, REASON_INPUT = "reason", "text"
 EDIT = "signoff_edit"
 RESPOND = "signoff_respond"
+#: Opens a dialog with all of what the card shows a part of.
+DETAILS = "signoff_details"
 #: Marks our own messages, so that a courier finds one whose receipt was lost.
 METADATA = "signoff_entry"
 
 # Slack's limits, with room to spare: header 150, a message's blocks together about 11,000 characters
 # (undocumented; 9,000 is safe), chat.update's text 4,000.
 _HEADER = 150
+_NAME = 60
 _VALUE = 400
 _REQUESTED = 100
 _WHY = 300
@@ -229,17 +232,44 @@ def title_of(request: ApprovalRequest) -> str:
     return plain(request.title, _HEADER) if request.title.strip() else "(no title)"
 
 
+def _is_cut(view: RequestView) -> bool:
+    """Say whether the card shows less than all of what would be carried out, and of what was asked for."""
+    request, edited = view.request, view.standing.arguments
+    shown, first = _shown(request, edited)
+    if edited is None and request.action is not None:
+        # One line stands for both, which need not say the same.
+        arguments, facts = request.action.arguments, request.facts
+        if any(arguments[name] != facts[name] for name in arguments.keys() & facts.keys()):
+            return True
+    return len(shown) > _LINES or not all(
+        fits(name, _NAME) and _is_whole(value, first.get(name, value)) for name, value in shown.items()
+    )
+
+
+def _is_whole(value: Any, requested: Any) -> bool:
+    if value is requested or value == requested:
+        return fits(worded(value), _VALUE)
+    return fits(worded(requested), _REQUESTED) and fits(worded(value), _VALUE - len(_was(requested)))
+
+
 def _facts(request: ApprovalRequest, edited: Mapping[str, Any] | None) -> list[tuple[str, str]]:
-    arguments = request.action.arguments if request.action and edited is None else edited or {}
-    # A fact that is an argument too is shown as it would be carried out.
-    shown: dict[str, Any] = {**arguments, **request.facts, **({} if edited is None else edited)}
-    first = request.action.arguments if request.action and edited is not None else {}
+    shown, first = _shown(request, edited)
     # What an edit changed stands first: it is what the next person must see.
     names = sorted(shown, key=lambda name: name not in first or first[name] == shown[name])
-    found = [(plain(name, 60), _fact(shown[name], first.get(name, shown[name]))) for name in names]
+    found = [(plain(name, _NAME), _fact(shown[name], first.get(name, shown[name]))) for name in names]
     if len(found) > _LINES:
         found[_LINES:] = [("and", f"{len(found) - _LINES} more: signoff show {request.run_id}")]
     return found
+
+
+def _shown(
+    request: ApprovalRequest, edited: Mapping[str, Any] | None
+) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """Return what a card shows by name, and what was asked for when that was edited."""
+    arguments = request.action.arguments if request.action and edited is None else edited or {}
+    first = request.action.arguments if request.action and edited is not None else {}
+    # A fact that is an argument too is shown as it would be carried out.
+    return {**arguments, **request.facts, **({} if edited is None else edited)}, first
 
 
 def _fact(value: Any, requested: Any) -> str:
@@ -247,8 +277,12 @@ def _fact(value: Any, requested: Any) -> str:
     if value is requested or value == requested:
         return plain(worded(value), _VALUE)
     # Both together take no more of the card than one.
-    was = f" (requested {plain(worded(requested), _REQUESTED)})"
+    was = _was(requested)
     return plain(worded(value), _VALUE - len(was)) + was
+
+
+def _was(requested: Any) -> str:
+    return f" (requested {plain(worded(requested), _REQUESTED)})"
 
 
 def _who_may(case: Case) -> list[str]:
@@ -411,6 +445,8 @@ def _buttons(view: RequestView, case: Case, deployment: str) -> list[Block]:
         )
         if verdict in case.policy.decisions and (verdict != "edit" or editable(case, view.standing))
     ]
+    if _is_cut(view):
+        elements.append(ButtonElement(text="Details", action_id=DETAILS, value=value))
     # A new block_id per revision: Slack keeps a client's input state by block_id.
     block_id = f"signoff:{view.request.id}:{view.request.revision}"
     return [ActionsBlock(block_id=block_id, elements=elements)] if elements else []

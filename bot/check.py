@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 from aiohttp import ClientError, ClientSession, ClientTimeout
 from slack_sdk.errors import SlackApiError
 from slack_sdk.web.async_client import AsyncWebClient
 
-from graph_runtime import StoreError, open_store
+from graph_runtime import CompiledGraph, StoreError, open_store
 
 from .config import ConfigError, Settings, load_settings
+from .launches import load_launches
 from .policies import schedules_of
 from .replies import error_code
 from .text import is_slack_id
@@ -61,6 +62,8 @@ async def _look(settings: Settings) -> AsyncIterator[Finding]:
         yield Finding(
             "graphs", good=True, said=", ".join(f"{g.name} (version {g.plan.version})" for g in graphs)
         )
+        if settings.commands:
+            yield _look_at_commands(settings, graphs)
     except ConfigError as error:
         yield Finding("graphs", good=False, said=str(error))
     yield Finding("policies", good=True, said=", ".join(settings.policies))
@@ -84,6 +87,14 @@ async def _look(settings: Settings) -> AsyncIterator[Finding]:
                 yield finding
         except (ClientError, OSError, TimeoutError) as error:
             yield Finding("slack", good=False, said=f"{settings.slack.api_url} did not answer: {error}")
+
+
+def _look_at_commands(settings: Settings, graphs: Sequence[CompiledGraph]) -> Finding:
+    try:
+        launches = load_launches(settings, {graph.name: graph.plan for graph in graphs})
+    except ConfigError as error:
+        return Finding("commands", good=False, said=str(error))
+    return Finding("commands", good=True, said=", ".join(launch.command for launch in launches))
 
 
 async def _look_at_slack(settings: Settings, client: AsyncWebClient) -> AsyncIterator[Finding]:
@@ -119,6 +130,7 @@ def _groups_of(settings: Settings) -> set[str]:
     groups = {str(ref) for rule in rules for ref in rule.refs if ":" not in ref}
     told = {p.escalate.to for p in settings.policies.values() if p.escalate}
     groups |= {one for one in told if is_slack_id(one, "S")}
+    groups |= {str(group) for command in settings.commands.values() for group in command.groups}
     return groups | {settings.on_call[name] for name in schedules_of(settings.policies.values())}
 
 

@@ -158,6 +158,21 @@ def check(config: Config = None) -> None:
 
 
 @app.command()
+def manifest(config: Config = None) -> None:
+    """Print the app manifest for Slack: ours, with the commands of the settings added."""
+    from .launches import load_launches  # noqa: PLC0415 - what reads an author's commands
+    from .manifest import manifest as manifest_of  # noqa: PLC0415
+
+    settings = settings_of(config)
+    try:
+        graphs = {graph.name: graph.plan for graph in settings.load_graphs()}
+        # Plain print: a line that is wrapped may be no YAML any more.
+        print(manifest_of(load_launches(settings, graphs)), end="")
+    except ConfigError as error:
+        fail(str(error), code=3)
+
+
+@app.command()
 def start(
     graph: Annotated[str, typer.Argument(help="graph name, as in [graphs]")],
     given: Annotated[str, typer.Argument(metavar="JSON", help="the input, a JSON object")] = "{}",

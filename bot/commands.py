@@ -33,7 +33,7 @@ from graph_runtime import (
 )
 
 from .cards import date
-from .text import escaped, group, person, plain
+from .text import escaped, group, person, plain, straight
 
 HELP = """*/signoff* looks after runs:
 • `/signoff runs` the newest runs and what they wait for
@@ -192,8 +192,7 @@ def read_input(body: str) -> dict[str, Any]:
         try:
             given = json.loads(typed)
         except json.JSONDecodeError:
-            # Slack clients turn straight quotes into curly ones as one types.
-            given = json.loads(typed.translate({0x201C: '"', 0x201D: '"', 0x2018: "'", 0x2019: "'"}))
+            given = json.loads(straight(typed))
     except json.JSONDecodeError as error:
         raise MistypedError(
             f"Nothing was started: the input is no JSON ({error.msg} at character {error.pos + 1}). "

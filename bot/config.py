@@ -45,6 +45,7 @@ from graph_runtime import (
     read_duration,
     read_policies,
 )
+from graph_runtime.policy import Group, Person
 
 from .logs import redact
 from .policies import load_tables, schedules_of, telling_who_is_on_call
@@ -146,6 +147,24 @@ class JournalKeys(BaseModel):
         return {name: secret.get_secret_value().encode() for name, secret in self.keys.items()}
 
 
+class SlashCommand(BaseModel):
+    """A command in Slack that starts a run of a graph with what is typed after it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    graph: str = Field(description="the graph of which it starts a run")
+    arguments: str = Field(
+        pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$",
+        description="module:class of the pydantic model that what is typed is read as",
+    )
+    key: str = Field(default="", description='idempotency key made of arguments, like "{service}:{commit}"')
+    people: tuple[Person, ...] = Field(default=(), description="user ids who may use it")
+    groups: tuple[Group, ...] = Field(default=(), description="user groups whose members may use it")
+    requester_field: str = Field(
+        default="requester", description="the input key that gets the user id of who typed; empty for none"
+    )
+
+
 class Settings(BaseSettings):
     """Everything that can be set. Environment names are SIGNOFF_... with __ between levels."""
 
@@ -161,6 +180,9 @@ class Settings(BaseSettings):
         default="sqlite:///.signoff/signoff.db", description="sqlite:///PATH, or postgresql://..."
     )
     graphs: dict[str, str] = Field(default_factory=dict, description="graph name = module:attribute")
+    commands: dict[Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,31}$")], SlashCommand] = Field(
+        default_factory=dict, description="command name = the graph of which it starts runs; see docs"
+    )
     policies: dict[str, Policy] = Field(default_factory=dict, description="who may decide; see docs")
     policy_file: str = Field(default="", description="a file with more policies, seen from the settings'")
     calendars: dict[str, Calendar] = Field(
@@ -251,6 +273,17 @@ class Settings(BaseSettings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _commands_of_graphs(self) -> Self:
+        if "signoff" in self.commands:
+            raise ValueError("[commands.signoff]: /signoff is our own; call yours otherwise")
+        for name, command in self.commands.items():
+            if command.graph not in self.graphs:
+                raise ValueError(
+                    f"[commands.{name}] names the graph {command.graph!r}, which [graphs] does not know"
+                )
+        return self
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -289,13 +322,9 @@ class Settings(BaseSettings):
     def load_graphs(self) -> list[CompiledGraph]:
         """Import and return the graphs. Raises :class:`ConfigError` that names each one that is wrong."""
         found, wrong = [], []
-        here = str(Path.cwd())
-        if here not in sys.path:
-            sys.path.insert(0, here)
         for name, target in self.graphs.items():
-            module, _, attribute = target.partition(":")
             try:
-                graph = getattr(importlib.import_module(module), attribute or "graph")
+                graph = find(target)
             except Exception as error:  # noqa: BLE001 - importing runs the author's module
                 wrong.append(f"graphs.{name} = {target!r}: {type(error).__name__}: {error}")
                 continue
@@ -310,6 +339,15 @@ class Settings(BaseSettings):
         if not found:
             raise ConfigError("nothing was started; name a graph under [graphs]: name = module:attribute")
         return found
+
+
+def find(target: str) -> Any:
+    """Return what ``module:attribute`` names, found from the current folder. It runs the author's module."""
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    module, _, attribute = target.partition(":")
+    return getattr(importlib.import_module(module), attribute or "graph")
 
 
 def _together(here: Mapping[str, Any], there: Mapping[str, Any], file: str) -> dict[str, Any]:

@@ -21,7 +21,8 @@ from graph_runtime import Outbox, Run, Runtime, open_store
 from . import cards
 from .app import serve
 from .config import Settings, SettingsAlone
-from .sandbox import Message, Sandbox
+from .launches import load_launches
+from .sandbox import Message, Sandbox, SlashCommand
 from .showcases import ALICE, BOB, CAROL, SHOWCASES, Showcase
 from .wiring import open_runtime
 
@@ -49,6 +50,7 @@ def demo_settings(slack: Sandbox, folder: Path, shown: Showcase) -> Settings:
         graphs={shown.graph: shown.target},
         policies=shown.read_policies(),
         tool_policies=dict(shown.tool_policies),
+        commands=shown.commands,
         operators=[REQUESTER],
         slack={"channel": CHANNEL, "api_url": f"{slack.url}/api/"},
         http={"port": 0},
@@ -70,6 +72,11 @@ async def open_demo(port: int, shown: Showcase) -> AsyncIterator[Demo]:
             for team in shown.groups:
                 slack.workspace.add_group(team)
             settings = demo_settings(slack, Path(folder), shown)
+            for launch in load_launches(settings, {g.name: g.plan for g in settings.load_graphs()}):
+                hint = launch.usage.removeprefix(launch.command).strip()
+                slack.workspace.add_command(
+                    SlashCommand(launch.command, launch.about, hint, should_escape=True)
+                )
             async with open_store(settings.database) as store, asyncio.TaskGroup() as group:
                 runtime = open_runtime(settings, store)
                 stop, started = asyncio.Event(), asyncio.Event()
@@ -94,7 +101,9 @@ async def play(port: int, console: Console, stop: asyncio.Event, example: str = 
         console.print(f"  Open  [bold cyan]{page}[/]", soft_wrap=True)
         console.print()
         console.print(f"  {shown.waits}")
-        console.print("  Then click as somebody else (top bar, “Acting as”), or type /signoff help.")
+        console.print("  Then click as somebody else (top bar, “Acting as”), or type /signoff help,")
+        if shown.typed:
+            console.print(f"  or ask for one more yourself: [bold]{shown.typed}[/]")
         console.print(f"  The run is {run.id}. Stop with Ctrl-C.")
         console.print()
         await asyncio.to_thread(_open_browser, page)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -71,6 +71,7 @@ class Click(_Payload):
 
 class _View(_Payload):
     id: str
+    hash: str = ""
     callback_id: str = ""
     private_metadata: str = ""
     state: dict[str, Any] = Field(default_factory=dict)
@@ -108,6 +109,18 @@ class Submission(_Payload):
             return str(moment)
         found = held.get("selected_date") if value is None else value
         return found if isinstance(found, str) else ""
+
+
+class Turn(Submission):
+    """A ``block_actions`` payload of a button in a dialog of ours: it has no message and no response_url."""
+
+    actions: list[_Button] = Field(min_length=1)
+    response_url: Literal[""] = ""
+
+    @property
+    def place(self) -> Place:
+        """Where it came from: a dialog lies in no channel."""
+        return Place("slack", self.api_app_id, self.workspace)
 
 
 class Typed(_Payload):
@@ -151,6 +164,12 @@ class DialogOrigin(BaseModel):
     message: Ts
     #: How often the action had been edited when the dialog was drawn.
     round: int | None = None
+
+
+class DetailsOrigin(DialogOrigin):
+    """What a dialog that shows all of a request remembers besides: the digest of what it shows."""
+
+    digest: str = Field(max_length=100)
 
 
 def write_ticket(ticket: Ticket, round_: int | None = None) -> str:

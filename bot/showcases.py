@@ -24,12 +24,23 @@ class Showcase:
     given: Mapping[str, Any]
     #: What its page shows first, and who looks at it.
     waits: str
+    #: What is typed to start one more, where it has a command, and that one's idempotency key.
+    typed: str = ""
+    key: str = ""
     #: A file of ``examples/policies``; without one, the policies of the deploy.
     policies: str | None = None
     groups: tuple[Group, ...] = ()
     reviewer: str = ALICE
     #: By which policy the calls of an agent are decided, by globs of their names.
     tool_policies: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def commands(self) -> dict[str, Any]:
+        """The example's command as the settings name it, when it has one."""
+        if not self.typed:
+            return {}
+        arguments = f"examples.{self.graph}:Arguments"
+        return {self.graph: {"graph": self.graph, "arguments": arguments, "key": self.key}}
 
     @property
     def target(self) -> str:
@@ -49,6 +60,8 @@ SHOWCASES: Mapping[str, Showcase] = {
         "deploy",
         {"service": "payments", "commit": "4f2c9e1", "requester": CAROL},
         "Carol's deploy waits in #deploys. You are Alice, of @sre: click Approve.",
+        typed="/deploy billing 7d0c1aa",
+        key="{service}:{commit}",
     ),
     "refund": Showcase(
         "refund",
@@ -61,12 +74,14 @@ SHOWCASES: Mapping[str, Showcase] = {
         },
         "Carol's refund of 700 EUR waits in #deploys. It takes one of @finance (you are Dave), then one of "
         "@finance-leads (Alice).",
-        "refund.toml",
-        (
+        typed="/refund R-1043 320.00 damaged Max Meier",
+        key="{case_id}",
+        policies="refund.toml",
+        groups=(
             Group("S0FINANCE", "finance", "Finance", (DAVE, BOB)),
             Group("S0FINLEADS", "finance-leads", "Finance leads", (ALICE,)),
         ),
-        DAVE,
+        reviewer=DAVE,
     ),
     "access": Showcase(
         "access",
@@ -78,13 +93,14 @@ SHOWCASES: Mapping[str, Showcase] = {
             "requester": CAROL,
         },
         "Carol asks for a minute of access to prod-db. You are Bob, who owns it. It is taken back by itself.",
-        "access.toml",
-        (
-            Group("S0DBOWNERS", "db-owners", "Owners of databases", (BOB,)),
+        typed="/access prod-db read 30m INC-124 the report hangs",
+        policies="access.toml",
+        groups=(
+            Group("S0DBOWNERS", "db-owners", "Owners of databases", (BOB, DAVE)),
             Group("S0PRIVACY", "privacy", "Privacy", (ALICE,)),
             Group("S0DATAOWNERS", "data-owners", "Owners of data", (BOB,)),
         ),
-        BOB,
+        reviewer=BOB,
     ),
     "agent": Showcase(
         "agent_tools",
@@ -120,12 +136,12 @@ SHOWCASES: Mapping[str, Showcase] = {
         "Carol's agent waits in #deploys with three calls. The mail to Bob is Carol's to confirm, the money "
         "that of two of @finance (you are Dave), the ticket that of @agent-owners (Alice). The listing ran "
         "by itself.",
-        "agent.toml",
-        (
+        policies="agent.toml",
+        groups=(
             Group("S0FINANCE", "finance", "Finance", (DAVE, BOB)),
             Group("S0AGENTOWNERS", "agent-owners", "Owners of the agent", (ALICE, CAROL)),
         ),
-        DAVE,
-        {"send_email": "send-email", "shell_exec": "shell", "transfer_funds": "transfer-funds"},
+        reviewer=DAVE,
+        tool_policies={"send_email": "send-email", "shell_exec": "shell", "transfer_funds": "transfer-funds"},
     ),
 }

@@ -27,12 +27,13 @@ from slack_sdk.web.async_client import AsyncWebClient
 from graph_runtime import Actor, Approvals, CommitUnknown, Place, Refused, RequestView, StoreError, Ticket
 from graph_runtime.types import RefusalCode, Verdict
 
-from . import cards, dialogs, forms
+from . import cards, details, dialogs, forms
 from .commands import Commands
 from .directory import SlackDirectory
 from .fields import offered
 from .identity import Identity
-from .payloads import Click, DialogOrigin, Submission, Typed, read_round, read_ticket, write_ticket
+from .launchpad import Launchpad
+from .payloads import Click, DialogOrigin, Submission, Turn, Typed, read_round, read_ticket, write_ticket
 from .replies import error_code
 
 _log = structlog.get_logger("signoff.slack")
@@ -126,37 +127,50 @@ class Window:
         directory: SlackDirectory,
         whispers: Whispers,
         identity: Identity,
+        launchpad: Launchpad | None = None,
     ) -> None:
         self._approvals = approvals
         self._commands = commands
+        self._launchpad = launchpad
         self._directory = directory
         self._whispers = whispers
         self._identity = identity
 
     def listen(self, app: AsyncApp) -> None:
-        """Register every listener. The manifest declares what stands here; a test compares the two."""
+        """Register every listener. The manifest declares what stands here; a test compares the two.
+
+        Commands of authors are their own: `signoff manifest` adds them.
+        """
         app.use(_Shape(self.read_click))
         app.action(cards.APPROVE)(self.on_approve)
         app.action(cards.CONFIRM)(self.on_confirm)
         app.action(cards.REJECT)(self.on_reject)
         app.action(cards.EDIT)(self.on_edit)
         app.action(cards.RESPOND)(self.on_respond)
-        ours = f"{cards.APPROVE}|{cards.CONFIRM}|{cards.REJECT}|{cards.EDIT}|{cards.RESPOND}"
+        app.action(cards.DETAILS)(self.on_details)
+        for turn in details.TURNS:
+            app.action(turn)(self.on_turn)
+        buttons = (cards.APPROVE, cards.CONFIRM, cards.REJECT, cards.EDIT, cards.RESPOND, cards.DETAILS)
+        ours = "|".join((*buttons, *details.TURNS))
         app.action(re.compile(rf"\A(?!(?:{ours})\Z)"))(self.on_unknown_action)
         app.view(cards.REJECT_DIALOG)(self.on_reject_dialog)
         app.view(cards.CONFIRM_DIALOG)(self.on_confirm_dialog)
         app.view(dialogs.EDIT_DIALOG)(self.on_edit_dialog)
         app.view(dialogs.RESPOND_DIALOG)(self.on_respond_dialog)
         app.command("/signoff")(self.on_command)
+        for command in self._launchpad.commands if self._launchpad else ():
+            app.command(command)(self.on_launch)
         app.event("user_change")(self.on_user_change)
         app.event("subteam_members_changed")(self.on_group_change)
         app.event("subteam_updated")(self.on_group_change)
         app.error(self.on_error)
 
-    async def read_click(self, body: dict[str, Any]) -> Click | None:
+    async def read_click(self, body: dict[str, Any]) -> Click | Turn | None:
         """Return the click; None for one that was refused: it lacks what is needed to find a listener."""
+        container = body.get("container")
+        inside = isinstance(container, dict) and container.get("type") == "view"
         try:
-            return Click.model_validate(body)
+            return Turn.model_validate(body) if inside else Click.model_validate(body)
         except ValidationError:
             await self._journal(_UNREADABLE, _claimed_actor(body), Place("slack"))
             self._whisper(body.get("response_url"), _UNREADABLE)
@@ -226,6 +240,29 @@ class Window:
             message=click.container.message_ts,
             round=view.standing.round,
         )
+
+    async def on_details(self, context: AsyncBoltContext, ack: AsyncAck, client: AsyncWebClient) -> None:
+        """Show all of a request to a full member, in a dialog; who saw what is in the journal."""
+
+        async def show(click: Click) -> None:
+            dialog = await details.opened(self._approvals, click)
+            await client.views_open(trigger_id=click.trigger_id, view=dialog)
+
+        await self._clicked(context[_CLICK], show)
+        await ack()
+
+    async def on_turn(self, context: AsyncBoltContext, ack: AsyncAck, client: AsyncWebClient) -> None:
+        """Turn a page of that dialog; what is not open any more is said in its place."""
+
+        async def turn(click: Click | Turn) -> None:
+            if not isinstance(click, Turn):
+                raise Refused("UNKNOWN_ACTION", "This button is not one of ours. Nothing was recorded.")
+            dialog = await details.turned(self._approvals, click)
+            # A second click meets another hash, and the first has turned the page.
+            await client.views_update(view_id=click.view.id, hash=click.view.hash, view=dialog)
+
+        await self._clicked(context[_CLICK], turn)
+        await ack()
 
     async def on_unknown_action(self, context: AsyncBoltContext, ack: AsyncAck) -> None:
         """Refuse a button that we never drew."""
@@ -354,6 +391,26 @@ class Window:
 
     async def on_command(self, body: dict[str, Any], ack: AsyncAck) -> None:
         """Answer ``/signoff ...`` privately; what the command changed is committed before the answer."""
+
+        async def answer(typed: Typed) -> dict[str, Any]:
+            reviewer = await self._directory.reviewer(typed.actor, ())
+            return await self._commands.answer(typed.text, reviewer)
+
+        await self._typed(body, ack, answer)
+
+    async def on_launch(self, body: dict[str, Any], ack: AsyncAck) -> None:
+        """Start a run by an author's command: it is on disk before the private answer names it."""
+        launchpad = self._launchpad
+        assert launchpad is not None
+
+        async def answer(typed: Typed) -> dict[str, Any]:
+            return await launchpad.answer(typed.command, typed.text, typed.actor)
+
+        await self._typed(body, ack, answer)
+
+    async def _typed(
+        self, body: dict[str, Any], ack: AsyncAck, answer: Callable[[Typed], Awaitable[dict[str, Any]]]
+    ) -> None:
         try:
             typed = Typed.model_validate(body)
         except ValidationError:
@@ -362,8 +419,7 @@ class Window:
         if typed.api_app_id != self._identity.app or typed.team_id != self._identity.workspace:
             await ack(text=":no_entry: This command came from another app or workspace. Nothing was done.")
             return
-        reviewer = await self._directory.reviewer(typed.actor, ())
-        await ack(**await self._commands.answer(typed.text, reviewer))
+        await ack(**await answer(typed))
 
     async def on_user_change(self, event: dict[str, Any]) -> None:
         """Forget what was known of a user whose account changed."""
@@ -380,7 +436,7 @@ class Window:
         """Log what went wrong, without the payload: it holds a response_url and what people typed."""
         _log.error("listener.failed", error=type(error).__name__, exc_info=error)
 
-    async def _clicked(self, click: Click, work: Callable[[Click], Awaitable[None]]) -> None:
+    async def _clicked(self, click: Any, work: Callable[[Any], Awaitable[None]]) -> None:
         """Do the work of one click; whatever refuses it is written down and said to the person."""
         url = click.response_url
         try:
@@ -415,7 +471,7 @@ class Window:
 class _Shape(AsyncMiddleware):
     """Looks at a payload before Bolt takes it apart to find a listener, which fails on missing parts."""
 
-    def __init__(self, read_click: Callable[[dict[str, Any]], Awaitable[Click | None]]) -> None:
+    def __init__(self, read_click: Callable[[dict[str, Any]], Awaitable[Click | Turn | None]]) -> None:
         self._read_click = read_click
 
     async def async_process(

@@ -15,19 +15,27 @@ _KEPT = frozenset("\n\t")
 _HIDDEN = frozenset({"Cc", "Cf", "Co", "Cs", "Zl", "Zp"})
 # Zero-width joiner and variation selectors belong to emoji.
 _JOINERS = frozenset("\u200d\ufe0f\ufe0e")
+#: Slack's clients turn straight quotes into curly ones as one types.
+_STRAIGHT = {0x201C: '"', 0x201D: '"', 0x201E: '"', 0x2018: "'", 0x2019: "'"}
 _ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
 
 def plain(text: Any, limit: int) -> str:
     """Return ``text`` of at most ``limit`` characters; what was cut is said, what hides is replaced."""
-    shown = "".join(
+    whole = str(text).replace("\r\n", "\n")
+    note = "" if len(whole) <= limit else f"… ({len(whole):,} characters)"
+    # What is not shown need not be looked at: it may be very long.
+    shown = whole[: max(limit - len(note), 0)] if note else whole
+    safe = (
         c if c in _KEPT or c in _JOINERS or unicodedata.category(c) not in _HIDDEN else REPLACEMENT
-        for c in str(text).replace("\r\n", "\n")
+        for c in shown
     )
-    if len(shown) <= limit:
-        return shown
-    note = f"… ({len(shown):,} characters)"
-    return shown[: max(limit - len(note), 0)] + note
+    return "".join(safe) + note
+
+
+def fits(text: Any, limit: int) -> bool:
+    """Say whether ``plain`` shows all of the text."""
+    return len(str(text).replace("\r\n", "\n")) <= limit
 
 
 def escaped(text: Any, limit: int) -> str:
@@ -48,7 +56,12 @@ def escaped(text: Any, limit: int) -> str:
     return "".join(kept) + "…"
 
 
-def worded(value: Any) -> str:
+def straight(text: str) -> str:
+    """Return the text with straight quotes in place of curly ones."""
+    return text.translate(_STRAIGHT)
+
+
+def worded(value: Any, *, indent: int | None = None) -> str:
     """Return a state value as a person reads it: texts bare, numbers exact, structures as JSON."""
     if isinstance(value, str):
         return value
@@ -58,7 +71,7 @@ def worded(value: Any) -> str:
         return "none"
     if isinstance(value, int | float | Decimal):
         return str(value)
-    return json.dumps(_jsonable(value), ensure_ascii=False)
+    return json.dumps(_jsonable(value), ensure_ascii=False, indent=indent)
 
 
 def _jsonable(value: Any) -> Any:

@@ -15,6 +15,7 @@ from graph_runtime import SECOND, Approvals, Outbox, Requests, Runtime, Store, o
 from .config import ConfigError, Settings
 from .directory import SlackDirectory
 from .identity import Identity
+from .launches import Launch, load_launches
 from .replies import error_code
 
 
@@ -31,6 +32,7 @@ class House:
     identity: Identity
     directory: SlackDirectory
     session: ClientSession
+    launches: tuple[Launch, ...] = ()
 
 
 def open_runtime(settings: Settings, store: Store) -> Runtime:
@@ -78,6 +80,7 @@ async def open_house(settings: Settings, *, takes: bool = False) -> AsyncIterato
     async with contextlib.AsyncExitStack() as stack:
         store = await stack.enter_async_context(open_store(settings.database))
         runtime = open_runtime(settings, store)
+        launches = load_launches(settings, runtime.graphs)
         # A call that hangs must be over before the lease of what it delivers.
         timeout = ClientTimeout(total=min(10.0, settings.lease * 0.4))
         session = await stack.enter_async_context(ClientSession(timeout=timeout))
@@ -98,4 +101,5 @@ async def open_house(settings: Settings, *, takes: bool = False) -> AsyncIterato
             identity=identity,
             directory=directory,
             session=session,
+            launches=launches,
         )

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import operator
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Literal, TypedDict
+from typing import Annotated, Any, Literal, TypedDict
+
+from pydantic import BaseModel, BeforeValidator, Field
 
 from graph_runtime import (
     END,
@@ -18,9 +20,32 @@ from graph_runtime import (
     StateGraph,
     approve,
     execute_once,
+    read_duration,
     step,
     wait_until,
 )
+
+
+def _minutes(text: Any) -> Any:
+    """Return minutes for a duration like ``30m`` or ``4h``, and a bare number as it is."""
+    written = isinstance(text, str) and not text.isdecimal()
+    return read_duration(text) // 60 if written else text
+
+
+class Arguments(BaseModel):
+    """Ask for access to a resource for a while."""
+
+    resource: str = Field(description="what to, such as prod-db", pattern=r"^[a-z][a-z0-9-]{0,39}$")
+    level: Literal["read", "write"] = Field(description="what you may do there")
+    minutes: Annotated[int, BeforeValidator(_minutes)] = Field(
+        description="for how long, such as 30m or 4h; 8h at most", gt=0, le=480
+    )
+    reason: str = Field(
+        description="why, with the ticket",
+        min_length=3,
+        max_length=300,
+        json_schema_extra={"rest_of_line": True},
+    )
 
 
 class Access(TypedDict, total=False):

@@ -1,4 +1,4 @@
-"""A deploy that asks before it touches production.
+"""A deploy that asks before it touches production: ``/deploy payments 4f2c9e1``.
 
 START -> build_plan -> review -> (approved: publish | else: stop) -> END
 """
@@ -9,7 +9,19 @@ import hashlib
 import operator
 from typing import Annotated, Literal, TypedDict
 
+from pydantic import BaseModel, Field
+
 from graph_runtime import END, START, Action, Command, Decision, StateGraph, approve, current_task
+
+
+class Arguments(BaseModel):
+    """Deploy a commit of a service to production."""
+
+    service: str = Field(description="what is deployed, such as payments", pattern=r"^[a-z][a-z0-9-]{0,39}$")
+    commit: str = Field(description="7 to 40 hex digits of the commit", pattern=r"^[0-9a-f]{7,40}$")
+    author: str | None = Field(
+        default=None, description="who wrote it, and so may not approve it", pattern=r"^[UW][A-Z0-9]+$"
+    )
 
 
 class Deploy(TypedDict, total=False):

@@ -15,13 +15,26 @@ from pydantic import BaseModel, Field, ValidationInfo, field_validator
 
 from graph_runtime import END, START, Action, Command, Decision, NotDone, StateGraph, approve, execute_once
 
+Why = Literal["goodwill", "damaged", "late", "duplicate"]
+
+
+class Arguments(BaseModel):
+    """Refund money to a customer."""
+
+    case_id: str = Field(description="the case, such as R-1042", pattern=r"^R-[0-9]{1,9}$")
+    amount: Decimal = Field(description="in EUR, such as 320.00", gt=0, max_digits=9, decimal_places=2)
+    reason_code: Why = Field(description="why")
+    customer: str = Field(
+        description="who gets it", min_length=1, max_length=80, json_schema_extra={"rest_of_line": True}
+    )
+
 
 class Refund(TypedDict, total=False):
     """What a refund knows; the first five keys are its input."""
 
     case_id: str
     customer: str
-    amount: str
+    amount: Decimal | str
     reason_code: str
     requester: str
     original_charge: Decimal
@@ -40,7 +53,7 @@ class Edit(BaseModel):
     """What an approver may change, and to what: never to more than was asked for, or than is left."""
 
     amount: Decimal = Field(gt=0, title="Amount", description="At most what was asked for.")
-    reason_code: Literal["goodwill", "damaged", "not delivered", "charged twice"] = Field(title="Reason")
+    reason_code: Why = Field(title="Reason")
     note_to_customer: str = Field(title="Note to the customer", max_length=500)
 
     @field_validator("amount")

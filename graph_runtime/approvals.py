@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from . import quotas, records
 from .closings import closing, trail
 from .errors import Conflict, Refused, StoreError, StoreUnavailable
-from .judging import Case, Directory, Standing, bound_digest, judge, may_decide, with_vote
+from .judging import Case, Directory, Standing, bound_digest, check_kind, judge, may_decide, with_vote
 from .plainjson import write_json
 from .requests import POLICY, due_of, put_card
 from .runtime import Runtime
@@ -26,6 +26,7 @@ from .types import (
     Actor,
     ApprovalRequest,
     Decision,
+    GroupId,
     Place,
     RequestStatus,
     Reviewer,
@@ -40,6 +41,7 @@ from .verdicts import ASKED_NEXT, Said, check_form, weigh
 #: A click must be answered within Slack's 3 s; past this it is told to try again, and nothing was recorded.
 DECIDE_SECONDS = 1.8
 _CHANGED = "Somebody has changed this since you were shown it. Nothing was recorded: look at the card again."
+_MEMBERS = "Only full members of this workspace are shown all of it. Nothing was recorded."
 _plain = Codec()
 
 
@@ -89,13 +91,49 @@ class Approvals:
         """
         view = await self._checked(ticket, actor, place)
         case = view.case
-        reviewer = await self._reviewer(view, case, actor)
+        reviewer = await self._reviewer(view, case.terms.refs, actor)
         refusal = may_decide(case, reviewer, verdict, None)
         if refusal is None or refusal.code in ASKED_NEXT:
             refusal = check_form(case) if verdict == "edit" else None
         if refusal is not None:
             await self.refuse(refusal, actor, place, ticket)
             raise refusal
+        return view
+
+    async def disclose(
+        self, ticket: Ticket, actor: Actor, *, place: Place, seen: str | None = None
+    ) -> RequestView:
+        """Return the request, all of which a full member is about to be shown. It decides nothing.
+
+        That they asked for it, and by which digest it was bound then, is in the journal before it is
+        returned. With ``seen``, the digest of what they look at already, they turn a page: nothing is
+        written, and what somebody has changed since is refused (STALE_ACTION). Raises :class:`Refused` as
+        :meth:`decide` does, but whoever is a full member may look.
+        """
+        view = await self._checked(ticket, actor, place)
+        reviewer = await self._reviewer(view, (), actor)
+        refusal = check_kind(reviewer)
+        if refusal is not None and refusal.code != "MEMBERSHIP_UNKNOWN":
+            refusal = Refused(refusal.code, _MEMBERS)
+        digest = bound_digest(view.request, view.standing.arguments)
+        if refusal is None and seen not in {None, digest}:
+            refusal = Refused("STALE_ACTION", _CHANGED)
+        if refusal is not None:
+            await self.refuse(refusal, actor, place, ticket)
+            raise refusal
+        if seen is None:
+            event = self._noted(
+                view.request,
+                "details_shown",
+                self._runtime.clock(),
+                actor=reviewer.id,
+                digest=digest,
+                surface=place.surface,
+                channel=place.channel,
+                message=place.message,
+            )
+            moment = asyncio.get_running_loop().time() + 0.5
+            await self._store.commit(Batch("disclose", (event,), give_up_at=moment))
         return view
 
     async def refuse(
@@ -172,7 +210,7 @@ class Approvals:
                 view = await self._checked(ticket, actor, place)
                 case = view.case
                 # Asked once per click: the answer is at most as old as this click.
-                reviewer = reviewer or await self._reviewer(view, case, actor)
+                reviewer = reviewer or await self._reviewer(view, case.terms.refs, actor)
             before = judge(case)
             arguments, refusal = weigh(case, reviewer, before, verdict, said)
             if seen not in {None, before.round} and (refusal is None or refusal.code in ASKED_NEXT):
@@ -331,10 +369,10 @@ class Approvals:
         (known,) = await self._store.read(Ask("get_opening", named))
         return bool(known)
 
-    async def _reviewer(self, view: RequestView, case: Case, actor: Actor) -> Reviewer:
+    async def _reviewer(self, view: RequestView, groups: Collection[GroupId], actor: Actor) -> Reviewer:
         if view.card is not None and actor.workspace and actor.workspace != view.card.workspace:
             return Reviewer(actor.id, kind="external")
-        return await self._directory.reviewer(actor, case.terms.refs)
+        return await self._directory.reviewer(actor, groups)
 
     async def _settle(self, request_id: str, kind: str) -> None:
         """Close a request past its deadline, or one that its policy decides by itself."""

@@ -259,7 +259,7 @@ def may_decide(
 
     ``arguments`` are those that an edit would leave, ``confirm`` what was typed to confirm an approval.
     """
-    refusal = _check_kind(reviewer) or _check_verdict(case, reviewer, verdict)
+    refusal = check_kind(reviewer) or _check_verdict(case, reviewer, verdict)
     if refusal is not None:
         return refusal
     party = case.is_party(reviewer.id)
@@ -300,7 +300,8 @@ def _not_yet(standing: Standing) -> str:
     )
 
 
-def _check_kind(reviewer: Reviewer) -> Refused | None:
+def check_kind(reviewer: Reviewer) -> Refused | None:
+    """Say why somebody of this kind may not decide; None for a full member."""
     match reviewer.kind:
         case "external":
             return Refused("EXTERNAL_USER", "People of other workspaces may not decide here.")

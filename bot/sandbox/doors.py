@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from typing import TYPE_CHECKING, Any
 
 from bot.sandbox.chat import message_json
@@ -162,12 +163,23 @@ class Doors:
             "user_id": user,
             "user_name": space.user(user).name,
             "command": command,
-            "text": text,
+            "text": self._escaped(text) if self._escapes(command) else text,
             "api_app_id": space.app_id,
             "is_enterprise_install": "false",
             "response_url": space.handles.issue_response_url(user=user, channel=channel, source="command"),
             "trigger_id": space.handles.issue_trigger(user),
         }
+
+    def _escapes(self, command: str) -> bool:
+        return any(one.command == command and one.should_escape for one in self._workspace.commands)
+
+    def _escaped(self, text: str) -> str:
+        """The text as Slack escapes it, with people and channels that it names as ``<@U1|name>``."""
+        space = self._workspace
+        names = {f"@{user.name}": f"<@{user.id}|{user.name}>" for user in space.users.values()}
+        names |= {f"#{c.name}": f"<#{c.id}|{c.name}>" for c in space.channels.values() if not c.is_im}
+        safe = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+        return re.sub(r"(?<!\S)[@#][\w.-]+", lambda found: names.get(found[0], found[0]), safe)
 
     def event(self, event: Json) -> Json:
         """The event_callback payload around an inner event."""

@@ -165,6 +165,8 @@ class SlashCommand:
     command: str
     description: str = ""
     usage_hint: str = ""
+    #: Whether people and channels that are typed come as ids.
+    should_escape: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from bot.sandbox.elements import state_with
 from bot.sandbox.handles import Handles
 from bot.sandbox.modals import Modals
-from bot.sandbox.records import Channel, Ephemeral, Group, Message, Seed, Toast, User
+from bot.sandbox.records import Channel, Ephemeral, Group, Message, Seed, SlashCommand, Toast, User
 from bot.sandbox.refusals import Json, NotOnScreenError
 
 if TYPE_CHECKING:
@@ -143,6 +143,13 @@ class Workspace:
         self.channels[channel.id] = channel
         self.changes.touch()
         return channel
+
+    def add_command(self, command: SlashCommand) -> SlashCommand:
+        """Afterwards the command can be typed, replacing one of the same name."""
+        others = (one for one in self.commands if one.command != command.command)
+        self.commands = (*others, command)
+        self.changes.touch()
+        return command
 
     def archive(self, channel: str, *, archived: bool = True) -> None:
         """Afterwards the channel is archived, or open again with `archived=False`."""

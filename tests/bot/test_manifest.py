@@ -13,7 +13,7 @@ import pytest
 import yaml
 from slack_sdk.web.async_client import AsyncWebClient
 
-from bot import cards, check, dialogs
+from bot import cards, check, details, dialogs
 from bot.app import bolt_app
 from bot.config import load_settings
 from bot.slack import Window
@@ -46,6 +46,7 @@ SCOPE_OF_METHOD = {
     "users_info": ("users:read",),
     "views_open": (),
     "views_publish": (),
+    "views_update": (),
 }
 
 
@@ -95,7 +96,8 @@ def test_every_command_listened_for_is_declared_and_no_other(manifest: Any, hear
 
 
 def test_clicks_and_dialogs_need_interactivity(manifest: Any, heard: dict[str, list[Any]]):
-    assert {cards.APPROVE, cards.CONFIRM, cards.REJECT, cards.EDIT, cards.RESPOND} <= set(heard["action"])
+    ours = {cards.APPROVE, cards.CONFIRM, cards.REJECT, cards.EDIT, cards.RESPOND, cards.DETAILS}
+    assert ours | {*details.TURNS} <= set(heard["action"])
     ours = {cards.REJECT_DIALOG, cards.CONFIRM_DIALOG, dialogs.EDIT_DIALOG, dialogs.RESPOND_DIALOG}
     assert ours == set(heard["view"])
     assert manifest["settings"]["interactivity"]["is_enabled"] is True
@@ -144,4 +146,4 @@ async def test_a_real_app_takes_every_listener():
     nothing: Any = None
     app = bolt_app(settings, AsyncWebClient(token="xoxb-1"))
     Window(nothing, nothing, nothing, nothing, nothing).listen(app)
-    assert len(app._async_listeners) == 14
+    assert len(app._async_listeners) == 17

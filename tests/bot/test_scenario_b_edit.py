@@ -111,8 +111,8 @@ async def test_the_dialog_is_the_form_and_what_is_stored_is_what_the_form_made_o
     assert [one["value"] for one in reason["options"]] == [
         "goodwill",
         "damaged",
-        "not delivered",
-        "charged twice",
+        "late",
+        "duplicate",
     ]
     assert reason["initial_option"]["value"] == "goodwill"
     assert (note["multiline"], note["max_length"], found[NOTE]["optional"]) == (True, 500, True)
@@ -161,7 +161,7 @@ async def test_who_may_not_decide_hears_of_that_and_the_command_line_of_what_the
     assert wrong.code == "INVALID_INPUT"
     assert wrong.fields == {
         "amount": "Write a number with a point, such as 250.00.",
-        "reason_code": "Choose one of 'goodwill', 'damaged', 'not delivered' or 'charged twice'.",
+        "reason_code": "Choose one of 'goodwill', 'damaged', 'late' or 'duplicate'.",
         "note_to_customer": "Write at most 500 characters.",
     }
     assert "amount: Write a number" in str(wrong)
