@@ -68,6 +68,9 @@ _EACH = 1_500
 _FALLBACK = 3_000
 REASON = 1_000
 _FROZEN = ":snowflake: Frozen: you may decide, and nothing is carried out until it ends. The deadline waits."
+_BY_THEMSELVES = (
+    ":mailbox_with_mail: It cannot be shown in its channel, so each of those who may decide has this card."
+)
 _REASONS = 3
 
 _Text = RichTextElementParts.Text
@@ -105,6 +108,7 @@ def card(view: RequestView, entry: OutboxEntry, deployment: str) -> Message:
         progress = _progress(standing, case)
         blocks += [_mrkdwn(progress)] if progress else []
         blocks += [_context([_FROZEN])] if view.frozen else []
+        blocks += [_context([_BY_THEMSELVES])] if "to" in entry.payload else []
         blocks += [_context(_who_may(case)), *_buttons(view, case, deployment), _context([_trace(request)])]
         said = f"{progress} Approve or Reject" if progress else "Approve or Reject"
     else:
@@ -144,6 +148,11 @@ def trail(view: RequestView, entry: OutboxEntry) -> Message:
         blocks.append(lines([("Reason", plain(vote.reason, REASON))]))
         text += " Reason: " + escaped(vote.reason, REASON)
     return Message(text, tuple(blocks), _metadata(entry, request))
+
+
+def line(text: str, view: RequestView, entry: OutboxEntry) -> Message:
+    """Return a message of one line of mrkdwn, which is safe already."""
+    return Message(text, (_mrkdwn(text),), _metadata(entry, view.request))
 
 
 def refusal_sentence(refusal: Refused) -> str:
