@@ -109,3 +109,11 @@ class Post:
 
     def calls(self, method: str) -> int:
         return sum(1 for line in self.bench.slack.log if line.kind == method)
+
+    def place(self, channel: str, message: str) -> Place:
+        """Return a place in this workspace."""
+        return Place("slack", self.identity.app, self.identity.workspace, channel, message)
+
+    async def look_again(self, channel: str = CHANNEL) -> None:
+        """Do what Slack's event about a channel does."""
+        await Outbox(self.runtime).look_again("slack", self.identity.workspace, channel)
