@@ -1,4 +1,4 @@
-"""What an administrator does to the workspace, told to the app as Slack does, and the bad days that are ordered."""
+"""What an administrator does to the workspace, told to the app as by Slack, and bad days that are ordered."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Office:
         }
 
     async def do(self, deed: str, body: Json) -> Delivery | None:
-        """What the deed of this name delivers to the app; raises ValueError or TypeError for what it lacks."""
+        """What the deed of this name delivers to the app; raises ValueError or TypeError for a wrong body."""
         done: Delivery | None = await self.deeds[deed](**{k: v for k, v in body.items() if k != "as"})
         return done
 
@@ -105,7 +105,7 @@ class Office:
         )
 
     async def revoke_token(self, *, revoked: bool = True) -> None:
-        """Afterwards every call with the bot's token is refused with `token_revoked`; with False it is good."""
+        """Afterwards calls with the bot's token are refused with `token_revoked`; with False it is good."""
         self._sandbox.workspace.token_revoked = revoked
 
     # -- bad days
