@@ -688,7 +688,8 @@ WHERE entry_id = :entry_id AND lease_owner = :owner AND lease_until = :lease AND
 UPDATE outbox SET updated_at = updated_at
 WHERE request_id = :request_id AND kind = 'card' AND entry_id <> :entry_id AND status IN ('pending', 'delivered');
 
--- An alarm for one operator, if the turn of its cause was taken at this moment.
+-- An alarm for one operator, if the turn of its cause was taken at this moment. Two processes that meet in one
+-- microsecond tell it twice.
 -- name: put_alarm
 INSERT INTO outbox (entry_id, kind, request_id, status, wanted, attempts, overtaken, payload, available_at,
   created_at, updated_at)
