@@ -40,7 +40,7 @@ from graph_runtime.policy import Rule
 
 from .fields import offered
 from .payloads import write_ticket
-from .text import escaped, group, person, plain, worded
+from .text import escaped, group, is_slack_id, person, plain, worded
 
 APPROVE = "signoff_approve"
 #: Approves what must be confirmed by typing: it opens a dialog.
@@ -330,7 +330,7 @@ _TOLD = {
 def private(view: RequestView, entry: OutboxEntry) -> Message:
     """Return what who asked is told by themselves of how it ended: by whom, what was changed, and why."""
     request, status = view.request, entry.payload["status"]
-    place = f" in <#{view.card.channel}>" if view.card is not None else ""
+    place = _in_channel(view)
     what = f"“{escaped(title_of(request), _HEADER)}”{place}"
     text = _TOLD[status].format(what=what, by=", ".join(map(person, view.deciders[:_NAMES])))
     blocks: list[Block] = [_mrkdwn(text)]
@@ -373,10 +373,16 @@ def _on_the_way(view: RequestView, payload: Mapping[str, Any]) -> str:
         return f":bell: Still needed: {who}{expires}."
     to = payload["to"]
     told = person(to) if person(to).startswith("<@") else group(to)
-    place = f" in <#{view.card.channel}>" if view.card is not None and payload.get("channel") else ""
+    place = _in_channel(view) if payload.get("channel") else ""
     return (
         f":rotating_light: {told}: nobody has decided on “{title}”{place} yet. Still needed: {who}{expires}."
     )
+
+
+def _in_channel(view: RequestView) -> str:
+    """Say in which channel the card lies; somebody's direct messages are nobody else's to look into."""
+    card = view.card
+    return f" in <#{card.channel}>" if card is not None and is_slack_id(card.channel, "CG") else ""
 
 
 def _lacking(seat: Seat) -> str:

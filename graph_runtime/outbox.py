@@ -146,7 +146,7 @@ class Outbox:
         now, error = self._runtime.clock(), records.legible(error)
         left: tuple[Do, ...] = ()
         if run_id and not instead:
-            # The lock comes first: of two that are lost at once, the one that waited for it is the last.
+            # The lock comes first: of two that are lost at once, each would wait for the other's row.
             others: Params = {"request_id": entry.request_id, "entry_id": entry.id}
             left = (
                 Do("lock_run", {"run_id": run_id}),

@@ -682,8 +682,8 @@ WHERE entry_id = :entry_id AND lease_owner = :owner AND lease_until = :lease AND
 UPDATE outbox SET status = 'lost', error = :error, lease_owner = NULL, lease_until = NULL, updated_at = :now
 WHERE entry_id = :entry_id AND lease_owner = :owner AND lease_until = :lease AND attempts = :attempts;
 
--- Changes nothing, and no row unless the request has a card left. Its run is locked before, so that of two last
--- cards that are lost at once the second sees that the first is.
+-- Changes nothing, and no row unless the request has a card left. Its run is locked before, so that two last cards
+-- that are lost at once do not wait for each other: the second sees that the first is lost.
 -- name: hold_cards
 UPDATE outbox SET updated_at = updated_at
 WHERE request_id = :request_id AND kind = 'card' AND entry_id <> :entry_id AND status IN ('pending', 'delivered');

@@ -76,6 +76,7 @@ async def test_a_card_whose_channel_is_lost_goes_to_each_of_those_who_may_decide
     for one in (ALICE, BOB):
         assert "*Approved* by" in words_of(post.private(one)[0])
         assert buttons(post.private(one)[0]) == []
+    assert "<#D" not in post.private(CAROL)[0].text, "nobody is sent to another's direct messages"
     lines = post.bench.slack.messages("D0ALICE", thread_ts=post.private(ALICE)[0].ts)
     assert len(lines) == 2, "each line stands below each card"
     (told,) = alarms(post)
