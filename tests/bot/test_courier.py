@@ -52,6 +52,22 @@ async def test_a_post_that_failed_is_tried_again_with_longer_and_longer_waits(po
     assert post.calls("conversations.history") == 3, "each attempt after the first looks before it posts"
 
 
+@pytest.mark.parametrize("kind", ["ratelimited", "503"])
+async def test_matrix_a_card_that_slack_does_not_let_be_drawn_now_is_drawn_later(post: Post, kind: str):
+    run = await post.ask()
+    await post.deliver()
+    await post.decide(run)
+    post.bench.slack.faults.add(Fault("chat.update", kind, times=2))
+    await post.deliver()
+    assert buttons(post.cards()[0]), "it still shows what was"
+    for _ in range(3):
+        post.clock.pass_seconds(5)
+        await post.deliver()
+    (card,) = post.cards()
+    assert "*Approved*" in words_of(card)
+    assert (await Outbox(post.runtime).count()).get("lost", 0) == 0, "it was nobody's loss"
+
+
 @pytest.mark.parametrize("kind", ["drop_after_store", "timeout_after_store"])
 async def test_a_card_whose_post_ended_unclear_is_found_and_not_posted_again(post: Post, kind: str):
     post.bench.slack.faults.add(Fault("chat.postMessage", kind))
