@@ -40,7 +40,7 @@ from graph_runtime.policy import Rule
 
 from .fields import editable
 from .payloads import write_ticket
-from .text import escaped, fits, group, person, plain, worded
+from .text import escaped, fits, group, is_slack_id, person, plain, worded
 
 APPROVE = "signoff_approve"
 #: Approves what must be confirmed by typing: it opens a dialog.
@@ -71,6 +71,9 @@ _EACH = 1_500
 _FALLBACK = 3_000
 REASON = 1_000
 _FROZEN = ":snowflake: Frozen: you may decide, and nothing is carried out until it ends. The deadline waits."
+_BY_THEMSELVES = (
+    ":mailbox_with_mail: It cannot be shown in its channel, so each of those who may decide has this card."
+)
 _REASONS = 3
 
 _Text = RichTextElementParts.Text
@@ -108,6 +111,7 @@ def card(view: RequestView, entry: OutboxEntry, deployment: str) -> Message:
         progress = _progress(standing, case)
         blocks += [_mrkdwn(progress)] if progress else []
         blocks += [_context([_FROZEN])] if view.frozen else []
+        blocks += [_context([_BY_THEMSELVES])] if "to" in entry.payload else []
         blocks += [_context(_who_may(case)), *_buttons(view, case, deployment), _context([_trace(request)])]
         said = f"{progress} Approve or Reject" if progress else "Approve or Reject"
     else:
@@ -147,6 +151,11 @@ def trail(view: RequestView, entry: OutboxEntry) -> Message:
         blocks.append(lines([("Reason", plain(vote.reason, REASON))]))
         text += " Reason: " + escaped(vote.reason, REASON)
     return Message(text, tuple(blocks), _metadata(entry, request))
+
+
+def line(text: str, view: RequestView, entry: OutboxEntry) -> Message:
+    """Return a message of one line of mrkdwn, which is safe already."""
+    return Message(text, (_mrkdwn(text),), _metadata(entry, view.request))
 
 
 def refusal_sentence(refusal: Refused) -> str:
@@ -355,7 +364,7 @@ _TOLD = {
 def private(view: RequestView, entry: OutboxEntry) -> Message:
     """Return what who asked is told by themselves of how it ended: by whom, what was changed, and why."""
     request, status = view.request, entry.payload["status"]
-    place = f" in <#{view.card.channel}>" if view.card is not None else ""
+    place = _in_channel(view)
     what = f"“{escaped(title_of(request), _HEADER)}”{place}"
     text = _TOLD[status].format(what=what, by=", ".join(map(person, view.deciders[:_NAMES])))
     blocks: list[Block] = [_mrkdwn(text)]
@@ -398,10 +407,16 @@ def _on_the_way(view: RequestView, payload: Mapping[str, Any]) -> str:
         return f":bell: Still needed: {who}{expires}."
     to = payload["to"]
     told = person(to) if person(to).startswith("<@") else group(to)
-    place = f" in <#{view.card.channel}>" if view.card is not None and payload.get("channel") else ""
+    place = _in_channel(view) if payload.get("channel") else ""
     return (
         f":rotating_light: {told}: nobody has decided on “{title}”{place} yet. Still needed: {who}{expires}."
     )
+
+
+def _in_channel(view: RequestView) -> str:
+    """Say in which channel the card lies; somebody's direct messages are nobody else's to look into."""
+    card = view.card
+    return f" in <#{card.channel}>" if card is not None and is_slack_id(card.channel, "CG") else ""
 
 
 def _lacking(seat: Seat) -> str:

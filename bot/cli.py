@@ -28,6 +28,7 @@ from .check import check_all
 from .cli_audit import audit
 from .cli_database import database
 from .cli_gate import freeze, freezes, release, settle
+from .cli_outbox import outbox
 from .cli_policy import policy
 from .collector import collecting_seldom
 from .commands import MistypedError, read_input
@@ -61,6 +62,7 @@ app.add_typer(audit, name="audit")
 for command in (freeze, release, freezes, settle):
     app.command()(command)
 app.add_typer(policy, name="policy")
+app.add_typer(outbox, name="outbox")
 
 RunArgument = Annotated[str, typer.Argument(help="run id, as `signoff runs` lists them")]
 

@@ -87,6 +87,9 @@ class Slack(BaseModel):
         default="socket", description="Socket Mode, or signed HTTP requests"
     )
     channel: str = Field(default="", description="channel id for cards whose policy names none")
+    fallback_channel: str = Field(
+        default="", description="channel id for cards whose own channel is lost; without one, direct messages"
+    )
     api_url: str = Field(
         default=_SLACK_API, description="Slack's Web API; another address only for the sandbox"
     )

@@ -69,6 +69,10 @@ class SlackDirectory:
             name,
         )
 
+    async def members(self, ref: GroupId) -> frozenset[str] | None:
+        """Return who is in a group, channel or schedule of a policy; None when that cannot be learned now."""
+        return await self._members(self._group_of(ref))
+
     def forget_user(self, user: str) -> None:
         """Ask Slack anew about this user next time: their account has changed."""
         self._users.pop(user, None)

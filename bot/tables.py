@@ -17,6 +17,7 @@ from graph_runtime import (
     Event,
     Freeze,
     Migration,
+    OutboxEntry,
     Refused,
     Replay,
     RequestView,
@@ -294,6 +295,38 @@ def freezes_json(found: Sequence[Freeze]) -> list[dict[str, Any]]:
     ]
 
 
+def outbox(found: Sequence[OutboxEntry]) -> RenderableType:
+    """Return what could not be told, as a table."""
+    if not found:
+        return Text("Everything was told, or is on its way.")
+    table = _table("ENTRY", "WHAT", "REQUEST", "STATUS", "TRIES", "WHY")
+    for one in found:
+        why = Text(plain(one.error or "", 120))
+        table.add_row(one.id, Text(_told(one)), one.request_id, one.status, str(one.attempts), why)
+    return table
+
+
+def outbox_json(found: Sequence[OutboxEntry]) -> list[dict[str, Any]]:
+    """Return the same for --json."""
+    return [
+        {
+            "entry": one.id,
+            "what": _told(one),
+            "request": one.request_id,
+            "status": one.status,
+            "tries": one.attempts,
+            "why": one.error,
+        }
+        for one in found
+    ]
+
+
+def _told(entry: OutboxEntry) -> str:
+    """Say what an entry is, and for whom where it is for somebody."""
+    to = entry.payload.get("to") or entry.payload.get("channel")
+    return f"{'line' if entry.kind == 'trail' else entry.kind}" + (f" for {plain(to, 40)}" if to else "")
+
+
 def checks(found: Sequence[Finding]) -> RenderableType:
     """Return what ``signoff check`` found."""
     table = Table.grid(padding=(0, 2))
@@ -461,7 +494,7 @@ def _table(*heads: str) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
     for head in heads:
         # An id that is cut cannot be copied.
-        table.add_column(head, no_wrap=head in {"RUN", "REQUEST", "INTERRUPT"}, overflow="fold")
+        table.add_column(head, no_wrap=head in {"RUN", "REQUEST", "INTERRUPT", "ENTRY"}, overflow="fold")
     return table
 
 

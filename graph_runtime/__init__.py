@@ -89,7 +89,7 @@ from .messages import (
     ToolMessage,
     add_messages,
 )
-from .outbox import Outbox
+from .outbox import OperatorAlarm, Outbox
 from .policy import Duration, Policy, read_duration, read_policies
 from .replay import Replay, SkippedStep
 from .requests import Requests, approve
@@ -227,6 +227,7 @@ __all__ = [
     "NodeTimeoutError",
     "NotDone",
     "NotPaused",
+    "OperatorAlarm",
     "Outbox",
     "OutboxEntry",
     "OutsideNode",

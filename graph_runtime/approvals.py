@@ -161,7 +161,7 @@ class Approvals:
         await self._store.commit(Batch("refuse", (event,), give_up_at=moment))
 
     async def view(self, request_id: str) -> RequestView | None:
-        """Return the request with its run, votes and card from one snapshot, or None when there is none."""
+        """Return the request with its run, votes and cards from one snapshot, or None when there is none."""
         return _view(*await self._store.read(*_asks_of(request_id)))
 
     async def find(
@@ -251,7 +251,7 @@ class Approvals:
         left = replace(
             view.request, status=after.outcome, revision=view.request.revision + 1, closed_at=closed_at
         )
-        return RequestView(left, run, (*view.votes, vote), view.card, view.frozen)
+        return RequestView(left, run, (*view.votes, vote), view.cards, view.frozen)
 
     def _decision(self, case: Case, after: Standing, reason: str | None, now: int) -> Decision:
         request = case.request
@@ -341,7 +341,7 @@ class Approvals:
             place,
             deployment=self._store.deployment,
             request=None if view is None else view.request,
-            card=None if view is None else view.card,
+            cards=() if view is None else view.cards.values(),
             owner_of_place=owners[0]["request_id"] if owners else None,
         )
         if refusal is None and view is not None:
@@ -458,7 +458,9 @@ class Approvals:
         # Somebody else told it when it was not there any more.
         with contextlib.suppress(Conflict):
             lines = (trail(self._runtime, request, one, now) for one in said)
-            await self._store.commit(Batch("remind", (taken, *lines, event)))
+            # Drawn anew, so that a card that somebody has deleted is missed by then.
+            redrawn = Do("redraw_card", {"request_id": request.id, "now": now})
+            await self._store.commit(Batch("remind", (taken, redrawn, *lines, event)))
             self._runtime.outbox_bell.ring()
 
     async def _due(self, request_id: str) -> RequestView | None:
@@ -508,7 +510,7 @@ def _asks_of(request_id: str) -> tuple[Ask, ...]:
         Ask("get_request", params),
         Ask("get_run_of_request", params),
         Ask("find_decisions", params),
-        Ask("get_card", params),
+        Ask("find_cards", params),
         Ask("find_freezes"),
     )
 
@@ -527,6 +529,6 @@ def _view(
         request=request,
         run=records.read_run(runs[0]),
         votes=tuple(records.read_vote(row) for row in decisions),
-        card=records.read_place(cards[0]) if cards else None,
+        cards={row["entry_id"]: records.read_place(row) for row in cards},
         frozen=any(row["scope"] in {"all", f"graph:{request.graph}"} for row in freezes),
     )

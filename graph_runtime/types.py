@@ -71,10 +71,11 @@ Shape = Literal[
     "hitl_request",  # LangChain, one interrupt for all calls of a message
     "agent_inbox",  # Agent Inbox, and langgraph.prebuilt
 ]
-EntryStatus = Literal["pending", "delivered", "parked"]
+EntryStatus = Literal["pending", "delivered", "parked", "lost"]
 EntryKind = Literal[
-    "card",  # the card of a request, drawn from its present state; one row per request
+    "card",  # a card of a request, drawn from its present state; one row per place, and mostly one in all
     "trail",  # one line in the card's thread
+    "alarm",  # what an operator is told of an entry that could not be told where it should
 ]
 RefusalCode = Literal[
     "GARBLED_TICKET",
@@ -90,6 +91,7 @@ RefusalCode = Literal[
     "WRONG_WORKSPACE",
     "WRONG_CHANNEL",
     "WRONG_MESSAGE",
+    "CARD_REPLACED",
     "NO_CARD_YET",
     "EXTERNAL_USER",
     "GUEST_USER",

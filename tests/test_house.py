@@ -47,6 +47,7 @@ DOORS = {
         "bot/cli_audit.py",
         "bot/cli_database.py",
         "bot/cli_gate.py",
+        "bot/cli_outbox.py",
         "bot/cli_policy.py",
         "bot/terminal.py",
     },

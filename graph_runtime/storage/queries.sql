@@ -621,18 +621,18 @@ FROM requests q WHERE run_id = :run_id AND status = 'open'
 
 -- name: redraw_card
 UPDATE outbox SET wanted = wanted + 1, status = 'pending', available_at = :now, updated_at = :now
-WHERE request_id = :request_id AND kind = 'card' AND status <> 'parked';
+WHERE request_id = :request_id AND kind = 'card' AND status IN ('pending', 'delivered');
 
 -- name: redraw_card_of_interrupt
 UPDATE outbox SET wanted = wanted + 1, status = 'pending', available_at = :now, updated_at = :now
-WHERE kind = 'card' AND status <> 'parked' AND request_id IN (
+WHERE kind = 'card' AND status IN ('pending', 'delivered') AND request_id IN (
   SELECT request_id FROM requests WHERE interrupt_id = :interrupt_id
 );
 
 -- Open cards of the run, and the newest one whatever became of it: the ones a reader looks at.
 -- name: redraw_cards_of_run
 UPDATE outbox SET wanted = wanted + 1, status = 'pending', available_at = :now, updated_at = :now
-WHERE kind = 'card' AND status <> 'parked' AND request_id IN (
+WHERE kind = 'card' AND status IN ('pending', 'delivered') AND request_id IN (
   SELECT request_id FROM requests WHERE run_id = :run_id AND (
     status = 'open' OR request_id = (
       SELECT max(request_id) FROM requests WHERE run_id = :run_id AND status <> 'superseded'
@@ -648,8 +648,8 @@ FROM requests q WHERE run_id = :run_id AND status <> 'open' AND status <> 'super
   AND EXISTS (SELECT 1 FROM outbox o WHERE o.request_id = q.request_id AND o.kind = 'card')
 ORDER BY request_id DESC LIMIT 1;
 
--- Lines of one request are told in order, the first one once the card is there; a card that only waits to be
--- drawn anew holds nobody up.
+-- Lines of one request are told in order, the first one once its cards are there; a card that only waits to be
+-- drawn anew holds nobody up, and neither cards nor alarms wait for anything.
 -- name: claim_entry
 UPDATE outbox SET attempts = attempts + 1,
   overtaken = CASE WHEN lease_owner IS NULL THEN overtaken ELSE 1 END,
@@ -658,11 +658,13 @@ WHERE entry_id = (
   SELECT o.entry_id FROM outbox o
   WHERE o.status = 'pending' AND o.available_at <= :now
     AND (o.lease_until IS NULL OR o.lease_until < :now)
-    AND NOT EXISTS (
+    AND NOT (o.kind = 'trail' AND EXISTS (
       SELECT 1 FROM outbox e
-      WHERE e.request_id = o.request_id AND e.status = 'pending' AND e.entry_id < o.entry_id
-        AND NOT (e.kind = 'card' AND EXISTS (SELECT 1 FROM receipts r WHERE r.entry_id = e.entry_id))
-    )
+      WHERE e.request_id = o.request_id AND e.status = 'pending' AND (
+        (e.kind = 'trail' AND e.entry_id < o.entry_id)
+        OR (e.kind = 'card' AND NOT EXISTS (SELECT 1 FROM receipts r WHERE r.entry_id = e.entry_id))
+      )
+    ))
   ORDER BY o.available_at, o.entry_id LIMIT 1 /* postgres: FOR UPDATE SKIP LOCKED */
 )
 RETURNING *;
@@ -693,6 +695,44 @@ WHERE entry_id = :entry_id AND lease_owner = :owner AND lease_until = :lease AND
 UPDATE outbox SET status = 'parked', error = :error, lease_owner = NULL, lease_until = NULL, updated_at = :now
 WHERE entry_id = :entry_id AND lease_owner = :owner AND lease_until = :lease AND attempts = :attempts;
 
+-- name: lose_entry
+UPDATE outbox SET status = 'lost', error = :error, lease_owner = NULL, lease_until = NULL, updated_at = :now
+WHERE entry_id = :entry_id AND lease_owner = :owner AND lease_until = :lease AND attempts = :attempts;
+
+-- Changes nothing, and no row unless the request has a card left. Its run is locked before, so that two last cards
+-- that are lost at once do not wait for each other: the second sees that the first is lost.
+-- name: hold_cards
+UPDATE outbox SET updated_at = updated_at
+WHERE request_id = :request_id AND kind = 'card' AND entry_id <> :entry_id AND status IN ('pending', 'delivered');
+
+-- An alarm for one operator, if the turn of its cause was taken at this moment. Two processes that meet in one
+-- microsecond tell it twice.
+-- name: put_alarm
+INSERT INTO outbox (entry_id, kind, request_id, status, wanted, attempts, overtaken, payload, available_at,
+  created_at, updated_at)
+SELECT :entry_id, 'alarm', :request_id, 'pending', 1, 0, 0, :payload, :now, :now, :now
+FROM turns WHERE channel = :cause AND free_at = :free_at;
+
+-- Cards of open requests in a channel of which something was heard; whether they stand is seen by drawing them.
+-- name: redraw_cards_in_channel
+UPDATE outbox SET wanted = wanted + 1, status = 'pending', available_at = :now, updated_at = :now
+WHERE kind = 'card' AND status IN ('pending', 'delivered') AND entry_id IN (
+  SELECT r.entry_id FROM receipts r JOIN requests q ON q.request_id = r.request_id
+  WHERE r.kind = 'card' AND r.surface = :surface AND r.workspace = :workspace AND r.channel = :channel
+    AND q.status = 'open'
+);
+
+-- With one attempt behind it, what is told again is looked for first.
+-- name: take_up_parked
+UPDATE outbox SET status = 'pending', attempts = 1, available_at = :now, updated_at = :now
+WHERE status = 'parked' AND (:entry_id = '' OR entry_id = :entry_id)
+RETURNING *;
+
+-- name: find_troubled
+SELECT * FROM outbox
+WHERE status = 'parked' OR (status = 'pending' AND error IS NOT NULL)
+ORDER BY status, entry_id LIMIT :limit;
+
 -- A turn that is further away than a pace is that of a clock which has been set back since.
 -- name: take_turn
 INSERT INTO turns (channel, free_at) VALUES (:channel, :free_at)
@@ -707,8 +747,10 @@ INSERT INTO receipts (entry_id, request_id, kind, surface, app, workspace, chann
 VALUES (:entry_id, :request_id, :kind, :surface, :app, :workspace, :channel, :message, :now)
 ON CONFLICT (entry_id) DO NOTHING;
 
--- name: get_card
-SELECT * FROM receipts WHERE request_id = :request_id AND kind = 'card';
+-- name: find_cards
+SELECT r.* FROM receipts r JOIN outbox o ON o.entry_id = r.entry_id
+WHERE r.request_id = :request_id AND r.kind = 'card' AND o.status <> 'lost'
+ORDER BY r.landed_at, r.entry_id;
 
 -- name: get_receipt_at
 SELECT * FROM receipts
@@ -756,7 +798,7 @@ WHERE status = 'open' AND deadline_at IS NOT NULL AND (:scope = 'all' OR 'graph:
 
 -- name: redraw_cards_of_scope
 UPDATE outbox SET wanted = wanted + 1, status = 'pending', available_at = :now, updated_at = :now
-WHERE kind = 'card' AND status <> 'parked' AND request_id IN (
+WHERE kind = 'card' AND status IN ('pending', 'delivered') AND request_id IN (
   SELECT request_id FROM requests
   WHERE status = 'open' AND (:scope = 'all' OR 'graph:' || graph = :scope)
 );

@@ -24,6 +24,7 @@ from graph_runtime import (
     AsyncSqliteSaver,
     Journal,
     NotPaused,
+    OperatorAlarm,
     Refused,
     RunFinished,
     Runtime,
@@ -654,7 +655,33 @@ async def end_reminded(world: World) -> None:
     assert len(lines) == 1
 
 
+async def play_lost(world: World) -> None:
+    """A card's channel is lost, and two people get one instead."""
+    await world.outbox.look_again("slack", "T1", "C1")
+    alarm = OperatorAlarm("is_archived:C1", ("U_OPS",), {"error": "is_archived"})
+    while (entry := await world.outbox.claim()) is not None:
+        view = await world.approvals.view(entry.request_id)
+        assert view is not None
+        if entry.kind == "card" and "to" not in entry.payload and view.request.status == "open":
+            await world.outbox.lose(entry, "is_archived", [{"to": "U_BOSS"}, {"to": "U_TOO"}], alarm)
+        else:
+            await world.tell(entry)
+        world.pass_seconds(2)
+    await world.decide()
+    await world.settle()
+
+
+async def end_lost(world: World) -> None:
+    await ended(world, "errand", "prepared", "errand approved", "paid errand")
+    (request,) = await world.approvals.find()
+    view = await world.approvals.view(request.id)
+    assert view is not None
+    assert len(view.cards) == 2
+    assert [event for event in await world.runtime.events() if event.kind == "card.lost"]
+
+
 OTHERS = {
+    "lost": Story(begin_click, play_lost, end_lost, ("lose card", "tell again")),
     "quorum": Story(begin_quorum, play_quorum, end_quorum, ("vote",)),
     "batch": Story(begin_batch, play_batch, end_batch, ("decide part", "decide")),
     "auto": Story(begin_auto, play_auto, end_auto, ("policy",)),
