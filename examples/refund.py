@@ -5,13 +5,12 @@ START -> load_case -> review -> (approved: pay -> notify | else: notify) -> END
 
 from __future__ import annotations
 
-import json
-import os
 from decimal import Decimal
-from pathlib import Path
 from typing import Literal, TypedDict
 
 from graph_runtime import END, START, Action, Command, Decision, NotDone, StateGraph, approve, execute_once
+
+from .outside import Book, outside
 
 
 class Refund(TypedDict, total=False):
@@ -30,11 +29,8 @@ class Refund(TypedDict, total=False):
     said: str
 
 
-class Bank:
+class Bank(Book):
     """Stands in for a payment provider: payments in a file, each with the key that it was asked for with."""
-
-    def __init__(self, file: Path) -> None:
-        self._file = file
 
     def pay(self, amount: Decimal, key: str) -> str:
         """Pay, once for each key, and return the payment's id."""
@@ -42,8 +38,7 @@ class Bank:
         if found is not None:
             return found
         payment = f"pay-{len(self.payments()) + 1}"
-        with self._file.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"id": payment, "key": key, "amount": str(amount)}) + "\n")
+        self.add(what="paid", id=payment, key=key, amount=str(amount))
         return payment
 
     def find(self, key: str) -> str | None:
@@ -52,14 +47,12 @@ class Bank:
 
     def payments(self) -> list[dict[str, str]]:
         """Return every payment that was made."""
-        if not self._file.exists():
-            return []
-        return [json.loads(line) for line in self._file.read_text(encoding="utf-8").splitlines()]
+        return self.lines("paid")
 
 
 def bank() -> Bank:
-    """Return the provider whose payments are in $SIGNOFF_BANK, or in a file here."""
-    return Bank(Path(os.environ.get("SIGNOFF_BANK", "bank.jsonl")))
+    """Return the provider."""
+    return Bank(outside("bank.jsonl"))
 
 
 async def load_case(state: Refund) -> Refund:
