@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from argparse import Namespace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,8 @@ async def test_access_is_given_when_an_owner_agrees_and_taken_back_at_once_by_wh
         for person in (OPERATOR, ALICE):
             await bench.slash("release all", user=person)
         await bench.drawn(card, "the run waits")
-        await revoke(bench.runtime, run.id, by=OPERATOR)
+        typed = {"database": f"sqlite:///{bench.database}", "what": "revoke", "run": run.id}
+        assert await access.main(Namespace(**typed, actor=OPERATOR)) == 0
         await lasts(bench.runtime, run, f"taken back from {CAROL}")
         await bench.rests(run, "completed")
         assert doors().opened() == []

@@ -8,6 +8,7 @@ import os
 import signal
 import sqlite3
 import sys
+from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
@@ -269,6 +270,19 @@ async def test_e6_the_certificate_is_proved_and_one_flipped_byte_is_found(
 
 def flipped(text: str, place: int) -> str:
     return text[:place] + chr(ord(text[place]) ^ 1) + text[place + 1 :]
+
+
+async def test_e6_the_certificate_is_printed_and_checked_in_the_shell(
+    alone: Bench, cli: Cli, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setenv("SIGNOFF_JOURNAL__KEYS", json.dumps({"k1": KEY}))
+    line = await certified(alone)
+    run = json.loads(line)["run"]
+    assert await erase.main(Namespace(config=None, what="certificate", run=run)) == 0
+    assert capsys.readouterr().out == line + "\n"
+    for said, code in ((line, 0), (flipped(line, line.index("700")), 1)):
+        assert await erase.main(Namespace(config=None, what="check", line=said)) == code
+    assert "the journal does not prove that" in capsys.readouterr().out
 
 
 async def test_e6_a_result_that_somebody_changed_in_the_database_gets_no_certificate(alone: Bench):
