@@ -38,7 +38,7 @@ from graph_runtime import (
 from graph_runtime.judging import Case
 from graph_runtime.policy import Rule
 
-from .fields import offered
+from .fields import editable
 from .payloads import write_ticket
 from .text import escaped, group, person, plain, worded
 
@@ -411,7 +411,7 @@ def _buttons(view: RequestView, case: Case, deployment: str) -> list[Block]:
             ("edit", "Edit", EDIT, None),
             ("respond", "Reply instead", RESPOND, None),
         )
-        if verdict in case.policy.decisions and (verdict != "edit" or offered(case, view.standing))
+        if verdict in case.policy.decisions and (verdict != "edit" or editable(case, view.standing))
     ]
     # A new block_id per revision: Slack keeps a client's input state by block_id.
     block_id = f"signoff:{view.request.id}:{view.request.revision}"

@@ -14,7 +14,7 @@ from rich.text import Text
 from graph_runtime import Actor, Policy, PolicyError, Refused, RequestView, Reviewer, Vote, system_clock
 from graph_runtime.conditions import holds
 from graph_runtime.judging import judge, may_decide, with_vote
-from graph_runtime.policy import BusinessDeadline
+from graph_runtime.policy import BusinessDeadline, Limit
 from graph_runtime.tickets import check_open
 from graph_runtime.types import GroupId, PersonId, Verdict
 
@@ -191,7 +191,14 @@ def _asks_of(one: Policy) -> Iterator[tuple[str, str]]:
     for tier in one.tiers:
         asks = "nobody: it approves" if tier.auto else "nobody: it rejects"
         asks = tables.needs(tier.rules) if tier.rules else asks
-        yield tier.name, asks + (f", when {tier.when}" if tier.when else "")
+        most = "".join(f", {_most(limit)}" for limit in tier.limits)
+        yield tier.name, asks + (f", when {tier.when}" if tier.when else "") + most
+
+
+def _most(limit: Limit) -> str:
+    """Return a limit like ``at most 5 in 1d for each requester``."""
+    what = f"{limit.most} of {limit.of}" if limit.of else f"{limit.most}"
+    return f"at most {what} in {_duration(limit.per)}" + (" for each requester" if limit.by else "")
 
 
 def _deadline(one: Policy) -> str:
@@ -199,7 +206,11 @@ def _deadline(one: Policy) -> str:
         return "none"
     if isinstance(one.deadline, BusinessDeadline):
         return f"{one.deadline.after} of business hours ({one.deadline.business_hours.tz})"
-    hours, rest = divmod(one.deadline, 3_600)
+    return _duration(one.deadline)
+
+
+def _duration(seconds: int) -> str:
+    hours, rest = divmod(seconds, 3_600)
     return " ".join(
         [f"{hours}h"] * bool(hours)
         + [f"{rest // 60}m"] * bool(rest // 60)
@@ -209,13 +220,15 @@ def _deadline(one: Policy) -> str:
 
 def _tried(view: RequestView) -> Iterator[tuple[str, str]]:
     """Yield each tier up to the one that was taken, with what its condition came to."""
-    case = view.case
+    case, action = view.case, view.request.action
+    facts = view.request.facts if action is None else {"args": action.arguments, **view.request.facts}
     for tier in case.policy.tiers:
+        taken = "taken" if tier.name == case.terms.tier else "past its limits"
         if tier.when is None:
-            yield f"tier {tier.name}", "taken: no tier before it was"
+            yield f"tier {tier.name}", f"{taken}: no tier before it was"
         else:
             try:
-                held = "taken" if holds(tier.when, view.request.facts) else "not taken"
+                held = taken if holds(tier.when, facts) else "not taken"
             except ValueError as error:
                 held = str(error)
             yield f"tier {tier.name}", f"{held}: {tier.when}"

@@ -48,6 +48,7 @@ def demo_settings(slack: Sandbox, folder: Path, shown: Showcase) -> Settings:
         database=f"sqlite:///{folder / 'demo.db'}",
         graphs={shown.graph: shown.target},
         policies=shown.read_policies(),
+        tool_policies=dict(shown.tool_policies),
         operators=[REQUESTER],
         slack={"channel": CHANNEL, "api_url": f"{slack.url}/api/"},
         http={"port": 0},

@@ -11,14 +11,10 @@ from typing import Any
 from slack_sdk.models.blocks import (
     Block,
     InputBlock,
-    InputInteractiveElement,
     MarkdownTextObject,
-    NumberInputElement,
-    Option,
     PlainTextInputElement,
     PlainTextObject,
     SectionBlock,
-    StaticSelectElement,
 )
 from slack_sdk.models.views import View
 
@@ -26,17 +22,15 @@ from graph_runtime import ApprovalRequest, RequestView
 
 from . import cards
 from .fields import LONGEST_TEXT, Field, offered
+from .forms import block_of, typed
 from .payloads import DialogOrigin, Submission
 from .text import plain, worded
 
 EDIT_DIALOG = "signoff_edit_dialog"
 RESPOND_DIALOG = "signoff_respond_dialog"
-VALUE_INPUT = "value"
 COMMENT_BLOCK, COMMENT_INPUT = "comment", "text"
 ANSWER_BLOCK, ANSWER_INPUT = "answer", "text"
 _CONFIRMED = 300
-#: A text longer than this is typed in several lines.
-_ONE_LINE = 80
 _FIXED = 10
 
 
@@ -117,7 +111,7 @@ def edit_dialog(view: RequestView, origin: DialogOrigin) -> View:
     blocks: list[Block] = [SectionBlock(text=PlainTextObject(text=cards.title_of(view.request), emoji=False))]
     fixed = _fixed(view, fields)
     blocks += [cards.lines(fixed)] if fixed else []
-    blocks += [_input(field) for field in fields]
+    blocks += [block_of(field) for field in fields]
     if case.terms.confirm is not None:
         blocks.append(confirm_input(case.terms.confirm))
     blocks.append(
@@ -155,16 +149,8 @@ def respond_dialog(view: RequestView, origin: DialogOrigin) -> View:
 
 def read_edit(fields: Sequence[Field], submission: Submission) -> tuple[dict[str, Any], Mapping[str, str]]:
     """Return what was changed, and a sentence for each block that could not be read."""
-    changed: dict[str, Any] = {}
-    wrong: dict[str, str] = {}
-    for field in fields:
-        try:
-            value = field.read(submission.text(field.block_id, VALUE_INPUT))
-        except ValueError as error:
-            wrong[field.block_id] = str(error)
-            continue
-        if value is not field.present:
-            changed[field.name] = value
+    values, wrong = typed(fields, submission)
+    changed = {f.name: values[f.name] for f in fields if f.name in values and values[f.name] is not f.present}
     if not submission.text(COMMENT_BLOCK, COMMENT_INPUT).strip():
         wrong[COMMENT_BLOCK] = "Say why you changed it."
     return changed, wrong
@@ -180,37 +166,6 @@ def _fixed(view: RequestView, fields: Sequence[Field]) -> list[tuple[str, str]]:
     if len(found) > _FIXED:
         found[_FIXED:] = [("and", f"{len(found) - _FIXED} more, on the card")]
     return found
-
-
-def _input(field: Field) -> Block:
-    was = None if field.present == field.requested else f"Requested: {plain(worded(field.requested), 200)}"
-    return InputBlock(
-        block_id=field.block_id,
-        label=PlainTextObject(text=field.name, emoji=False),
-        hint=None if was is None else PlainTextObject(text=was, emoji=False),
-        # A text may be emptied; everything else is something.
-        optional=isinstance(field.present, str),
-        element=_element(field),
-    )
-
-
-def _element(field: Field) -> InputInteractiveElement:
-    present = field.present
-    if isinstance(present, bool):
-        both = {word: Option(value=word, text=PlainTextObject(text=word)) for word in ("yes", "no")}
-        return StaticSelectElement(
-            action_id=VALUE_INPUT, options=[*both.values()], initial_option=both[field.shown]
-        )
-    if field.is_number:
-        return NumberInputElement(
-            action_id=VALUE_INPUT,
-            is_decimal_allowed=not isinstance(present, int),
-            initial_value=field.shown,
-        )
-    long = isinstance(present, str) and (len(present) > _ONE_LINE or "\n" in present)
-    return PlainTextInputElement(
-        action_id=VALUE_INPUT, multiline=long, max_length=LONGEST_TEXT, initial_value=field.shown or None
-    )
 
 
 def _text(block: str, action: str, label: str, hint: str, most: int) -> Block:

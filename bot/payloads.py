@@ -95,14 +95,19 @@ class Submission(_Payload):
         return Actor(PersonId(self.user.id), self.user.team_id or self.workspace)
 
     def text(self, block_id: str, action_id: str) -> str:
-        """Return what was typed into an input or chosen in a select; empty when nothing was."""
+        """Return what was typed into an input or chosen in a select or picker; empty when nothing was."""
         values = self.view.state.get("values")
         block = values.get(block_id) if isinstance(values, dict) else None
         held = block.get(action_id) if isinstance(block, dict) else None
-        chosen = held.get("selected_option") if isinstance(held, dict) else None
-        found = (chosen if isinstance(chosen, dict) else held or {}) if isinstance(held, dict) else {}
-        value = found.get("value")
-        return value if isinstance(value, str) else ""
+        if not isinstance(held, dict):
+            return ""
+        chosen = held.get("selected_option")
+        value = (chosen if isinstance(chosen, dict) else held).get("value")
+        moment = held.get("selected_date_time")
+        if type(moment) is int:
+            return str(moment)
+        found = held.get("selected_date") if value is None else value
+        return found if isinstance(found, str) else ""
 
 
 class Typed(_Payload):

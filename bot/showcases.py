@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,8 @@ class Showcase:
     policies: str | None = None
     groups: tuple[Group, ...] = ()
     reviewer: str = ALICE
+    #: By which policy the calls of an agent are decided, by globs of their names.
+    tool_policies: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def target(self) -> str:
@@ -93,5 +95,47 @@ SHOWCASES: Mapping[str, Showcase] = {
             Group("S0PRIVACY", "privacy", "Privacy", (ALICE,)),
             Group("S0DATAOWNERS", "data-owners", "Owners of data", (BOB,)),
         ),
+    ),
+    "agent": Showcase(
+        "agent_tools",
+        {
+            "task": "Answer the mail, and pay what is due.",
+            "requester": CAROL,
+            "script": [
+                [{"name": "read_inbox", "args": {"folder": "invoices"}, "why": "To see what is due."}],
+                [
+                    {
+                        "name": "send_email",
+                        "args": {"to": "bob@example.com", "subject": "Invoice 7", "body": "I pay it today."},
+                        "why": "Bob asked whether invoice 7 is paid.",
+                    },
+                    {
+                        "name": "transfer_funds",
+                        "args": {"to": "Printers Ltd", "amount": "320.00"},
+                        "why": "Invoice 7 is due. *Approved* by <@U0ALICE>, says the mail.",
+                    },
+                    {
+                        "name": "shell_exec",
+                        "args": {"command": "ls ./invoices"},
+                        "why": "To file the invoice.",
+                    },
+                    {
+                        "name": "open_ticket",
+                        "args": {"title": "Invoices come as pictures"},
+                        "why": "Somebody should look at how they come in.",
+                    },
+                ],
+            ],
+        },
+        "Carol's agent waits in #deploys with three calls. The mail to Bob is Carol's to confirm, the money "
+        "that of two of @finance (you are Dave), the ticket that of @agent-owners (Alice). The listing ran "
+        "by itself.",
+        "agent.toml",
+        (
+            Group("S0FINANCE", "finance", "Finance", (DAVE, BOB)),
+            Group("S0AGENTOWNERS", "agent-owners", "Owners of the agent", (ALICE, CAROL)),
+        ),
+        DAVE,
+        {"send_email": "send-email", "shell_exec": "shell", "transfer_funds": "transfer-funds"},
     ),
 }

@@ -27,7 +27,7 @@ from slack_sdk.web.async_client import AsyncWebClient
 from graph_runtime import Actor, Approvals, CommitUnknown, Place, Refused, RequestView, StoreError, Ticket
 from graph_runtime.types import RefusalCode, Verdict
 
-from . import cards, dialogs
+from . import cards, dialogs, forms
 from .commands import Commands
 from .directory import SlackDirectory
 from .fields import offered
@@ -297,6 +297,8 @@ class Window:
             except Refused as refusal:
                 if refusal.code != "INVALID_INPUT":
                     raise
+                if refusal.fields and fields:
+                    return forms.at_blocks(fields, refusal.fields)
                 unconfirmed = view.case.terms.confirm not in {None, confirm}
                 blocks = [field.block_id for field in fields if field.name in changed or not changed]
                 place = cards.CONFIRM_BLOCK if unconfirmed else [*blocks, dialogs.COMMENT_BLOCK][0]

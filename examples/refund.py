@@ -8,6 +8,8 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Literal, TypedDict
 
+from pydantic import BaseModel, Field, ValidationInfo, field_validator
+
 from graph_runtime import END, START, Action, Command, Decision, NotDone, StateGraph, approve, execute_once
 
 from .outside import Book, outside
@@ -27,6 +29,35 @@ class Refund(TypedDict, total=False):
     decision: Decision
     payment: str
     said: str
+
+
+#: Digits after the point, where they are not two.
+_PLACES = {"JPY": 0, "KWD": 3}
+
+
+class Edit(BaseModel):
+    """What an approver may change, and to what: never to more than was asked for, or than is left."""
+
+    amount: Decimal = Field(gt=0, title="Amount", description="At most what was asked for.")
+    reason_code: Literal["goodwill", "damaged", "not delivered", "charged twice"] = Field(title="Reason")
+    note_to_customer: str = Field(title="Note to the customer", max_length=500)
+
+    @field_validator("amount")
+    @classmethod
+    def at_most_what_is_right(cls, amount: Decimal, info: ValidationInfo) -> Decimal:
+        """Return the amount. Raises ValueError for one that nobody may pay."""
+        known = info.context or {}
+        requested, facts = known["requested"], known["facts"]
+        currency = requested["currency"]
+        left = facts["original_charge"] - facts["already_refunded"]
+        if amount > left:
+            raise ValueError(f"Only {left} {currency} are left of the charge.")
+        if amount > requested["amount"]:
+            raise ValueError(f"At most {requested['amount']} {currency}, which was asked for.")
+        places = _PLACES.get(currency, 2)
+        if amount != round(amount, places):
+            raise ValueError(f"{currency} has {places} digits after the point.")
+        return amount
 
 
 class Bank(Book):
@@ -88,6 +119,7 @@ async def review(state: Refund) -> Command[Literal["pay", "notify"]]:
         },
         policy="refund",
         requester=state.get("requester"),
+        form=Edit,
     )
     return Command(goto="pay" if decision.approved else "notify", update={"decision": decision})
 

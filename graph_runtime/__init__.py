@@ -73,7 +73,7 @@ from .errors import (
     ValueRefused,
     WrongThread,
 )
-from .grants import execute_once
+from .grants import call_decisions, execute_once
 from .graph import StateGraph
 from .inside import current_task, get_config, get_runtime, get_stream_writer, interrupt, spend, step
 from .journal import Broken, Head, Journal, Verified, lines_of
@@ -299,6 +299,7 @@ __all__ = [
     "WrongThread",
     "add_messages",
     "approve",
+    "call_decisions",
     "copy_database",
     "current_task",
     "execute_once",

@@ -12,12 +12,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from . import records
+from . import quotas, records
 from .closings import closing, trail
-from .errors import Conflict, Refused, StoreError, StoreUnavailable, ValueRefused
-from .judging import Case, Directory, Standing, bound_digest, judge, may_decide, merge, with_vote
+from .errors import Conflict, Refused, StoreError, StoreUnavailable
+from .judging import Case, Directory, Standing, bound_digest, judge, may_decide, with_vote
 from .plainjson import write_json
-from .requests import POLICY
+from .requests import POLICY, due_of, put_card
 from .runtime import Runtime
 from .shown import RequestView
 from .storage import Ask, Batch, Do, Params, Row
@@ -35,11 +35,10 @@ from .types import (
     Vote,
 )
 from .values import Codec
+from .verdicts import ASKED_NEXT, Said, check_form, weigh
 
 #: A click must be answered within Slack's 3 s; past this it is told to try again, and nothing was recorded.
 DECIDE_SECONDS = 1.8
-#: What :meth:`Approvals.check` lets pass: a dialog is about to ask for it.
-_ASKED_NEXT = frozenset({"REASON_REQUIRED", "INVALID_INPUT"})
 _CHANGED = "Somebody has changed this since you were shown it. Nothing was recorded: look at the card again."
 _plain = Codec()
 
@@ -69,9 +68,10 @@ class Approvals:
         A vote that decides the request answers the run's question in the same commit; one that does not
         leaves it open for the others. ``edited`` are the arguments that an edit changes, ``confirm`` is what
         was typed where the policy wants it typed, ``seen`` the round of edits that the person was shown: what
-        somebody has edited since is not approved unseen (STALE_ACTION). Raises :class:`Refused` when the
-        ticket is not that card's, the request is closed, the person may not, or the database stayed busy for
-        :data:`DECIDE_SECONDS`; nothing but the refusal was recorded then.
+        somebody has edited since is not approved unseen (STALE_ACTION). What is edited of a request with a
+        form is what that makes of it. Raises :class:`Refused` when the ticket is not that card's, the request
+        is closed, the person may not, the form refuses what was edited (then ``fields`` says what, of which
+        argument), or the database stayed busy for :data:`DECIDE_SECONDS`; only the refusal was recorded.
         """
         until = asyncio.get_running_loop().time() + DECIDE_SECONDS
         try:
@@ -91,7 +91,9 @@ class Approvals:
         case = view.case
         reviewer = await self._reviewer(view, case, actor)
         refusal = may_decide(case, reviewer, verdict, None)
-        if refusal is not None and refusal.code not in _ASKED_NEXT:
+        if refusal is None or refusal.code in ASKED_NEXT:
+            refusal = check_form(case) if verdict == "edit" else None
+        if refusal is not None:
             await self.refuse(refusal, actor, place, ticket)
             raise refusal
         return view
@@ -158,10 +160,10 @@ class Approvals:
         actor: Actor,
         verdict: Verdict,
         place: Place,
-        said: tuple[str | None, Mapping[str, Any] | None, str | None, int | None],
+        said: Said,
         until: float,
     ) -> RequestView:
-        reason, edited, confirm, seen = said
+        reason, _, _, seen = said
         reviewer: Reviewer | None = None
         run: Run | None = None
         while run is None:
@@ -172,11 +174,8 @@ class Approvals:
                 # Asked once per click: the answer is at most as old as this click.
                 reviewer = reviewer or await self._reviewer(view, case, actor)
             before = judge(case)
-            arguments = None if edited is None or verdict != "edit" else merge(case, before, edited)
-            refusal = _check_storable(arguments) or may_decide(
-                case, reviewer, verdict, reason, arguments=arguments, confirm=confirm
-            )
-            if seen not in {None, before.round} and (refusal is None or refusal.code in _ASKED_NEXT):
+            arguments, refusal = weigh(case, reviewer, before, verdict, said)
+            if seen not in {None, before.round} and (refusal is None or refusal.code in ASKED_NEXT):
                 refusal = Refused("STALE_ACTION", _CHANGED)
             if refusal is not None:
                 await self.refuse(refusal, actor, place, ticket)
@@ -346,6 +345,8 @@ class Approvals:
                 return
             request, now = view.request, self._runtime.clock()
             case = view.case
+            if kind == "policy" and case.terms.do == "ask":
+                return  # somebody else saw meanwhile that it is past its limits, and people are asked
             if kind == "policy":
                 batch, wakes = await self._by_policy(view, case, now)
             elif request.deadline_at is None or now < request.deadline_at:
@@ -365,16 +366,43 @@ class Approvals:
             won = await self._won(batch, view.run, wakes=wakes) is not None
 
     async def _by_policy(self, view: RequestView, case: Case, now: int) -> tuple[Batch, bool]:
-        """Return what closes a request of a tier that asks nobody, and whether its run goes on."""
+        """Return what closes a request of a tier that asks nobody, and whether its run goes on.
+
+        Past the limits of its tier that is none: it goes on by the next tier.
+        """
         request, terms = view.request, case.terms
         approves = terms.do == "approve"
+        counted = await quotas.take(self._store, case, now) if approves else ()
+        if counted is None:
+            return Batch("next tier", self._next_tier(view, case, now)), False
         standing = Standing("approved" if approves else "rejected", by=(POLICY,))
         vote = Vote(POLICY, "approve" if approves else "reject", terms.why, request.digest, now, "policy")
         event = self._noted(request, standing.outcome, now, actor=POLICY, tier=terms.tier, rule=terms.why)
         decision = self._decision(case, standing, terms.why, now)
         # It has no card, so nothing is told in a thread below one.
         closed = await closing(self._runtime, view, decision, POLICY, told=False)
-        return Batch("policy", (*closed.writes, self._put_vote(view, vote), event)), closed.wakes
+        writes = (*closed.writes, self._put_vote(view, vote), *counted, event)
+        return Batch("policy", writes), closed.wakes
+
+    def _next_tier(self, view: RequestView, case: Case, now: int) -> tuple[Do, ...]:
+        """Return what has the next tier decide a request, with its card where that asks people."""
+        request, terms = view.request, quotas.next_terms(case)
+        asks = terms.do == "ask"
+        deadline = case.policy.deadline_at(now) if asks else None
+        changed: Params = {
+            "request_id": request.id,
+            "revision": request.revision,
+            "terms": terms.model_dump_json(exclude_none=True),
+            "deadline_at": deadline,
+        }
+        due = due_of(case.policy, terms, now, deadline)
+        return (
+            Do("retier_request", changed, guard="request open"),
+            Do("drop_due", {"request_id": request.id}),
+            *(Do("put_due", {"kind": kind, "request_id": request.id, "due_at": at}) for kind, at in due),
+            *((put_card(self._runtime.new_id("out"), request.id, now),) if asks else ()),
+            self._noted(request, "limited", now, actor=POLICY, tier=case.terms.tier, next=terms.tier),
+        )
 
     async def _remind(self, request_id: str, kind: str) -> None:
         """Tell below the card that nobody has decided yet, once."""
@@ -464,11 +492,3 @@ def _view(
         card=records.read_place(cards[0]) if cards else None,
         frozen=any(row["scope"] in {"all", f"graph:{request.graph}"} for row in freezes),
     )
-
-
-def _check_storable(arguments: Mapping[str, Any] | None) -> Refused | None:
-    try:
-        _plain.encode(arguments)
-    except ValueRefused as error:
-        return Refused("INVALID_INPUT", str(error))
-    return None

@@ -64,6 +64,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -301,11 +302,19 @@ class Refused(SignoffError):
     """
 
     def __init__(
-        self, code: RefusalCode, sentence: str, *, by: tuple[PersonId, ...] = (), at: int | None = None
+        self,
+        code: RefusalCode,
+        sentence: str,
+        *,
+        by: tuple[PersonId, ...] = (),
+        at: int | None = None,
+        fields: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(sentence)
         self.code = code
         self.sentence = sentence
+        #: What is wrong with each argument of an edit; under "" what is about all of them. For INVALID_INPUT.
+        self.fields: Mapping[str, str] = fields or {}
         #: Who had decided before, and when (microseconds); for ALREADY_DECIDED.
         self.by = by
         self.at = at

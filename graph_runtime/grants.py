@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import inspect
 import itertools
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -22,11 +22,12 @@ from .clock import SECOND
 from .errors import FrozenError, GrantRefused, NodeMisused, NotDone, ValueRefused
 from .executor import TaskScope
 from .host import Host
-from .inside import as_recorded, ask, driven, recorded
+from .inside import as_recorded, ask, driven, recorded, run_once
 from .judging import Case, bound_digest, judge
 from .plainjson import write_json
+from .requests import POLICY
 from .storage import Ask, Do, Row
-from .types import Action, ApprovalRequest, Grant
+from .types import Action, ApprovalRequest, Decision, Grant, Verdict
 from .values import Codec, Unstorable
 from .waiting import UNSETTLED, settle_waits, wait_for_release, wait_until
 
@@ -80,6 +81,63 @@ async def execute_once(
                 raise
         gate.settle()
         return as_recorded("execute_once", done[gate.at])
+
+
+async def call_decisions(asked: Any) -> tuple[Decision, ...]:
+    """Return what was decided on each call of ``asked``, in the order of the calls, each with its grant.
+
+    ``asked`` is what this node gave ``interrupt()`` in LangChain's or Agent Inbox's words, answered by now.
+    The answer in those words has no place for who decided and by which request; this has, and what was
+    approved is carried out with :func:`execute_once`. Recorded like a step: it is the same on a re-run.
+
+    Empty where no requests are kept and a program answered: nothing was granted then. Raises
+    :class:`ValueRefused` for what this node has not asked, and :class:`OutsideNode` where no node runs.
+    """
+    scope, host = driven("call_decisions()")
+    digest = scope.plan.codec.digest(asked)
+    found = [q for q in scope.questions if q.interrupt.digest == digest and q.interrupt.id in scope.used]
+    if not found:
+        raise ValueRefused("nothing was read: this node has not asked that, or it is not answered")
+    question = {"interrupt_id": found[-1].interrupt.id}
+
+    async def load() -> list[Decision]:
+        (rows,) = await host.read(Ask("find_requests_of_question", question))
+        of_each = (Ask("find_decisions", {"request_id": row["request_id"]}) for row in rows)
+        votes = await host.read(*of_each) if rows else ()
+        return [_decided(row, cast) for row, cast in zip(rows, votes, strict=True)]
+
+    name = "call_decisions"
+    return tuple(await run_once(scope.effect_key(name, None, [question]), name, load))
+
+
+def _decided(row: Row, votes: Sequence[Row]) -> Decision:
+    """Return what a closed request came to, as its closing said it."""
+    case = Case.of(records.read_request(row), [records.read_vote(vote) for vote in votes])
+    request, standing = case.request, judge(case)
+    said = [vote for vote in case.votes if vote.verdict == _SAID.get(request.status)]
+    by_itself = tuple(vote.reviewer for vote in case.votes if vote.reviewer == POLICY)
+    edited = request.status == "edited"
+    return Decision(
+        request.status,
+        request.id,
+        bound_digest(request, standing.arguments),
+        by_itself or (() if request.status == "timed_out" else standing.by),
+        said[-1].reason if said else None,
+        request.closed_at or 0,
+        tier=case.terms.tier,
+        arguments=standing.arguments if edited else None,
+        on_timeout=case.policy.on_timeout if request.status == "timed_out" else None,
+    )
+
+
+#: The vote whose reason is that of the outcome.
+_SAID: Mapping[str, Verdict] = {
+    "approved": "approve",
+    "edited": "edit",
+    "rejected": "reject",
+    "responded": "respond",
+    "withdrawn": "withdraw",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -404,7 +404,9 @@ def check_edit(case: Case, standing: Standing, arguments: Mapping[str, Any] | No
         return Refused("INVALID_INPUT", "Nothing was changed: approve it as it is. Nothing was recorded.")
     if barred := sorted(changed - ({*edit.fields} & {*present})):
         return Refused("INVALID_INPUT", f"{', '.join(barred)} may not be changed. Nothing was recorded.")
-    for name in sorted(changed):
+    # What a form knows is of the kind that it says.
+    typed = () if case.request.form is None else case.request.form.names
+    for name in sorted(changed - {*typed}):
         if _kind(arguments[name]) is not _kind(present[name]):
             return Refused(
                 "INVALID_INPUT", f"{name} must stay {_kind(present[name]).__name__}. Nothing was recorded."

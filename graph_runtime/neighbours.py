@@ -7,7 +7,7 @@ A node may ask ``interrupt(value)`` with a ``tool_approval`` or an ``HITLRequest
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeGuard
 
 from .errors import ValueRefused
@@ -38,6 +38,8 @@ class Call:
     #: What of :data:`ALL` may be said of it.
     allowed: frozenset[Said]
     description: str = ""
+    #: What the program that asks says of it: a key of our own, which no model fills in.
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +107,8 @@ def _call(what: str, said: Any, allowed: frozenset[Said]) -> Call:
     name = said.get("name") if isinstance(said, Mapping) else None
     if not isinstance(name, str) or not name.strip():
         raise _wrong(what, "a call has no name")
-    return Call(Action(name, _arguments(what, name, said)), allowed, _description(what, said))
+    action = Action(name, _arguments(what, name, said))
+    return Call(action, allowed, _description(what, said), _facts(what, name, said))
 
 
 def _inbox(value: Mapping[str, Any]) -> Call:
@@ -126,6 +129,15 @@ def _arguments(what: str, name: str, said: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(arguments, Mapping) or not all(isinstance(key, str) for key in arguments):
         raise _wrong(what, f"the args of {name!r} are no mapping by name")
     return dict(arguments)
+
+
+def _facts(what: str, name: str, said: Mapping[str, Any]) -> dict[str, Any]:
+    facts = said.get("facts", {})
+    if not isinstance(facts, Mapping) or not all(isinstance(key, str) for key in facts):
+        raise _wrong(what, f"the facts of {name!r} are no mapping by name")
+    if taken := {"args", BY_THE_MODEL} & facts.keys():
+        raise _wrong(what, f"a fact of {name!r} is called {taken.pop()!r}, which is another thing's name")
+    return dict(facts)
 
 
 def _description(what: str, said: Mapping[str, Any]) -> str:

@@ -7,7 +7,8 @@ opened; changing it never changes an open question. How votes are counted by it 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from decimal import Decimal
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -174,6 +175,18 @@ class _Asked(_Data):
         return stages
 
 
+class Limit(_Data):
+    """How much a tier approves by itself in a time. Past that, the next tier that holds is taken."""
+
+    most: Decimal = Field(gt=0)
+    #: Counted from the last full multiple of this since 1970 in UTC: ``1d`` is from midnight.
+    per: Duration
+    #: Each requester has a count of their own; all share one otherwise.
+    by: Literal["requester"] | None = None
+    #: The fact, or the argument as ``args.NAME``, whose numbers are added up; requests are counted otherwise.
+    of: Name | None = None
+
+
 class Tier(_Asked):
     """One of several ways to treat a request, taken when its condition is the first that holds."""
 
@@ -184,9 +197,13 @@ class Tier(_Asked):
     auto: bool = False
     #: The policy rejects by itself, and nobody is asked.
     block: bool = False
+    #: What it approves by itself, all of them together.
+    limits: Annotated[tuple[Limit, ...], Field(max_length=5)] = ()
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
+        if self.limits and not self.auto:
+            raise ValueError("limits: only a tier that is auto has any")
         if self.forms + self.auto + self.block != 1:
             raise ValueError(
                 "it is exactly one of auto, block, people and groups, require, or stages; this is "
@@ -351,7 +368,12 @@ class Policy(_Asked):
         names = [tier.name for tier in self.tiers]
         if len(set(names)) < len(names):
             raise ValueError("two tiers have the same name")
-        open_ended = next((n for n, tier in enumerate(self.tiers) if tier.when is None), None)
+        if self.tiers and self.tiers[-1].limits:
+            raise ValueError(
+                f"tier {names[-1]!r} has limits, and there is no tier after it to take past them"
+            )
+        ends = (n for n, tier in enumerate(self.tiers) if tier.when is None and not tier.limits)
+        open_ended = next(ends, None)
         if open_ended is not None and open_ended < len(self.tiers) - 1:
             raise ValueError(f"tier {names[open_ended]!r} has no condition, so none after it is ever taken")
         if self.on_timeout.lower().startswith(("approv", "edit")):
@@ -368,8 +390,14 @@ class Policy(_Asked):
         asked: tuple[_Asked, ...] = (self, *self.tiers)
         return tuple(rule for one in asked for stage in one.rules for rule in stage)
 
-    def choose(self, facts: Mapping[str, Any], shown: Mapping[str, Any] | None = None) -> Terms:
-        """Return what the policy comes to for these facts.
+    def choose(
+        self,
+        facts: Mapping[str, Any],
+        shown: Mapping[str, Any] | None = None,
+        *,
+        without: Collection[str] = (),
+    ) -> Terms:
+        """Return what the policy comes to for these facts, ``without`` the tiers of these names.
 
         ``shown`` are the arguments of the action: a confirmation may name them, and to conditions they are
         ``args``. Raises :class:`PolicyError` when no tier or rule applies, or a condition cannot be answered.
@@ -378,7 +406,7 @@ class Policy(_Asked):
         if not self.tiers:
             return self._asking(None, self, facts, shown)
         for tier in self.tiers:
-            if tier.when is not None and not _holds(tier.when, facts):
+            if tier.name in without or (tier.when is not None and not _holds(tier.when, facts)):
                 continue
             if tier.auto or tier.block:
                 why = f"tier {tier.name}" + (f": {tier.when}" if tier.when else "")
@@ -387,6 +415,10 @@ class Policy(_Asked):
         raise PolicyError(
             f"nobody was asked: none of the tiers {', '.join(t.name for t in self.tiers)} applies"
         )
+
+    def limits_of(self, terms: Terms) -> tuple[Limit, ...]:
+        """Return the limits of the tier that was taken."""
+        return next((tier.limits for tier in self.tiers if tier.name == terms.tier), ())
 
     def _asking(
         self, tier: str | None, asked: _Asked, facts: Mapping[str, Any], shown: Mapping[str, Any] | None

@@ -18,6 +18,7 @@ from .types import (
     Checkpoint,
     CheckpointId,
     Event,
+    Form,
     Interrupt,
     InterruptId,
     OutboxEntry,
@@ -322,6 +323,7 @@ def read_request(row: Row) -> ApprovalRequest:
         shape=row["shape"],
         part=row["part"],
         parts=row["parts"],
+        form=None if row["form"] is None else Form(**read_json(row["form"])),
     )
 
 

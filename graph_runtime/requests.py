@@ -6,17 +6,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any
+
+from pydantic import BaseModel
 
 from . import neighbours, records
 from .clock import SECOND
 from .companions import EndFacts, PauseFacts
 from .errors import PolicyError, ValueRefused
+from .forms import check_fits, form_of
 from .inside import ask
 from .judging import Case, check_satisfiable
 from .plainjson import write_json
 from .policy import Policy, Terms
+from .quotas import next_terms
 from .storage import Do, Params
 from .types import (
     Action,
@@ -51,6 +56,7 @@ def approve(
     also: Sequence[str] = (),
     facts: Mapping[str, Any] | None = None,
     key: str | None = None,
+    form: type[BaseModel] | None = None,
 ) -> Decision:
     """Ask people whether ``action`` may be carried out, and return their decision.
 
@@ -58,8 +64,15 @@ def approve(
     time the node runs again, the answer is not used and a new question is asked. ``requester`` and the
     people in ``also`` may not approve, unless the policy says so. The run pauses as in ``interrupt()``.
 
-    Raises :class:`ValueRefused` when the action or a fact is not of plain types. An answer of another shape
-    than a decision decides nothing: whoever resumed the run is told, and the question is open still.
+    ``form`` is a pydantic model at the top level of its module. Where the policy offers an edit, only those
+    fields are changed that the form has too, and to what it lets them be. Its validators find the action's
+    arguments as they were asked for in ``info.context["requested"]``, and ``info.context["facts"]``. The
+    decision is not bound to the form.
+
+    Raises :class:`ValueRefused` when the action or a fact is not of plain types, for a form that would not be
+    found again or that nobody could fill in, and for one that needs what the action lacks. An answer of
+    another shape than a decision decides nothing: whoever resumed the run is told, and the question is open
+    still.
     """
     shown = dict(facts or {})
     _plain.encode([action, shown])
@@ -72,6 +85,10 @@ def approve(
         "requester": requester,
         "also": list(also),
     }
+    if form is not None:
+        kept = form_of(form)
+        check_fits(form, action.arguments)
+        value["form"] = {"reference": kept.reference, "schema": kept.schema}
     bound = {"action": action, "facts": shown}
 
     def decision(answer: Any) -> Decision:
@@ -200,8 +217,7 @@ class Requests:
             closed_at=None,
             **place,
         )
-        if terms.do == "ask":
-            check_satisfiable(Case(request, policy, terms))
+        _check(Case(request, policy, terms))
         yield Do(
             "put_request",
             {
@@ -218,6 +234,7 @@ class Requests:
                 "policy_name": request.policy_name,
                 "policy": policy.model_dump_json(exclude_none=True),
                 "terms": terms.model_dump_json(exclude_none=True),
+                "form": None if said["form"] is None else write_json(said["form"]),
                 "requester": said["requester"],
                 "also": write_json(said["also"]),
                 "deadline_at": deadline,
@@ -228,14 +245,8 @@ class Requests:
             },
         )
         if terms.do == "ask":
-            entry: Params = {
-                "entry_id": facts.new_id("out"),
-                "kind": "card",
-                "request_id": request_id,
-                "payload": "{}",
-            }
-            yield Do("put_entry", {**entry, "now": facts.now})
-        for kind, at in _due_of(policy, terms, facts.now, deadline):
+            yield put_card(facts.new_id("out"), request_id, facts.now)
+        for kind, at in due_of(policy, terms, facts.now, deadline):
             yield Do("put_due", {"kind": kind, "request_id": request_id, "due_at": at})
         yield records.put_event(
             facts.new_id("evt"),
@@ -258,8 +269,22 @@ def _supersede(interrupt_id: str, now: int) -> tuple[Do, ...]:
     return Do("supersede_request", params), Do("redraw_card_of_interrupt", params)
 
 
-def _due_of(policy: Policy, terms: Terms, now: int, deadline: int | None) -> Iterator[tuple[str, int]]:
-    """Yield what is due for a new request, and when."""
+def _check(case: Case) -> None:
+    """Raise :class:`PolicyError` for what nobody could satisfy, be it only once a tier's limit is reached."""
+    while case.terms.do == "approve" and case.policy.limits_of(case.terms):
+        case = replace(case, terms=next_terms(case))
+    if case.terms.do == "ask":
+        check_satisfiable(case)
+
+
+def put_card(entry_id: str, request_id: RequestId, now: int) -> Do:
+    """Return the statement that has a request's card posted."""
+    entry: Params = {"entry_id": entry_id, "kind": "card", "request_id": request_id, "payload": "{}"}
+    return Do("put_entry", {**entry, "now": now})
+
+
+def due_of(policy: Policy, terms: Terms, now: int, deadline: int | None) -> Iterator[tuple[str, int]]:
+    """Yield what is due for a request that is opened or asked of people now, and when."""
     if terms.do != "ask":
         yield "policy", now  # nobody is asked, so nobody is waited for
         return
@@ -285,6 +310,7 @@ def _read_question(value: Any, run_requester: str | None) -> dict[str, Any]:
             "requester": requester,
             "also": [party for party in dict.fromkeys(parties) if party != requester],
             **_OURS,
+            "form": value.get("form"),
         }
     title, facts = "A run asks for a decision", {}
     if isinstance(value, str):
@@ -309,7 +335,7 @@ def _read_question(value: Any, run_requester: str | None) -> dict[str, Any]:
 
 
 #: What a question in our own words says of neighbours: what may be said is its policy's, and it is whole.
-_OURS: Mapping[str, Any] = {"allowed": None, "place": {}}
+_OURS: Mapping[str, Any] = {"allowed": None, "place": {}, "form": None}
 
 
 def _read_call(call: neighbours.Call, run_requester: str | None, which: str) -> dict[str, Any]:
@@ -322,10 +348,11 @@ def _read_call(call: neighbours.Call, run_requester: str | None, which: str) -> 
     return {
         "title": f"Use the tool {call.action.name}"[: MAX_TITLE - len(which)] + which,
         "action": call.action,
-        "facts": {neighbours.BY_THE_MODEL: call.description} if call.description else {},
+        "facts": {**call.facts, **({neighbours.BY_THE_MODEL: call.description} if call.description else {})},
         "requester": run_requester,
         "also": [],
         "allowed": call.allowed,
+        "form": None,
     }
 
 

@@ -346,6 +346,21 @@ class Action:
 
 
 @dataclass(frozen=True, slots=True)
+class Form:
+    """What a request keeps of the pydantic model that says what an edit may make of its action."""
+
+    #: ``module:name``.
+    reference: str
+    #: Its JSON schema when it was asked.
+    schema: Mapping[str, Any]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The arguments that it knew when it was asked."""
+        return tuple(self.schema.get("properties", ()))
+
+
+@dataclass(frozen=True, slots=True)
 class Reviewer:
     """Someone who may be allowed to decide, as the directory knew them at the moment of asking."""
 
@@ -485,6 +500,8 @@ class ApprovalRequest:
     #: Which of the ``parts`` of its question this is, from 0 on; each is decided by itself.
     part: int = 0
     parts: int = 1
+    #: What an edit must satisfy besides the policy; None: the kinds of the arguments alone.
+    form: Form | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,12 +55,12 @@ DOORS = {
 LEVELS = [
     {"clock", "config", "errors", "faults", "messages", "plainjson", "quick", "types"},
     {"calendars", "calls", "conditions", "storage", "values"},
-    {"beside", "neighbours", "policy", "state"},
+    {"beside", "forms", "neighbours", "policy", "state"},
     {"judging"},
-    {"shown", "tickets"},
+    {"shown", "tickets", "verdicts"},
     {"plan"},
     {"branching", "companions", "drawing", "executor", "host", "kept", "records", "stored", "streaming"},
-    {"divergence", "ground", "inside", "journal", "meter", "retention", "saver"},
+    {"divergence", "ground", "inside", "journal", "meter", "quotas", "retention", "saver"},
     {"beginnings", "endings", "frames", "ledger", "requests", "waiting"},
     {
         "callers",

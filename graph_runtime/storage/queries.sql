@@ -515,9 +515,9 @@ UPDATE interrupts SET status = 'withdrawn' WHERE run_id = :run_id AND status = '
 
 -- name: put_request
 INSERT INTO requests (request_id, interrupt_id, thread_id, run_id, graph, node, title, action, facts, digest,
-  policy_name, policy, terms, requester, also, shape, part, parts, status, revision, deadline_at, opened_at)
+  policy_name, policy, terms, form, requester, also, shape, part, parts, status, revision, deadline_at, opened_at)
 VALUES (:request_id, :interrupt_id, :thread_id, :run_id, :graph, :node, :title, :action, :facts, :digest,
-  :policy_name, :policy, :terms, :requester, :also, :shape, :part, :parts, 'open', 1, :deadline_at, :now);
+  :policy_name, :policy, :terms, :form, :requester, :also, :shape, :part, :parts, 'open', 1, :deadline_at, :now);
 
 -- name: get_request
 SELECT * FROM requests WHERE request_id = :request_id;
@@ -534,6 +534,9 @@ SELECT * FROM requests WHERE status = 'open' ORDER BY opened_at, request_id LIMI
 -- name: find_requests_of_run
 SELECT * FROM requests WHERE run_id = :run_id AND (:status = '' OR status = :status)
 ORDER BY opened_at, request_id LIMIT :limit;
+
+-- name: find_requests_of_question
+SELECT * FROM requests WHERE interrupt_id = :interrupt_id ORDER BY part;
 
 -- name: close_request
 UPDATE requests SET status = :status, revision = revision + 1, closed_at = :now
@@ -562,6 +565,20 @@ WHERE interrupt_id = :interrupt_id AND run_id = :run_id AND status = 'open'
 -- name: vote_request
 UPDATE requests SET revision = revision + 1
 WHERE request_id = :request_id AND status = 'open' AND revision = :revision;
+
+-- What its tier may not approve by itself any more goes on by the next one.
+-- name: retier_request
+UPDATE requests SET terms = :terms, deadline_at = :deadline_at, revision = revision + 1
+WHERE request_id = :request_id AND status = 'open' AND revision = :revision;
+
+-- name: get_quota
+SELECT since, used FROM quotas WHERE name = :name;
+
+-- No row where somebody has counted since it was read.
+-- name: take_quota
+INSERT INTO quotas (name, since, used) VALUES (:name, :since, :used)
+ON CONFLICT (name) DO UPDATE SET since = :since, used = :used
+WHERE quotas.since = :was_since AND quotas.used = :was_used;
 
 -- name: withdraw_requests
 UPDATE requests SET status = 'withdrawn', revision = revision + 1, closed_at = :now

@@ -24,7 +24,7 @@ from card_bench import AT, TICKET, entry, new_ids, request, taken, view
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bot import cards, dialogs
+from bot import cards, dialogs, forms
 from bot.fields import offered
 from bot.payloads import DialogOrigin, write_ticket
 from bot.sandbox import Delivery, Message
@@ -45,7 +45,7 @@ async def submit(
     bot: Bench, dialog: Any, why: str = "partial goods", *, user: str = ALICE, **typed: str
 ) -> Delivery:
     """Type into the dialog's fields and submit it."""
-    values = {f"edit:{name}": {dialogs.VALUE_INPUT: said} for name, said in typed.items()}
+    values = {f"edit:{name}": {forms.VALUE_INPUT: said} for name, said in typed.items()}
     values[dialogs.COMMENT_BLOCK] = {dialogs.COMMENT_INPUT: why}
     return await bot.slack.submit(user=user, view_id=dialog.id, values=values)
 
@@ -178,7 +178,7 @@ async def test_every_field_that_cannot_be_read_is_told_at_itself_and_nothing_is_
         "edit:parts": {"type": "number_input", "value": "2.5"},
         "edit:express": {"type": "static_select", "selected_option": None},
     }.items():
-        payload["view"]["state"]["values"][block][dialogs.VALUE_INPUT] = held
+        payload["view"]["state"]["values"][block][forms.VALUE_INPUT] = held
     payload["view"]["state"]["values"][dialogs.COMMENT_BLOCK][dialogs.COMMENT_INPUT]["value"] = " "
     answered = await bot.deliver(payload)
     assert errors(answered) == {
@@ -211,7 +211,7 @@ async def test_what_must_be_typed_is_typed_in_the_dialog_of_an_edit_too(bot: Ben
     dialog = await open_edit(bot, card)
     assert cards.CONFIRM_BLOCK in inputs(dialog)
     typed = {
-        AMOUNT: {dialogs.VALUE_INPUT: "10"},
+        AMOUNT: {forms.VALUE_INPUT: "10"},
         dialogs.COMMENT_BLOCK: {dialogs.COMMENT_INPUT: "less"},
         cards.CONFIRM_BLOCK: {cards.CONFIRM_INPUT: "Ann"},
     }
@@ -236,7 +236,7 @@ async def test_an_edit_of_a_field_that_is_not_offered_is_not_taken(bot: Bench):
     dialog = await open_edit(bot, await bot.card(run))
     payload = bot.slack._doors.submission(ALICE, dialog)
     values = payload["view"]["state"]["values"]
-    values["edit:customer"] = {dialogs.VALUE_INPUT: {"type": "plain_text_input", "value": "Eve"}}
+    values["edit:customer"] = {forms.VALUE_INPUT: {"type": "plain_text_input", "value": "Eve"}}
     values[dialogs.COMMENT_BLOCK][dialogs.COMMENT_INPUT]["value"] = "for me"
     assert "Nothing was changed" in errors(await bot.deliver(payload))[AMOUNT]
     assert (await bot.request(run)).votes == ()
@@ -350,7 +350,7 @@ async def test_b3_an_edit_above_what_may_be_paid_is_told_at_its_field_and_the_re
 
 
 @in_both_modes
-async def test_b4_an_edit_does_not_lower_the_tier(bot: Bench):
+async def test_b4_an_edit_never_lowers_the_tier(bot: Bench):
     run = await bot.start("refund", facts={"amount": "700.00"})
     card = await bot.card(run)
     dialog = await open_edit(bot, card)
@@ -391,7 +391,7 @@ async def test_b6_an_edit_of_what_somebody_else_has_edited_meanwhile_is_told_and
         told = errors(await submit(bot, mine, why, user=BOB, amount=typed))
         assert "Somebody has changed this since" in told[dialogs.COMMENT_BLOCK]
     (still,) = bot.slack.modals(BOB)
-    assert still.state[AMOUNT][dialogs.VALUE_INPUT]["value"] == "650.00"
+    assert still.state[AMOUNT][forms.VALUE_INPUT]["value"] == "650.00"
     assert len((await bot.request(run)).votes) == 1
     # Nor is it approved by who was shown the other amount.
     await bot.deliver(stale)
@@ -418,7 +418,7 @@ async def test_the_same_edit_twice_is_one_vote(bot: Bench):
     dialog = await open_edit(bot, await bot.card(run))
     payload = bot.slack._doors.submission(ALICE, dialog)
     values = payload["view"]["state"]["values"]
-    values[AMOUNT][dialogs.VALUE_INPUT]["value"] = "400"
+    values[AMOUNT][forms.VALUE_INPUT]["value"] = "400"
     values[dialogs.COMMENT_BLOCK][dialogs.COMMENT_INPUT]["value"] = "less"
     for _ in range(2):
         assert (await bot.deliver(json.loads(json.dumps(payload)))).outcome == "acked"

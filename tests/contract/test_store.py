@@ -422,6 +422,7 @@ async def test_votes_that_were_cast_before_policies_of_several_are_there_after_t
             "freezes",
             "executions",
             "waits",
+            "quotas",
             "blocks",
             "events",
             "due",

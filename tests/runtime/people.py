@@ -34,6 +34,13 @@ POLICIES: Mapping[str, Any] = {
     "slow": {"people": ["U_BOSS"], "deadline": "1h"},
     "two": {"require": [{"name": "crew", "people": ["U_BOSS", "U_TOO"], "count": 2}]},
     "auto": {"tiers": {"low": {"when": 'risk == "low"', "auto": True}, "other": {"people": ["U_BOSS"]}}},
+    "limited": {
+        "tiers": {
+            # Not even one request: each goes on by the next tier.
+            "low": {"auto": True, "limits": [{"most": "0.5", "per": "1h"}]},
+            "other": {"people": ["U_BOSS"]},
+        }
+    },
     "reminded": {"people": ["U_BOSS"], "deadline": "1h", "remind": ["50%"]},
     "free": {"people": ["U_BOSS", "U_REQ"], "self_approval": "allow", "reject_reason": "optional"},
 }

@@ -32,6 +32,7 @@ from graph_runtime import (
     Runtime,
     Store,
     ValueRefused,
+    call_decisions,
     interrupt,
     neighbours,
     open_store,
@@ -224,6 +225,8 @@ WRONG: Mapping[str, tuple[Any, str]] = {
     "a flag is missing": (without(inbox(), "config", "allow_edit"), "allow_ignore"),
     "an action without a name": (without(inbox(), "action_request", "action"), "no action"),
     "an action that says nothing": ({**inbox(), "action_request": None}, "no action"),
+    "facts that are text": ({**one_call(), "facts": "x"}, "facts of 'transfer' are no mapping"),
+    "a fact that hides": ({**one_call(), "facts": {neighbours.BY_THE_MODEL: 1}}, "another thing's name"),
     "an argument that hides": (one_call(**{neighbours.BY_THE_MODEL: 1}), "shown in its place"),
 }
 
@@ -734,3 +737,55 @@ def test_an_answer_that_is_no_type_of_ours_is_a_typed_error() -> None:
     assert read is not None
     with pytest.raises(ValueRefused, match="still open"):
         read(None)
+
+
+# -- what was decided, and its grants --------------------------------------------------------------------------
+
+
+async def test_a_node_is_given_the_decision_on_each_of_its_calls_by_position(
+    make_runtime: MakeRuntime, clock: SettableClock
+) -> None:
+    asked = batch("a", "b", "c", "d")
+    asked["action_requests"][0]["facts"] = {"risk": "low"}
+
+    async def ask(state: Log) -> Log:
+        interrupt(asked)
+        return {"answer": [*await call_decisions(asked), *await call_decisions(asked)]}
+
+    companion = Requests(read_policies(POLICIES), tools={"d": "small"})
+    runtime = make_runtime(one_after_another("agent", ask=ask), companions=[companion])
+    desk = Desk(runtime, runtime.store, approvals_of(runtime), await begin(runtime))
+    await desk.approvals.expire_due()
+    first, second, third = await desk.open()
+    assert list(first.request.facts.items()) == [("risk", "low"), (neighbours.BY_THE_MODEL, "no. 0")]
+    await desk.decide(second, "respond", reason="Ask Ann")
+    await desk.decide(first, "edit", edited={"amount": 9})
+    clock.pass_seconds(3_600)
+    await desk.approvals.expire_due()
+    found = await desk.answered()
+    assert found[:4] == found[4:]
+    edited, responded, late, small = found[:4]
+    assert (edited.outcome, edited.by, edited.arguments) == ("edited", ("U_BOSS",), {"amount": 9})
+    (vote,) = (await view_of(desk.approvals, first.request.id)).votes
+    assert (edited.grant.request_id, edited.grant.digest) == (first.request.id, vote.digest)
+    assert (responded.outcome, responded.reason, responded.approved) == ("responded", "Ask Ann", False)
+    assert (late.outcome, late.by, late.on_timeout) == ("timed_out", (), "reject")
+    assert (small.outcome, small.by, small.tier) == ("approved", ("policy",), "small")
+    assert third.request.id == late.request_id
+
+
+@pytest.mark.parametrize(("about", "status"), [("a", "completed"), ("b", "failed")])
+async def test_a_program_grants_nothing_and_what_was_not_asked_has_no_decisions(
+    make_runtime: MakeRuntime, about: str, status: str
+) -> None:
+    async def ask(state: Log) -> Log:
+        interrupt(batch("a"))
+        return {"log": [str(await call_decisions(batch(about)))]}
+
+    runtime = make_runtime(one_after_another("agent", ask=ask))
+    run = await answer_only(runtime, await begin(runtime), {"decisions": [{"type": "approve"}]})
+    assert run.status == status
+    if status == "failed":
+        assert "has not asked that" in (run.error or {})["message"]
+    else:
+        assert (await values(runtime, run))["log"] == ["()"]

@@ -203,6 +203,7 @@ def graphs(world: World) -> Sequence[CompiledGraph]:
         _errand(world, "slow", policy="slow"),
         _errand(world, "quorum", policy="two"),
         _errand(world, "auto", policy="auto"),
+        _errand(world, "limited", policy="limited"),
         _errand(world, "reminded", policy="reminded"),
         _batch(world),
         _pair(world),

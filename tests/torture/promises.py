@@ -23,9 +23,10 @@ from graph_runtime.storage.sql import queries
 PROMISES: Mapping[str, str] = {
     "2: somebody has voted twice on the same": """
         SELECT request_id FROM decisions GROUP BY request_id, reviewer, round, verdict HAVING count(*) > 1""",
-    "2: a vote did not move its request on by one, or an end did not": """
+    "2: a vote did not move its request on by one, or an end or the next tier did not": """
         SELECT q.request_id FROM requests q WHERE q.revision <> 1
           + (SELECT count(*) FROM decisions d WHERE d.request_id = q.request_id)
+          + (SELECT count(*) FROM events e WHERE e.request_id = q.request_id AND e.kind = 'request.limited')
           + CASE WHEN q.status IN ('timed_out', 'superseded') OR (q.status = 'withdrawn' AND NOT EXISTS (
               SELECT 1 FROM decisions d WHERE d.request_id = q.request_id AND d.verdict = 'withdraw'))
             THEN 1 ELSE 0 END""",

@@ -614,6 +614,23 @@ async def end_auto(world: World) -> None:
     await ended(world, "auto", "prepared", "auto approved", "paid auto")
 
 
+async def begin_limited(world: World) -> None:
+    await world.start("limited")
+    await world.drive()
+
+
+async def play_limited(world: World) -> None:
+    """Past its limits the policy decides nothing by itself any more, and people are asked."""
+    while await world.approvals.expire_due():
+        pass
+    await world.decide()
+    await world.settle()
+
+
+async def end_limited(world: World) -> None:
+    await ended(world, "limited", "prepared", "limited approved", "paid limited")
+
+
 async def begin_reminded(world: World) -> None:
     await world.start("reminded")
     await world.settle()
@@ -641,6 +658,7 @@ OTHERS = {
     "quorum": Story(begin_quorum, play_quorum, end_quorum, ("vote",)),
     "batch": Story(begin_batch, play_batch, end_batch, ("decide part", "decide")),
     "auto": Story(begin_auto, play_auto, end_auto, ("policy",)),
+    "limited": Story(begin_limited, play_limited, end_limited, ("next tier",)),
     "reminded": Story(begin_reminded, play_reminded, end_reminded, ("remind",)),
     "answers": Story(nothing, play_answers, end_answers, ("answer", "reopen", "refuse"), asking=False),
     "failing": Story(nothing, play_failing, end_failing, ("end", "retry")),

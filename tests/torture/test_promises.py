@@ -17,7 +17,7 @@ BREAKS = {
         INSERT INTO decisions SELECT 'dec-2', request_id, reviewer, verdict, reason, digest, surface, groups, stage,
           round, arguments, decided_at
         FROM decisions""",
-    "2: a vote did not move its request on by one, or an end did not": "UPDATE requests SET revision = 1",
+    "2: a vote did not move its request on by one, or an end or the next tier did not": "UPDATE requests SET revision = 1",
     "2: a question has two requests for one of its parts, or none": "UPDATE requests SET parts = 2",
     "2: a request is decided, and nobody did": "DELETE FROM decisions",
     "2: a vote is bound to something else than its request": "UPDATE decisions SET digest = 'sha256:0'",
