@@ -74,6 +74,7 @@ _FROZEN = ":snowflake: Frozen: you may decide, and nothing is carried out until 
 _BY_THEMSELVES = (
     ":mailbox_with_mail: It cannot be shown in its channel, so each of those who may decide has this card."
 )
+_HELD = ":snowflake: frozen: nothing is carried out until it ends"
 _REASONS = 3
 
 _Text = RichTextElementParts.Text
@@ -123,7 +124,8 @@ def card(view: RequestView, entry: OutboxEntry, deployment: str) -> Message:
             told = [v.reason for v in view.votes if v.verdict == verdict and v.reason][-_REASONS:]
             each = [(word, plain(reason, REASON // len(told))) for reason in told]
             blocks += [lines(each)] if each else []
-        state = _RUN_STATE[view.run.status]
+        held = view.frozen and view.run.status == "interrupted"
+        state = _HELD if held else _RUN_STATE[view.run.status]
         blocks.append(_context([_asked_by(request), state, _trace(request)]))
     shown = ", ".join(f"{name}: {value}" for name, value in facts)
     fallback = escaped(f"{title}. {shown}", _FALLBACK - 700) + f" | {said}"

@@ -71,7 +71,7 @@ RunArgument = Annotated[str, typer.Argument(help="run id, as `signoff runs` list
 def demo(
     once: Annotated[bool, typer.Option("--once", help="play it with a scripted reviewer, then stop")] = False,
     port: Annotated[int, typer.Option(help="port of the page; 0 takes a free one")] = 4390,
-    example: Annotated[str, typer.Option(help="deploy, refund, access or agent")] = "deploy",
+    example: Annotated[str, typer.Option(help="deploy, refund, access, erase or agent")] = "deploy",
 ) -> None:
     """Approve a deploy in a local Slack in the browser: no account, no database server."""
     # Loaded here, because serving Slack needs neither the sandbox nor a browser.

@@ -98,11 +98,13 @@ class Whispers:
         try:
             while not (stop.is_set() and self._queue.empty()):
                 waiting = asyncio.create_task(self._queue.get(), name="whisper")
-                await asyncio.wait({waiting, stopped}, return_when=asyncio.FIRST_COMPLETED)
-                if not waiting.done():
+                try:
+                    await asyncio.wait({waiting, stopped}, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    # A sentence that came is there; one that did not is waited for no more.
                     waiting.cancel()
-                    continue
-                await self._speak(*waiting.result())
+                if waiting.done():
+                    await self._speak(*waiting.result())
         finally:
             stopped.cancel()
 

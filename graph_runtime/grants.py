@@ -73,7 +73,12 @@ async def execute_once(
         done = await recorded()
         if gate.at not in done:
             await host.barrier()
-            return await gate.carry_out(function, action, reconcile, waits=wait_for_release)
+            try:
+                return await gate.carry_out(function, action, reconcile, waits=wait_for_release)
+            except GrantRefused:
+                # What it waited for until then is over as well: the node may go another way.
+                gate.settle()
+                raise
         gate.settle()
         return as_recorded("execute_once", done[gate.at])
 
@@ -359,7 +364,9 @@ class _Gate:
         return as_recorded("execute_once", kept)
 
     async def _keep(self, value: Any) -> Any:
-        told = {"kind": "grant.done", "request_id": self._grant.request_id}
+        # With its digest the result can be proved by the journal alone, when the run is pruned.
+        result = self._scope.plan.codec.digest(value)
+        told = {"kind": "grant.done", "request_id": self._grant.request_id, "result": result}
         also = [self._ended("done")]
         return await self._host.keep_effect(self._scope, self.at, "execute_once", value, told=told, also=also)
 

@@ -800,7 +800,12 @@ WHERE status = 'open' AND deadline_at IS NOT NULL AND (:scope = 'all' OR 'graph:
 UPDATE outbox SET wanted = wanted + 1, status = 'pending', available_at = :now, updated_at = :now
 WHERE kind = 'card' AND status IN ('pending', 'delivered') AND request_id IN (
   SELECT request_id FROM requests
-  WHERE status = 'open' AND (:scope = 'all' OR 'graph:' || graph = :scope)
+  WHERE (:scope = 'all' OR 'graph:' || graph = :scope) AND (
+    status = 'open' OR (
+      status IN ('approved', 'edited')
+      AND run_id IN (SELECT run_id FROM runs WHERE status = 'interrupted')
+    )
+  )
 );
 
 -- name: drop_due

@@ -23,6 +23,8 @@ from graph_runtime import SECOND, Run, approvals
 
 #: Who approves each example, in order.
 APPROVERS = {"deploy": (ALICE,), "refund": (DAVE, ALICE), "access": (BOB,)}
+#: An access that was given waits for its end.
+AFTERWARDS = {"deploy": ("completed",), "refund": ("completed",), "access": ("interrupted",)}
 every_example = pytest.mark.parametrize("name", ["access", "deploy", "refund"])
 
 
@@ -35,7 +37,7 @@ def _brisk(monkeypatch: pytest.MonkeyPatch) -> None:
 def prepared(bench: Bench, name: str, monkeypatch: pytest.MonkeyPatch, **more: Any) -> Settings:
     """Return the settings of a bot for an example, with the people it needs."""
     shown = SHOWCASES[name]
-    monkeypatch.setenv("SIGNOFF_BANK", str(bench.folder / "bank.jsonl"))
+    monkeypatch.setenv("SIGNOFF_OUTSIDE", str(bench.folder))
     for group in shown.groups:
         bench.slack.workspace.add_group(group)
     said = {"graphs": {shown.graph: shown.target}, "policies": shown.read_policies(), **more}
@@ -47,7 +49,7 @@ def prepared(bench: Bench, name: str, monkeypatch: pytest.MonkeyPatch, **more: A
 async def asked(bench: Bench, name: str, number: int = 0) -> Run:
     """Start a run of the example and return it once its card is there."""
     shown = SHOWCASES[name]
-    changed = {"refund": {"case_id": f"R-{number}"}, "access": {"minutes": 0}}.get(name, {})
+    changed = {"refund": {"case_id": f"R-{number}"}}.get(name, {})
     run = await bench.runtime.start(shown.graph, {**shown.given, **changed}, requester=CAROL)
     await bench.card(run)
     return run
@@ -68,7 +70,7 @@ async def approved(bench: Bench, name: str, run: Run) -> None:
     for number, user in enumerate(APPROVERS[name], start=1):
         await bench.click(await card_of(bench, run, user), user=user)
         assert len((await bench.request(run)).votes) == number
-    await bench.rests(run, "completed")
+    await bench.rests(run, *AFTERWARDS[name])
 
 
 async def elsewhere(bench: Bench, run: Run, name: str) -> None:
@@ -173,7 +175,7 @@ async def test_matrix_who_left_a_locked_database_a_changed_policy_and_a_new_star
         await bench.private(first, 2)
         for user in APPROVERS[name][1:]:
             await bench.click(card, user=user)
-        await bench.rests(run, "completed")
+        await bench.rests(run, *AFTERWARDS[name])
         await bench.quiet()
     assert [vote.reviewer for vote in (await bench.request(run)).votes] == [*APPROVERS[name]]
     assert len(bench.slack.ephemerals(first)) == 2, "one for the lock, one for the second delivery"

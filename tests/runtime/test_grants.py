@@ -34,6 +34,7 @@ from graph_runtime import (
     interrupt,
 )
 from graph_runtime.storage import Ask, Batch, Do
+from graph_runtime.values import Codec
 
 pytestmark = pytest.mark.databases("sqlite", "postgres")
 PAY = Action("pay", {"amount": 320, "to": "ACME"})
@@ -84,8 +85,9 @@ async def test_what_was_approved_is_carried_out_once_with_a_key_of_its_own(
     (key,) = provider.calls
     assert key.startswith("req-")
     assert await status_of(store, approvals_of(runtime), run) == "done"
-    kinds = [line.kind for line in await events(store, run_id=run.id) if line.kind.startswith("grant.")]
-    assert kinds == ["grant.reserved", "grant.done"]
+    lines = [line for line in await events(store, run_id=run.id) if line.kind.startswith("grant.")]
+    assert [line.kind for line in lines] == ["grant.reserved", "grant.done"]
+    assert lines[-1].data["result"] == Codec().digest("paid 1"), "it can be proved when the run is pruned"
 
 
 async def test_a_node_that_runs_again_is_given_what_was_done(make_runtime: MakeRuntime, store: Store):
@@ -554,6 +556,36 @@ async def test_a8_who_has_left_the_group_since_the_vote_does_not_count_when_it_i
         assert run.error["type"] == "GrantRefused"
         words = "may not any more" if code == "NOT_APPROVER" else "could not be checked"
         assert words in run.error["message"]
+
+
+async def test_a_node_that_was_refused_after_it_had_waited_may_go_another_way(
+    make_runtime: MakeRuntime, store: Store
+):
+    async def ask(state: Log) -> Log:
+        return {"answer": approve("Pay ACME", action=PAY)}
+
+    async def carry_out(state: Log) -> Log:
+        try:
+            await execute_once(state["answer"].grant, Provider().pay)
+        except GrantRefused as refused:
+            return {"log": [refused.code]}
+        return {}
+
+    strict = requests(default={"groups": ["G_OPS"], "recheck_members": True})
+    runtime = make_runtime(one_after_another("pay", ask=ask, carry_out=carry_out), companions=[strict])
+    runtime.ground.directory = People({"G_OPS": []})
+    alarms = Alarms(runtime)
+    await alarms.freeze("all", by="U_ANN", reason="an incident")
+    run = await begin(runtime)
+    approvals = approvals_of(runtime)
+    view = await open_view(approvals, run.id)
+    await approvals.decide(ticket_of(view, store), person("U_OPS"), "approve", place=API)
+    assert (await runtime.advance(run.id)).status == "interrupted"
+    for who in ("U_ANN", "U_BEN"):
+        await alarms.release("all", by=who)
+    run = await runtime.advance(run.id)
+    assert run.error is None
+    assert (await values(runtime, run))["log"] == ["NOT_APPROVER"]
 
 
 async def test_what_was_edited_is_carried_out_as_it_was_edited(make_runtime: MakeRuntime, store: Store):
