@@ -25,7 +25,7 @@ from .types import Event
 #: Lines of one block.
 LONGEST_BLOCK = 500
 #: A line that is sealed after others that are so much younger was put there later: no commit waits that long.
-#: "Younger" is never more than what the clock said at the seal, so that a clock which was ahead accuses nobody.
+#: No line counts as younger than the seals after it: a clock that was ahead accuses nobody.
 LATE = 600 * SECOND
 #: What the first block follows.
 _NOTHING = "0" * 64
