@@ -5,16 +5,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
 from . import neighbours, records
 from .clock import SECOND
 from .companions import EndFacts, PauseFacts
+from .eligible import check_members
 from .errors import PolicyError, ValueRefused
 from .inside import ask
-from .judging import Case, check_satisfiable
+from .judging import Case, Directory, check_satisfiable
 from .plainjson import write_json
 from .policy import Policy, Terms
 from .storage import Do, Params
@@ -58,10 +59,15 @@ def approve(
     time the node runs again, the answer is not used and a new question is asked. ``requester`` and the
     people in ``also`` may not approve, unless the policy says so. The run pauses as in ``interrupt()``.
 
-    Raises :class:`ValueRefused` when the action or a fact is not of plain types. An answer of another shape
-    than a decision decides nothing: whoever resumed the run is told, and the question is open still.
+    Raises :class:`ValueRefused` for an action that is no :class:`Action`, or when it or a fact is not of
+    plain types. An answer of another shape than a decision decides nothing: whoever resumed the run is told,
+    and the question is open still.
     """
     shown = dict(facts or {})
+    if not isinstance(action, Action):
+        raise ValueRefused(
+            f"nobody was asked: the action of {title!r} is a {type(action).__name__}, no Action"
+        )
     _plain.encode([action, shown])
     value = {
         "type": APPROVAL,
@@ -107,10 +113,27 @@ class Requests:
             )
         self._policies = dict(policies)
         self._tools = dict(tools or {})
+        self._has_groups = any(_has_groups(policy) for policy in policies.values())
         if unknown := sorted({*self._tools.values()} - {*policies}):
             raise PolicyError(
                 f"nothing was started: there is no policy called {', '.join(map(repr, unknown))}"
             )
+
+    def prepare(self, facts: PauseFacts, directory: Directory) -> Awaitable[None] | None:
+        """Return what finds out whether enough people are in the groups of new requests; None without any.
+
+        It raises :class:`PolicyError` as :meth:`on_pause` does.
+        """
+        if not self._has_groups:
+            return None
+        cases = [
+            case
+            for asked, task in facts.opened
+            if is_for_people(asked.value)
+            for said in self._read(facts, asked)
+            if (case := self._case(facts, asked, task, said)).terms.do == "ask" and case.terms.refs
+        ]
+        return check_members(cases, directory) if cases else None
 
     def on_pause(self, facts: PauseFacts) -> Sequence[Do]:
         """Return the statements that open a request for each new question and supersede the old ones.
@@ -145,22 +168,28 @@ class Requests:
 
     def _open(self, facts: PauseFacts, asked: Interrupt, task: Task) -> Iterator[Do]:
         """Yield what opens the request of a question, or one for each of its parts."""
+        for said in self._read(facts, asked):
+            yield from self._put(facts, asked, self._case(facts, asked, task, said))
+
+    def _read(self, facts: PauseFacts, asked: Interrupt) -> Iterator[dict[str, Any]]:
+        """Yield what a question asks, or each of its parts."""
         theirs = neighbours.read(asked.value, asked.response_schema)
         if theirs is None:
-            yield from self._put(facts, asked, task, _read_question(asked.value, facts.run.requester))
+            yield _read_question(asked.value, facts.run.requester)
             return
         for part, call in enumerate(theirs.calls):
             parts = len(theirs.calls)
             said = _read_call(call, facts.run.requester, f" ({part + 1} of {parts})" if parts > 1 else "")
             said["policy"] = self._policy_for(call.action.name)
             said["place"] = {"shape": theirs.shape, "part": part, "parts": parts}
-            yield from self._put(facts, asked, task, said)
+            yield said
 
     def _policy_for(self, tool: str) -> str:
         found = (policy for glob, policy in self._tools.items() if fnmatchcase(tool, glob))
         return next(found, DEFAULT_POLICY)
 
-    def _put(self, facts: PauseFacts, asked: Interrupt, task: Task, said: dict[str, Any]) -> Iterator[Do]:
+    def _case(self, facts: PauseFacts, asked: Interrupt, task: Task, said: dict[str, Any]) -> Case:
+        """Return the request that is to be opened, with its policy. Raises :class:`PolicyError`."""
         policy = self._policies.get(said["policy"])
         if policy is None:
             raise PolicyError(
@@ -176,10 +205,9 @@ class Requests:
         # What a neighbour asks is bound call by call: a part knows nothing of the others.
         bound = {"action": action, "facts": said["facts"]}
         digest = asked.digest if said["allowed"] is None else _plain.digest(bound)
-        request_id = RequestId(facts.new_id("req"))
         deadline = policy.deadline_at(facts.now) if terms.do == "ask" else None
         request = ApprovalRequest(
-            id=request_id,
+            id=RequestId(facts.new_id("req")),
             interrupt_id=asked.id,
             thread_id=facts.run.thread_id,
             run_id=facts.run.id,
@@ -200,8 +228,13 @@ class Requests:
             closed_at=None,
             **place,
         )
+        return Case(request, policy, terms)
+
+    def _put(self, facts: PauseFacts, asked: Interrupt, case: Case) -> Iterator[Do]:
+        request, policy, terms = case.request, case.policy, case.terms
+        request_id, deadline = request.id, request.deadline_at
         if terms.do == "ask":
-            check_satisfiable(Case(request, policy, terms))
+            check_satisfiable(case)
         yield Do(
             "put_request",
             {
@@ -212,14 +245,14 @@ class Requests:
                 "graph": request.graph,
                 "node": request.node,
                 "title": request.title,
-                "action": None if said["action"] is None else _plain.encode(said["action"]),
-                "facts": _plain.encode(said["facts"]),
-                "digest": digest,
+                "action": None if request.action is None else _plain.encode(request.action),
+                "facts": _plain.encode(request.facts),
+                "digest": request.digest,
                 "policy_name": request.policy_name,
                 "policy": policy.model_dump_json(exclude_none=True),
                 "terms": terms.model_dump_json(exclude_none=True),
-                "requester": said["requester"],
-                "also": write_json(said["also"]),
+                "requester": request.requester,
+                "also": write_json(list(request.also)),
                 "deadline_at": deadline,
                 "shape": request.shape,
                 "part": request.part,
@@ -241,16 +274,21 @@ class Requests:
             facts.new_id("evt"),
             "request.opened",
             facts.now,
-            actor=said["requester"],
+            actor=request.requester,
             thread_id=facts.run.thread_id,
             run_id=facts.run.id,
             request_id=request_id,
             interrupt=asked.id,
-            policy=said["policy"],
+            policy=request.policy_name,
             tier=terms.tier,
-            digest=digest,
+            digest=request.digest,
             **({} if request.parts == 1 else {"part": f"{request.part + 1} of {request.parts}"}),
         )
+
+
+def _has_groups(policy: Policy) -> bool:
+    asked = (policy, *policy.tiers)
+    return any(rule.refs for one in asked for stage in one.rules for rule in stage)
 
 
 def _supersede(interrupt_id: str, now: int) -> tuple[Do, ...]:

@@ -57,7 +57,7 @@ LEVELS = [
     {"calendars", "calls", "conditions", "storage", "values"},
     {"beside", "neighbours", "policy", "state"},
     {"judging"},
-    {"shown", "tickets"},
+    {"eligible", "shown", "tickets"},
     {"plan"},
     {"branching", "companions", "drawing", "executor", "host", "kept", "records", "stored", "streaming"},
     {"divergence", "ground", "inside", "journal", "meter", "retention", "saver"},
