@@ -25,6 +25,7 @@ from .types import Event
 #: Lines of one block.
 LONGEST_BLOCK = 500
 #: A line that is sealed after others that are so much younger was put there later: no commit waits that long.
+#: No line counts as younger than the seals after it: a clock that was ahead accuses nobody.
 LATE = 600 * SECOND
 #: What the first block follows.
 _NOTHING = "0" * 64
@@ -147,7 +148,7 @@ class Journal:
             (rows,) = await self._store.read(Ask("find_sealed_events", span))
             walk.look_at(blocks, rows)
         if walk.broken is None:
-            walk.look_at_end(strays, unsealed)
+            walk.look_at_end(strays, unsealed, self._clock())
         return Verified(walk.head, walk.lines, int(count[0]["count"]), walk.broken)
 
 
@@ -205,7 +206,7 @@ class _Verification:
         for number, strays in sorted(by_block.items()):
             self._stray(next(iter(strays)), number)
 
-    def look_at_end(self, strays: Sequence[Row], unsealed: Sequence[Row]) -> None:
+    def look_at_end(self, strays: Sequence[Row], unsealed: Sequence[Row], now: int) -> None:
         """Look for lines of blocks that are gone, for heads that are, and for a line put before the end."""
         for stray in strays[:1]:
             self._stray(stray["event_id"], stray["block"])
@@ -218,9 +219,18 @@ class _Verification:
                 f"the journal ends with block {self.number}, and block {min(beyond)} was noted elsewhere: "
                 "the end was cut off, or an older copy was put in its place",
             )
+        self._set_clock(now)
         for row in unsealed:
             if self.broken is None and row["at"] < self._youngest - LATE:
                 self.broken = _inserted(row["event_id"], self.number)
+
+    def _set_clock(self, at: int) -> None:
+        """Let nothing that was sealed before be younger than ``at``, when the next lines were sealed.
+
+        A clock that was ahead, and is right again, has left lines and seals of a time that had not come yet:
+        what follows is no later for that. Who holds no key cannot say so, because a seal covers its time.
+        """
+        self._youngest = min(self._youngest, at)
 
     def _stray(self, event_id: str, number: int) -> None:
         self.broken = self.broken or Broken(
@@ -255,6 +265,7 @@ class _Verification:
         # Heads are no secrets; every part of one was sealed.
         if any(noted != _head(block) for noted in self._noted.get(number, ())):
             return Broken("block", number, None, f"block {number} is another one than was noted elsewhere")
+        self._set_clock(block["sealed_at"])
         broken = self._look_at_lines(number, read_json(block["lines"]), rows)
         self.number, self.head = number, _head(block)
         return broken

@@ -58,7 +58,7 @@ LEVELS = [
     {"calendars", "calls", "conditions", "storage", "values"},
     {"beside", "forms", "neighbours", "policy", "state"},
     {"judging"},
-    {"shown", "tickets", "verdicts"},
+    {"eligible", "shown", "tickets", "verdicts"},
     {"plan"},
     {"branching", "companions", "drawing", "executor", "host", "kept", "records", "stored", "streaming"},
     {"divergence", "ground", "inside", "journal", "meter", "quotas", "retention", "saver"},
