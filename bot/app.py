@@ -35,6 +35,7 @@ from graph_runtime import (
 from .commands import Commands
 from .config import ConfigError, Role, Settings
 from .courier import Courier
+from .redaction import Redaction
 from .replies import error_code, seconds_to_wait
 from .sealer import open_sealer
 from .slack import Whispers, Window
@@ -73,6 +74,7 @@ async def serve(
             house.identity,
             deployment=house.store.deployment,
             channel=settings.slack.channel,
+            redaction=Redaction(settings.redact),
         )
         sealer = open_sealer(settings.journal, house.store, house.session)
         worker = Worker(house.runtime, house.approvals, retention=settings.retention)
@@ -120,8 +122,10 @@ async def _end_of(tasks: Collection[asyncio.Task[None]]) -> None:
 def _listening_app(settings: Settings, house: House, whispers: Whispers) -> AsyncApp:
     """Return the Bolt app with all our listeners."""
     app = bolt_app(settings, house.client)
-    commands = Commands(house.runtime, house.approvals, settings.operators)
-    Window(house.approvals, commands, house.directory, whispers, house.identity).listen(app)
+    redaction = Redaction(settings.redact)
+    commands = Commands(house.runtime, house.approvals, settings.operators, redaction)
+    window = Window(house.approvals, commands, house.directory, whispers, house.identity, redaction)
+    window.listen(app)
     return app
 
 

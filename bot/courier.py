@@ -30,6 +30,7 @@ from graph_runtime import (
 
 from . import cards
 from .identity import Identity
+from .redaction import Redaction
 from .replies import error_code, seconds_to_wait
 from .text import is_slack_id
 
@@ -86,6 +87,9 @@ UNREACHABLE = frozenset(
         "users_not_found",
     }
 )
+#: Errors of a message that may not be changed any more; a line is deleted then. Source: Slack's page of
+#: chat.update.
+UNCHANGEABLE = frozenset({"cant_update_message", "edit_window_closed"})
 #: How often an entry that fails for a reason of our own is tried before an operator is told.
 _TRIES = 5
 
@@ -102,6 +106,7 @@ class Courier:
         *,
         deployment: str,
         channel: str,
+        redaction: Redaction | None = None,
     ) -> None:
         self._outbox = outbox
         self._approvals = approvals
@@ -109,6 +114,7 @@ class Courier:
         self._identity = identity
         self._deployment = deployment
         self._channel = channel
+        self._redaction = redaction or Redaction()
 
     async def work(self, bell: Bell, stop: asyncio.Event) -> None:
         """Deliver until ``stop`` is set."""
@@ -161,8 +167,11 @@ class Courier:
         if view is None:
             await self._outbox.park(entry, "its request is gone")
             return
+        view = self._redaction.view(view)
         if entry.kind == "card":
             await self._deliver_card(entry, view)
+        elif entry.wanted > 1 and (place := await self._outbox.place_of(entry)) is not None:
+            await self._redraw(entry, view, place)
         elif entry.payload["what"] == "told":
             await self._deliver_private(entry, view)
         else:
@@ -211,6 +220,29 @@ class Courier:
                 **message.arguments(),
             )
             found = self._place(answer["channel"], answer["ts"])
+        await self._stands(entry, view, found)
+
+    async def _redraw(self, entry: OutboxEntry, view: RequestView, place: Place) -> None:
+        """Draw a line anew where it stands: words that it shows were erased. One that is gone stays gone."""
+        draw = cards.private if entry.payload["what"] == "told" else cards.trail
+        arguments = draw(view, entry).arguments()
+        try:
+            await self._client.chat_update(channel=place.channel, ts=place.message, **arguments)
+        except SlackApiError as error:
+            code = error_code(error)
+            if code in UNCHANGEABLE:
+                await self._client.chat_delete(channel=place.channel, ts=place.message)
+            elif code != "message_not_found":
+                raise
+        await self._outbox.landed(entry, None)
+        _log.info("line.redrawn", request_id=entry.request_id)
+
+    async def _stands(self, entry: OutboxEntry, view: RequestView, found: Place | None) -> None:
+        """Note where a line stands. One that was found may show words that were erased since."""
+        if found is not None and entry.wanted > 1 and _may_have_landed(entry):
+            draw = cards.private if entry.payload["what"] == "told" else cards.trail
+            arguments = draw(view, entry).arguments()
+            await self._client.chat_update(channel=found.channel, ts=found.message, **arguments)
         await self._outbox.landed(entry, found)
 
     async def _deliver_private(self, entry: OutboxEntry, view: RequestView) -> None:
@@ -234,7 +266,7 @@ class Courier:
                 if error_code(error) not in UNREACHABLE:
                     raise
                 _log.warning("private.refused", request_id=entry.request_id, error=error_code(error))
-        await self._outbox.landed(entry, found)
+        await self._stands(entry, view, found)
 
     async def _find(
         self, entry: OutboxEntry, view: RequestView, channel: str, *, thread: str | None

@@ -15,6 +15,7 @@ from typing import Any, TypeGuard
 from graph_runtime import Standing
 from graph_runtime.judging import Case
 
+from .redaction import Masked
 from .text import plain
 
 #: Slack's limits: 100 blocks in a dialog, 3,000 characters in an input, 250 kB for all of it.
@@ -90,7 +91,8 @@ def offered(case: Case, standing: Standing) -> tuple[Field, ...]:
     room = _ROOM
     for name in dict.fromkeys(edit.fields):
         value = present.get(name)
-        if not _can_be_typed(value):
+        # What is not shown whole would come back as its mask.
+        if isinstance(value, Masked) or not _can_be_typed(value):
             continue
         room -= len(json.dumps(_shown(value)))
         if room >= 0 and len(found) < MOST_FIELDS:

@@ -40,6 +40,7 @@ TABLES: Mapping[str, str] = {
     "waits": "interrupt_id",
     "executions": "request_id",
     "freezes": "scope",
+    "texts": "text_id",
 }
 _PAGE = 500
 #: Seconds that connections may take to go away after their store was closed.
