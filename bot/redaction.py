@@ -21,7 +21,7 @@ from graph_runtime import Action, Event, Freeze, Refused, RequestView, Run, RunV
 from .text import worded
 
 HIDDEN = "(hidden)"
-_SECRET = "(secret)"  # noqa: S105 - it stands for one
+_SECRET = "(masked)"  # noqa: S105 - it stands for one
 #: Where a value and the one it took the place of look alike once they are masked.
 _CHANGED = " (changed)"
 #: Of a long text so much is looked at in one piece: the time that a pattern takes grows faster than the text.
@@ -29,6 +29,8 @@ _PIECE = 4_000
 #: A hidden value of fewer letters is not looked for in titles and reasons: it would be found in other words.
 _LEAST_WORDS = 4
 _CARD = re.compile(r"(?<![\w-])[2-9](?:[ -]?[0-9]){12,18}(?![\w-])", re.ASCII)
+#: A password in an address; our own sentences say where one would stand.
+_LOGIN = re.compile(r"(://[^\s:/@]{1,200}:)(?!PASSWORD@)[^\s/@]{1,200}(?=@)")
 _DIGITS = re.compile(r"[0-9]")
 #: Formats that detect-secrets does not know, or whose matches it ends too early for a mask.
 _OWN = (
@@ -38,7 +40,6 @@ _OWN = (
     r"\bsk-(?:proj|ant|svcacct|admin)-[\w-]{20,}|\bsk-[\w-]{20,100}T3BlbkFJ",
     r"\bAIza[\w-]{35}",
     r"\bnpm_[A-Za-z0-9]{36}",
-    r"(?<=://)[^\s:/@]{1,200}:[^\s/@]{1,200}(?=@)",
 )
 #: What a secret in one of these formats holds: a text without any of it is not looked at further.
 _TRACE = re.compile(
@@ -69,7 +70,7 @@ def mask(text: str) -> str:
 def _masked(piece: str) -> str:
     for pattern in _secrets():
         piece = pattern.sub(_SECRET, piece)
-    return piece
+    return _LOGIN.sub(rf"\1{_SECRET}", piece)
 
 
 def _pieces(text: str) -> Iterator[str]:
