@@ -867,19 +867,19 @@ SELECT :event_id || '-' || request_id, :now, 'request.withdrawn', :actor, thread
 FROM requests WHERE run_id = :run_id AND status = 'open';
 
 -- name: find_events
-SELECT e.*, t.said, t.digest AS words_digest, t.erased_in
-FROM (SELECT * FROM events ORDER BY event_id DESC LIMIT :limit) e LEFT JOIN texts t ON t.text_id = e.event_id
-ORDER BY e.event_id;
+SELECT newest.*, t.said, t.digest AS words_digest, t.erased_in
+FROM (SELECT * FROM events ORDER BY event_id DESC LIMIT :limit) newest
+LEFT JOIN texts t ON t.text_id = newest.event_id ORDER BY newest.event_id;
 
 -- name: find_events_of_run
-SELECT e.*, t.said, t.digest AS words_digest, t.erased_in FROM (
+SELECT newest.*, t.said, t.digest AS words_digest, t.erased_in FROM (
   SELECT * FROM events WHERE run_id = :run_id ORDER BY event_id DESC LIMIT :limit
-) e LEFT JOIN texts t ON t.text_id = e.event_id ORDER BY e.event_id;
+) newest LEFT JOIN texts t ON t.text_id = newest.event_id ORDER BY newest.event_id;
 
 -- name: find_events_of_request
-SELECT e.*, t.said, t.digest AS words_digest, t.erased_in FROM (
+SELECT newest.*, t.said, t.digest AS words_digest, t.erased_in FROM (
   SELECT * FROM events WHERE request_id = :request_id ORDER BY event_id DESC LIMIT :limit
-) e LEFT JOIN texts t ON t.text_id = e.event_id ORDER BY e.event_id;
+) newest LEFT JOIN texts t ON t.text_id = newest.event_id ORDER BY newest.event_id;
 
 -- name: find_events_after
 SELECT * FROM events WHERE event_id > :event_id ORDER BY event_id LIMIT :limit;
