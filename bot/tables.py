@@ -31,6 +31,7 @@ from graph_runtime.policy import Rule
 from graph_runtime.types import RunStatus
 
 from .check import Finding
+from .redaction import mask
 from .text import plain, worded
 
 _STYLE = {
@@ -222,7 +223,7 @@ def migration(seen: Migration) -> Iterator[RenderableType]:
         "run": run.id,
         "graph": run.graph,
         "version": f"{run.version} → {seen.to_version}",
-        "stopped": plain(f"{run.error['type']}: {run.error['message']}", 1_000) if run.error else "",
+        "stopped": plain(mask(f"{run.error['type']}: {run.error['message']}"), 1_000) if run.error else "",
         "keys not known": ", ".join(seen.keys_unknown) and f"{', '.join(seen.keys_unknown)} (kept, unseen)",
         "keys without value": ", ".join(seen.keys_without_value),
         "checked when called": ", ".join(seen.unchecked),
