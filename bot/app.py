@@ -38,6 +38,7 @@ from .config import ConfigError, Role, Settings
 from .courier import Courier
 from .fallback import Fallback
 from .launchpad import Launchpad
+from .redaction import Redaction
 from .replies import error_code, seconds_to_wait
 from .sealer import open_sealer
 from .slack import Whispers, Window
@@ -83,6 +84,7 @@ async def serve(
             house.identity,
             fallback,
             deployment=house.store.deployment,
+            redaction=Redaction(settings.redact),
         )
         sealer = open_sealer(settings.journal, house.store, house.session)
         worker = Worker(house.runtime, house.approvals, retention=settings.retention)
@@ -130,9 +132,13 @@ async def _end_of(tasks: Collection[asyncio.Task[None]]) -> None:
 def _listening_app(settings: Settings, house: House, whispers: Whispers) -> AsyncApp:
     """Return the Bolt app with all our listeners."""
     app = bolt_app(settings, house.client)
-    commands = Commands(house.runtime, house.approvals, settings.operators)
-    launchpad = Launchpad(house.runtime, house.directory, house.launches)
-    Window(house.approvals, commands, house.directory, whispers, house.identity, launchpad).listen(app)
+    redaction = Redaction(settings.redact)
+    commands = Commands(house.runtime, house.approvals, settings.operators, redaction)
+    launchpad = Launchpad(house.runtime, house.directory, house.launches, redaction)
+    window = Window(
+        house.approvals, commands, house.directory, whispers, house.identity, launchpad, redaction
+    )
+    window.listen(app)
     Channels(house.outbox, house.identity).listen(app)
     return app
 

@@ -121,7 +121,7 @@ def card(view: RequestView, entry: OutboxEntry, deployment: str) -> Message:
             SectionBlock(text=MarkdownTextObject(text=f"{_MARK[request.status]} {said}", verbatim=True)),
         ]
         for word, verdict in (("Reason", "reject"), ("Answer", "respond")):
-            told = [v.reason for v in view.votes if v.verdict == verdict and v.reason][-_REASONS:]
+            told = [v.words for v in view.votes if v.verdict == verdict and v.words][-_REASONS:]
             each = [(word, plain(reason, REASON // len(told))) for reason in told]
             blocks += [lines(each)] if each else []
         held = view.frozen and view.run.status == "interrupted"
@@ -149,9 +149,9 @@ def trail(view: RequestView, entry: OutboxEntry) -> Message:
         text = _REQUEST_LINE[status] + (f" by {person(by)}" if by else "") + f"{mention}."
     blocks: list[Block] = [_mrkdwn(text)]
     vote = next((v for v in reversed(view.votes) if v.reviewer == by), None)
-    if vote is not None and vote.reason and payload["what"] in {"vote", "request"}:
-        blocks.append(lines([("Reason", plain(vote.reason, REASON))]))
-        text += " Reason: " + escaped(vote.reason, REASON)
+    if vote is not None and vote.words and payload["what"] in {"vote", "request"}:
+        blocks.append(lines([("Reason", plain(vote.words, REASON))]))
+        text += " Reason: " + escaped(vote.words, REASON)
     return Message(text, tuple(blocks), _metadata(entry, request))
 
 
@@ -350,7 +350,7 @@ def _changed(view: RequestView) -> list[Block]:
     first = view.request.action.arguments if view.request.action else {}
     back = ", back to what was requested" if edit.arguments == first else ""
     who = _context([f":pencil2: Changed by {person(edit.reviewer)}{back}"])
-    return [who, lines([("Why", plain(edit.reason, _WHY))])] if edit.reason else [who]
+    return [who, lines([("Why", plain(edit.words, _WHY))])] if edit.words else [who]
 
 
 _TOLD = {
@@ -379,7 +379,7 @@ def private(view: RequestView, entry: OutboxEntry) -> Message:
         ]
         blocks += [lines(changed[:_LINES])] if changed else []
     for verdict, word in (("edit", "Why"), ("reject", "Reason"), ("respond", "Answer")):
-        told = [v.reason for v in view.votes if v.verdict == verdict and v.reason][-_REASONS:]
+        told = [v.words for v in view.votes if v.verdict == verdict and v.words][-_REASONS:]
         if told and _OUTCOME_OF[verdict] == status:
             blocks.append(lines([(word, plain(reason, REASON // len(told))) for reason in told]))
             text += f" {word}: " + "; ".join(escaped(reason, REASON // len(told)) for reason in told)

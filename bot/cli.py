@@ -34,6 +34,7 @@ from .collector import collecting_seldom
 from .commands import MistypedError, read_input
 from .config import ConfigError, Role
 from .logs import set_up_logs
+from .redaction import Redaction
 from .terminal import (
     AsJson,
     Config,
@@ -213,7 +214,8 @@ def runs(
 
     async def work() -> None:
         async with open_desk(settings_of(config)) as desk:
-            found = await desk.runtime.runs(status=tables.known_status(status), graph=graph, limit=limit)
+            kept = await desk.runtime.runs(status=tables.known_status(status), graph=graph, limit=limit)
+            found = [Redaction().run(run) for run in kept]
             show_it([tables.run_json(run) for run in found] if as_json else tables.runs(found))
 
     run_it(work())
@@ -231,14 +233,17 @@ def show(
     """Show all that there is to know before answering: where the run stands and what it asks of whom."""
 
     async def work() -> None:
-        async with open_desk(settings_of(config)) as desk:
-            view = await desk.runtime.look(run)
+        settings = settings_of(config)
+        redaction = Redaction(settings.redact)
+        async with open_desk(settings) as desk:
+            seen = await desk.runtime.look(run)
             if mermaid:
                 # Plain print: a line that is wrapped is no Mermaid any more.
-                print(desk.runtime.draw_mermaid(view), end="")
+                print(desk.runtime.draw_mermaid(seen), end="")
                 return
             found = [await desk.approvals.view(one.id) for one in await desk.approvals.find(run_id=run)]
-            requests, way = [one for one in found if one is not None], await desk.runtime.way(view)
+            requests = [redaction.view(one) for one in found if one is not None]
+            view, way = redaction.look(seen), await desk.runtime.way(seen)
             if as_json:
                 show_it(tables.view_json(view, requests, way))
             else:
@@ -258,8 +263,11 @@ def history(
     """List the steps of a run, newest first, with the routes it took, and its journal."""
 
     async def work() -> None:
-        async with open_desk(settings_of(config)) as desk:
-            events = await desk.runtime.events(run_id=run, limit=max(limit, 200))
+        settings = settings_of(config)
+        redaction = Redaction(settings.redact)
+        async with open_desk(settings) as desk:
+            found = await desk.runtime.events(run_id=run, limit=max(limit, 200))
+            events = [redaction.event(event) for event in found]
             steps = []
             try:
                 steps = await desk.runtime.history(run, limit=limit)

@@ -197,6 +197,9 @@ class Settings(BaseSettings):
     on_call: dict[str, str] = Field(
         default_factory=dict, description="on-call schedule = user group that holds who is on call now"
     )
+    redact: tuple[str, ...] = Field(
+        default=(), description="globs of facts, arguments and state keys whose values are never shown"
+    )
     operators: tuple[str, ...] = Field(default=(), description="user ids who may start and cancel runs")
     lease: Duration = Field(default=30, description="how long a dead process keeps its work from others")
     keep_finished: Age = Field(

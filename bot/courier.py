@@ -31,6 +31,7 @@ from graph_runtime import (
 from . import cards
 from .fallback import CHANNEL_LOST, UNREACHABLE, Fallback, alarm_message
 from .identity import Identity
+from .redaction import Redaction
 from .replies import error_code, seconds_to_wait
 from .text import is_slack_id
 
@@ -60,6 +61,9 @@ CHANNEL_PACE = 1 * SECOND
 #: How far back before the request was opened a lost message is looked for, for clocks that differ.
 SKEW_SECONDS = 60
 _PAGES = 5
+#: Errors of a message that may not be changed any more; a line is deleted then. Source: Slack's page of
+#: chat.update.
+UNCHANGEABLE = frozenset({"cant_update_message", "edit_window_closed"})
 #: How often an entry that fails for a reason of our own is tried before an operator is told.
 _TRIES = 5
 
@@ -76,6 +80,7 @@ class Courier:
         fallback: Fallback,
         *,
         deployment: str,
+        redaction: Redaction | None = None,
     ) -> None:
         self._outbox = outbox
         self._approvals = approvals
@@ -83,6 +88,7 @@ class Courier:
         self._identity = identity
         self._fallback = fallback
         self._deployment = deployment
+        self._redaction = redaction or Redaction()
 
     async def work(self, bell: Bell, stop: asyncio.Event) -> None:
         """Deliver until ``stop`` is set."""
@@ -133,10 +139,14 @@ class Courier:
         view = await self._approvals.view(entry.request_id)
         if view is None:
             await self._fallback.park(entry, "its request is gone")
-        elif entry.kind == "card":
+            return
+        view = self._redaction.view(view)
+        if entry.kind == "card":
             await self._deliver_card(entry, view)
         elif entry.kind == "alarm":
             await self._deliver_alarm(entry, view)
+        elif entry.wanted > 1 and (place := await self._outbox.place_of(entry)) is not None:
+            await self._redraw(entry, view, place)
         elif entry.payload["what"] == "told":
             await self._deliver_private(entry, view)
         else:
@@ -195,6 +205,38 @@ class Courier:
             if there is None:
                 return
             found = found or there
+        await self._stands(entry, view, found)
+
+    async def _redraw(self, entry: OutboxEntry, view: RequestView, place: Place) -> None:
+        """Draw a line anew wherever it stands: words in it were erased. One that is gone stays gone."""
+        await self._draw_anew(entry, view, place)
+        for card in () if entry.payload.get("channel") else view.cards.values():
+            # Below every other card the line stands too, and the receipt knows of one place alone.
+            if card.channel != place.channel:
+                other = await self._find(entry, view, card.channel, thread=card.message)
+                if other is not None:
+                    await self._draw_anew(entry, view, other)
+        await self._outbox.landed(entry, None)
+        _log.info("line.redrawn", request_id=entry.request_id)
+
+    async def _draw_anew(self, entry: OutboxEntry, view: RequestView, place: Place) -> None:
+        draw = cards.private if entry.payload["what"] == "told" else cards.trail
+        arguments = draw(view, entry).arguments()
+        try:
+            await self._client.chat_update(channel=place.channel, ts=place.message, **arguments)
+        except SlackApiError as error:
+            code = error_code(error)
+            if code in UNCHANGEABLE:
+                await self._client.chat_delete(channel=place.channel, ts=place.message)
+            elif code != "message_not_found":
+                raise
+
+    async def _stands(self, entry: OutboxEntry, view: RequestView, found: Place | None) -> None:
+        """Note where a line stands. One that was found may show words that were erased since."""
+        if found is not None and entry.wanted > 1 and _may_have_landed(entry):
+            draw = cards.private if entry.payload["what"] == "told" else cards.trail
+            arguments = draw(view, entry).arguments()
+            await self._client.chat_update(channel=found.channel, ts=found.message, **arguments)
         await self._outbox.landed(entry, found)
 
     async def _deliver_private(self, entry: OutboxEntry, view: RequestView) -> None:
@@ -210,7 +252,7 @@ class Courier:
                 if error_code(error) not in UNREACHABLE:
                     raise
                 _log.warning("private.refused", request_id=entry.request_id, error=error_code(error))
-        await self._outbox.landed(entry, found)
+        await self._stands(entry, view, found)
 
     async def _deliver_alarm(self, entry: OutboxEntry, view: RequestView) -> None:
         """Tell an operator in their direct message; whom nothing reaches finds it in the outbox."""

@@ -32,6 +32,7 @@ from graph_runtime.policy import Rule
 from graph_runtime.types import RunStatus
 
 from .check import Finding
+from .redaction import mask
 from .text import plain, worded
 
 _STYLE = {
@@ -182,7 +183,8 @@ def history(steps: Sequence[StateSnapshot], events: Sequence[Event]) -> Iterator
     table = _table("AT (UTC)", "EVENT", "BY", "DETAILS")
     for event in events:
         details = ", ".join(f"{k}={_short(v)}" for k, v in event.data.items() if v not in (None, "", []))
-        table.add_row(moment(event.at), event.kind, event.actor or "", plain(details, 300))
+        said = f"“{plain(event.words, 300)}” " if event.words else ""
+        table.add_row(moment(event.at), event.kind, event.actor or "", said + plain(details, 300))
     yield table
 
 
@@ -222,7 +224,7 @@ def migration(seen: Migration) -> Iterator[RenderableType]:
         "run": run.id,
         "graph": run.graph,
         "version": f"{run.version} → {seen.to_version}",
-        "stopped": plain(f"{run.error['type']}: {run.error['message']}", 1_000) if run.error else "",
+        "stopped": plain(mask(f"{run.error['type']}: {run.error['message']}"), 1_000) if run.error else "",
         "keys not known": ", ".join(seen.keys_unknown) and f"{', '.join(seen.keys_unknown)} (kept, unseen)",
         "keys without value": ", ".join(seen.keys_without_value),
         "checked when called": ", ".join(seen.unchecked),
@@ -415,6 +417,7 @@ def votes_json(votes: Sequence[Vote]) -> list[dict[str, Any]]:
             "reviewer": vote.reviewer,
             "verdict": vote.verdict,
             "reason": vote.reason,
+            "reason_erased": vote.erased,
             "groups": sorted(vote.groups),
             "stage": vote.stage + 1,
             "at": vote.at,
@@ -460,7 +463,14 @@ def history_json(steps: Sequence[StateSnapshot], events: Sequence[Event]) -> dic
             for s in steps
         ],
         "events": [
-            {"at": e.at, "kind": e.kind, "actor": e.actor, "request_id": e.request_id, **e.data}
+            {
+                "at": e.at,
+                "kind": e.kind,
+                "actor": e.actor,
+                "request_id": e.request_id,
+                **e.data,
+                **({} if e.words is None else {"said": e.said, "said_erased": e.erased}),
+            }
             for e in events
         ],
     }

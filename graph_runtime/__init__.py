@@ -14,6 +14,7 @@ from .clock import SECOND, Bell, Clock, NewId, TimeOrderedIds, system_clock
 from .compiled import CompiledGraph
 from .divergence import Divergence
 from .drawing import Stage, Stop, Way
+from .erasing import Erasure, Erasures
 from .errors import (
     AlreadyAnswered,
     AnswerUnused,
@@ -185,6 +186,8 @@ __all__ = [
     "Divergence",
     "Duration",
     "EmptyInputError",
+    "Erasure",
+    "Erasures",
     "Event",
     "ExecutionInfo",
     "Freeze",

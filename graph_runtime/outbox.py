@@ -88,6 +88,11 @@ class Outbox:
             done = Do("complete_entry", held, guard="lease")
         await self._store.commit(Batch("receipt", (*receipt, done)))
 
+    async def place_of(self, entry: OutboxEntry) -> Place | None:
+        """Return where the entry landed; None when it did not, or nobody knows."""
+        (rows,) = await self._store.read(Ask("get_receipt", {"entry_id": entry.id}))
+        return records.read_place(rows[0]) if rows else None
+
     async def retry(
         self, entry: OutboxEntry, error: str, *, wait: int | None = None, redraw: bool = False
     ) -> None:

@@ -337,6 +337,15 @@ class Event:
     run_id: RunId | None
     request_id: RequestId | None
     data: Mapping[str, Any]
+    #: What its actor said with it, in their own words, where that was read too.
+    said: str | None = None
+    #: The digest of what they said, once that is erased.
+    erased: str | None = None
+
+    @property
+    def words(self) -> str | None:
+        """What is shown of what its actor said."""
+        return _words(self.said, self.erased)
 
 
 @dataclass(frozen=True, slots=True)
@@ -467,6 +476,17 @@ class Vote:
     round: int = 0
     #: The action's arguments as an edit left them.
     arguments: Mapping[str, Any] | None = None
+    #: The digest of the reason, once that is erased.
+    erased: str | None = None
+
+    @property
+    def words(self) -> str | None:
+        """What is shown of the reason."""
+        return _words(self.reason, self.erased)
+
+
+def _words(said: str | None, erased: str | None) -> str | None:
+    return said if erased is None else f"(erased: {erased[:19]})"
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,7 @@ SCOPE_OF_METHOD = {
     "auth_test": (),
     "bots_info": ("users:read",),
     "apps_connections_open": (),
+    "chat_delete": ("chat:write",),
     "chat_postMessage": ("chat:write",),
     "chat_update": ("chat:write",),
     "conversations_history": ("channels:history", "groups:history", "im:history"),

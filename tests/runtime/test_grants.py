@@ -550,7 +550,7 @@ async def test_a_run_that_rested_just_after_its_freeze_ended_is_woken_all_the_sa
     run = await runtime.advance(run.id)
     assert run.status == "interrupted"
     await store.commit(Batch("test", (gone,)))
-    put = {"scope": "all", "frozen_by": "U_ANN", "reason": "one more", "now": clock() + 5}
+    put = {"scope": "all", "frozen_by": "U_ANN", "text_id": None, "now": clock() + 5}
     await store.commit(Batch("test", (Do("put_freeze", put),)))
     assert await alarms.ring_released(), "another freeze is not the one that it waited for"
     assert not await alarms.ring_released()

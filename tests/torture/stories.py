@@ -22,6 +22,7 @@ from graph_runtime import (
     Action,
     Alarms,
     AsyncSqliteSaver,
+    Erasures,
     Journal,
     NotPaused,
     OperatorAlarm,
@@ -486,6 +487,7 @@ async def play_guarded(world: World) -> None:
     await alarms.ring_released()
     await world.drive()
     await world.settle()
+    await Erasures(world.runtime.ground).erase("U_ANN", actor="cli:ann")
     journal = journal_of(world)
     while await journal.seal():
         pass
@@ -500,6 +502,7 @@ async def end_guarded(world: World) -> None:
     assert len(world.told()) == 1, "neither twice nor never"
     found = await journal_of(world).verify()
     assert (found.unsealed, found.broken) == (0, None)
+    assert (await Erasures(world.runtime.ground).count("U_ANN")).texts == 0
 
 
 async def begin_waiting(world: World) -> None:
@@ -690,7 +693,10 @@ OTHERS = {
     "answers": Story(nothing, play_answers, end_answers, ("answer", "reopen", "refuse"), asking=False),
     "failing": Story(nothing, play_failing, end_failing, ("end", "retry")),
     "guarded": Story(
-        nothing, play_guarded, end_guarded, ("gate", "ring", "drop wait", "freeze", "release", "seal")
+        nothing,
+        play_guarded,
+        end_guarded,
+        ("gate", "ring", "drop wait", "freeze", "release", "erase", "seal"),
     ),
     "halt": Story(nothing, play_halt, end_halt, ("go on", "pause")),
     "nested": Story(nothing, play_nested, end_nested, ("subgraph",)),
