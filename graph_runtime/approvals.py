@@ -8,19 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from . import records
 from .closings import closing, trail
 from .errors import Conflict, Refused, StoreError, StoreUnavailable, ValueRefused
-from .judging import Case, Directory, Standing, bound_digest, judge, may_decide, merge, with_vote
+from .judging import Case, Directory, Standing, bound_digest, judge, make_vote, may_decide, merge, with_vote
+from .lookup import asks_of, read_view
 from .plainjson import write_json
 from .requests import POLICY
 from .runtime import Runtime
+from .policy import ON_CALL
 from .shown import RequestView
-from .storage import Ask, Batch, Do, Params, Row
+from .standins import Asked, hold
+from .storage import Ask, Batch, Do, Params
 from .tickets import check_open, check_ticket
 from .types import (
     Actor,
@@ -89,8 +93,11 @@ class Approvals:
         """
         view = await self._checked(ticket, actor, place)
         case = view.case
-        reviewer = await self._reviewer(view, case, actor)
-        refusal = may_decide(case, reviewer, verdict, None)
+
+        def allowed(reviewer: Reviewer, behalf: Reviewer | None) -> Refused | None:
+            return may_decide(case, reviewer, verdict, None, behalf=behalf)
+
+        *_, refusal = await Asked(self._directory, actor, case.terms.refs).choose(view, allowed)
         if refusal is not None and refusal.code not in _ASKED_NEXT:
             await self.refuse(refusal, actor, place, ticket)
             raise refusal
@@ -122,7 +129,7 @@ class Approvals:
 
     async def view(self, request_id: str) -> RequestView | None:
         """Return the request with its run, votes and card from one snapshot, or None when there is none."""
-        return _view(*await self._store.read(*_asks_of(request_id)))
+        return read_view(await self._store.read(*asks_of(request_id, self._runtime.clock())))
 
     async def find(
         self, *, run_id: str = "", status: RequestStatus | None = None, limit: int = 50
@@ -162,37 +169,35 @@ class Approvals:
         until: float,
     ) -> RequestView:
         reason, edited, confirm, seen = said
-        reviewer: Reviewer | None = None
+        asked: Asked | None = None
         run: Run | None = None
         while run is None:
             # The commit is not under this timeout: once begun it ends, and only then is its outcome known.
             async with asyncio.timeout_at(until):
                 view = await self._checked(ticket, actor, place)
                 case = view.case
-                # Asked once per click: the answer is at most as old as this click.
-                reviewer = reviewer or await self._reviewer(view, case, actor)
-            before = judge(case)
-            arguments = None if edited is None or verdict != "edit" else merge(case, before, edited)
-            refusal = _check_storable(arguments) or may_decide(
-                case, reviewer, verdict, reason, arguments=arguments, confirm=confirm
-            )
+                asked = asked or Asked(self._directory, actor, case.terms.refs)
+                before = judge(case)
+                arguments = None if edited is None or verdict != "edit" else merge(case, before, edited)
+                more: dict[str, Any] = {"arguments": arguments, "confirm": confirm}
+                allowed = partial(_allowed, case, verdict, reason, more)
+                reviewer, behalf, by, refusal = await asked.choose(view, allowed)
             if seen not in {None, before.round} and (refusal is None or refusal.code in _ASKED_NEXT):
                 refusal = Refused("STALE_ACTION", _CHANGED)
             if refusal is not None:
                 await self.refuse(refusal, actor, place, ticket)
                 raise refusal
             now = self._runtime.clock()
-            vote = Vote(
-                reviewer.id,
+            vote = make_vote(
+                case,
+                reviewer,
                 verdict,
                 reason,
-                bound_digest(view.request, before.arguments if arguments is None else arguments),
-                now,
-                place.surface,
-                reviewer.groups,
-                before.stage,
-                before.round + (verdict == "edit"),
-                arguments,
+                behalf=behalf,
+                delegation=None if by is None else by.id,
+                arguments=arguments,
+                at=now,
+                surface=place.surface,
             )
             after = judge(with_vote(case, vote))
             if after.outcome == "open":
@@ -201,10 +206,10 @@ class Approvals:
             else:
                 decision = self._decision(case, after, reason, now)
                 async with asyncio.timeout_at(until):
-                    closed = await closing(self._runtime, view, decision, reviewer.id)
+                    closed = await closing(self._runtime, view, decision, vote.reviewer)
                 writes = (
                     *closed.writes,
-                    self._put_vote(view, vote),
+                    *self._put_vote(view, vote),
                     self._event(view, after.outcome, vote, after, place),
                 )
                 batch = Batch("decide" if closed.wakes else "decide part", writes, give_up_at=until)
@@ -214,7 +219,7 @@ class Approvals:
         left = replace(
             view.request, status=after.outcome, revision=view.request.revision + 1, closed_at=closed_at
         )
-        return RequestView(left, run, (*view.votes, vote), view.card, view.frozen)
+        return replace(view, request=left, run=run, votes=(*view.votes, vote))
 
     def _decision(self, case: Case, after: Standing, reason: str | None, now: int) -> Decision:
         request = case.request
@@ -230,8 +235,8 @@ class Approvals:
         )
         return replace(decision, opens_at=case.policy.opens_at(now)) if decision.approved else decision
 
-    def _put_vote(self, view: RequestView, vote: Vote) -> Do:
-        return Do(
+    def _put_vote(self, view: RequestView, vote: Vote) -> tuple[Do, ...]:
+        put = Do(
             "put_decision",
             {
                 "decision_id": self._runtime.new_id("dec"),
@@ -245,9 +250,13 @@ class Approvals:
                 "stage": vote.stage,
                 "round": vote.round,
                 "arguments": None if vote.arguments is None else _plain.encode(vote.arguments),
+                "on_behalf_of": vote.on_behalf_of,
+                "delegation_id": vote.delegation,
+                "one_with": write_json(sorted(vote.one_with)),
                 "now": vote.at,
             },
         )
+        return *hold(vote.delegation, vote.at), put
 
     def _vote(self, view: RequestView, vote: Vote, after: Standing) -> tuple[Do, ...]:
         """Return what a vote writes that leaves its request open."""
@@ -257,6 +266,7 @@ class Approvals:
             "what": "vote",
             "status": vote.verdict,
             "by": vote.reviewer,
+            "for": vote.on_behalf_of,
             "seats": [[s.name, s.filled, s.count, [*s.people], [*s.groups]] for s in after.seats],
             "stage": after.stage,
             "stages": after.stages,
@@ -265,7 +275,7 @@ class Approvals:
         }
         return (
             Do("vote_request", counted, guard="request open"),
-            self._put_vote(view, vote),
+            *self._put_vote(view, vote),
             Do("redraw_card", {"request_id": request.id, "now": vote.at}),
             trail(self._runtime, request, said, vote.at),
         )
@@ -284,6 +294,7 @@ class Approvals:
             channel=place.channel,
             message=place.message,
             **({} if what != "voted" else {"verdict": vote.verdict, "standing": str(after)}),
+            **whose(vote),
         )
 
     async def _checked(self, ticket: Ticket, actor: Actor, place: Place) -> RequestView:
@@ -296,9 +307,9 @@ class Approvals:
         owners, asking, *rows = await self._store.read(
             Ask("get_receipt_at", at),
             Ask("find_asking", {"run_id": ticket.run_id}),
-            *_asks_of(ticket.request_id),
+            *asks_of(ticket.request_id, self._runtime.clock()),
         )
-        view = _view(*rows)
+        view = read_view(rows)
         refusal = check_ticket(
             ticket,
             place,
@@ -331,11 +342,6 @@ class Approvals:
         named: Params = {"run_id": ticket.run_id, "request_id": ticket.request_id}
         (known,) = await self._store.read(Ask("get_opening", named))
         return bool(known)
-
-    async def _reviewer(self, view: RequestView, case: Case, actor: Actor) -> Reviewer:
-        if view.card is not None and actor.workspace and actor.workspace != view.card.workspace:
-            return Reviewer(actor.id, kind="external")
-        return await self._directory.reviewer(actor, case.terms.refs)
 
     async def _settle(self, request_id: str, kind: str) -> None:
         """Close a request past its deadline, or one that its policy decides by itself."""
@@ -374,7 +380,7 @@ class Approvals:
         decision = self._decision(case, standing, terms.why, now)
         # It has no card, so nothing is told in a thread below one.
         closed = await closing(self._runtime, view, decision, POLICY, told=False)
-        return Batch("policy", (*closed.writes, self._put_vote(view, vote), event)), closed.wakes
+        return Batch("policy", (*closed.writes, *self._put_vote(view, vote), event)), closed.wakes
 
     async def _remind(self, request_id: str, kind: str) -> None:
         """Tell below the card that nobody has decided yet, once."""
@@ -436,34 +442,23 @@ class Approvals:
         return records.read_left(returned) if wakes else run
 
 
-def _asks_of(request_id: str) -> tuple[Ask, ...]:
-    params: Params = {"request_id": request_id}
-    return (
-        Ask("get_request", params),
-        Ask("get_run_of_request", params),
-        Ask("find_decisions", params),
-        Ask("get_card", params),
-        Ask("find_freezes"),
-    )
+def _allowed(
+    case: Case,
+    verdict: Verdict,
+    reason: str | None,
+    more: Mapping[str, Any],
+    reviewer: Reviewer,
+    behalf: Reviewer | None,
+) -> Refused | None:
+    unstorable = _check_storable(more["arguments"])
+    return unstorable or may_decide(case, reviewer, verdict, reason, behalf=behalf, **more)
 
 
-def _view(
-    requests: Sequence[Row],
-    runs: Sequence[Row],
-    decisions: Sequence[Row],
-    cards: Sequence[Row],
-    freezes: Sequence[Row],
-) -> RequestView | None:
-    if not requests:
-        return None
-    request = records.read_request(requests[0])
-    return RequestView(
-        request=request,
-        run=records.read_run(runs[0]),
-        votes=tuple(records.read_vote(row) for row in decisions),
-        card=records.read_place(cards[0]) if cards else None,
-        frozen=any(row["scope"] in {"all", f"graph:{request.graph}"} for row in freezes),
-    )
+def whose(vote: Vote) -> dict[str, Any]:
+    """Return what the journal says of a vote besides who cast it: in whose place, and on which call."""
+    acted = {"on_behalf_of": vote.on_behalf_of, "delegation": vote.delegation} if vote.on_behalf_of else {}
+    on_call = sorted(one.removeprefix(ON_CALL) for one in vote.groups if one.startswith(ON_CALL))
+    return {**acted, **({"on_call": on_call} if on_call else {})}
 
 
 def _check_storable(arguments: Mapping[str, Any] | None) -> Refused | None:

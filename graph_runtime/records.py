@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from .bypass import Bypass
+from .delegation import Delegation
 from .drawing import Passed
 from .plainjson import read_json, write_json
 from .plan import Chosen, Result, Target
@@ -338,6 +340,40 @@ def read_vote(row: Row) -> Vote:
         stage=row["stage"],
         round=row["round"],
         arguments=None if row["arguments"] is None else _plain.decode(row["arguments"]),
+        on_behalf_of=row["on_behalf_of"],
+        delegation=row["delegation_id"],
+        one_with=frozenset(read_json(row["one_with"])),
+    )
+
+
+def read_delegation(row: Row) -> Delegation:
+    """Return the delegation that a row of ``delegations`` stands for."""
+    return Delegation(
+        id=row["delegation_id"],
+        person=row["person"],
+        delegate=row["delegate"],
+        since=row["since"],
+        until=row["until"],
+        policy=row["policy"],
+        request_id=row["request_id"],
+        reason=row["reason"],
+        made_by=row["made_by"],
+        made_at=row["made_at"],
+        revoked_at=row["revoked_at"],
+    )
+
+
+def read_bypass(row: Row) -> Bypass:
+    """Return the consent that a row of ``bypasses`` stands for."""
+    return Bypass(
+        scope=row["scope"],
+        since=row["since"],
+        person=row["person"],
+        on_behalf_of=row["on_behalf_of"],
+        one_with=frozenset(read_json(row["one_with"])),
+        reason=row["reason"],
+        needed=row["needed"],
+        at=row["given_at"],
     )
 
 

@@ -15,6 +15,7 @@ CheckpointId = NewType("CheckpointId", str)
 TaskId = NewType("TaskId", str)
 InterruptId = NewType("InterruptId", str)
 RequestId = NewType("RequestId", str)
+DelegationId = NewType("DelegationId", str)
 EntryId = NewType("EntryId", str)
 PersonId = NewType("PersonId", str)
 GroupId = NewType("GroupId", str)
@@ -108,6 +109,7 @@ RefusalCode = Literal[
     "STALE_ACTION",
     "NOT_ALLOWED",
     "GRAPH_CHANGED",
+    "FROZEN",
     "BUSY",
 ]
 
@@ -450,6 +452,16 @@ class Vote:
     round: int = 0
     #: The action's arguments as an edit left them.
     arguments: Mapping[str, Any] | None = None
+    #: In whose place it was cast, and by which delegation; None: in their own.
+    on_behalf_of: PersonId | None = None
+    delegation: DelegationId | None = None
+    #: Who counted as one person with the reviewer when it was cast.
+    one_with: frozenset[PersonId] = frozenset()
+
+    @property
+    def holder(self) -> PersonId:
+        """Whose place it fills."""
+        return self.on_behalf_of or self.reviewer
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ waits for, and goes on exactly once. Time answers it, or whoever lifts the freez
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -49,6 +50,17 @@ async def wait_while_frozen(scope: TaskScope, host: Host, name: str, action: str
     frozen = {row["scope"]: row["since"] for row in freezes if row["scope"] in scopes}
     wait_for_release(name, frozen)
     settle_waits(scope, name)
+
+
+def gate_of(request_id: str) -> str:
+    """Return how the execution gate of a request calls what it waits for."""
+    return f"execute_once {request_id}"
+
+
+def request_of(key: str | None) -> str | None:
+    """Return the request at whose execution gate a wait of this key was asked; None for any other."""
+    found = re.match(r"execute_once (\S+) frozen ", key or "")
+    return None if found is None else found[1]
 
 
 def wait_for_release(name: str, frozen: Mapping[str, int]) -> None:

@@ -55,11 +55,24 @@ DOORS = {
 LEVELS = [
     {"clock", "config", "errors", "faults", "messages", "plainjson", "quick", "types"},
     {"calendars", "calls", "conditions", "storage", "values"},
-    {"beside", "neighbours", "policy", "state"},
+    {"beside", "delegation", "matching", "neighbours", "policy", "state"},
     {"judging"},
+    {"bypass"},
     {"shown", "tickets"},
     {"plan"},
-    {"branching", "companions", "drawing", "executor", "host", "kept", "records", "stored", "streaming"},
+    {
+        "branching",
+        "companions",
+        "drawing",
+        "executor",
+        "host",
+        "kept",
+        "lookup",
+        "records",
+        "standins",
+        "stored",
+        "streaming",
+    },
     {"divergence", "ground", "inside", "journal", "meter", "retention", "saver"},
     {"beginnings", "endings", "frames", "ledger", "requests", "waiting"},
     {
@@ -79,7 +92,7 @@ LEVELS = [
     {"replay"},
     {"advance"},
     {"runtime"},
-    {"alarms", "approvals", "closings", "compiled", "outbox"},
+    {"absences", "alarms", "approvals", "bypasses", "closings", "compiled", "outbox"},
     {"graph", "procrastinate", "worker"},
 ]
 LONGEST_ROOM = 540

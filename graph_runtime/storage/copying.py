@@ -40,6 +40,8 @@ TABLES: Mapping[str, str] = {
     "waits": "interrupt_id",
     "executions": "request_id",
     "freezes": "scope",
+    "delegations": "delegation_id",
+    "bypasses": "request_id, scope, since, person",
 }
 _PAGE = 500
 #: Seconds that connections may take to go away after their store was closed.
