@@ -27,11 +27,14 @@ from slack_sdk.web.async_client import AsyncWebClient
 from yarl import query_to_pairs
 
 from graph_runtime import (
+    Absences,
+    Bypasses,
     StoreError,
     Worker,
     open_queue,
 )
 
+from .absence import AbsenceCommands
 from .commands import Commands
 from .config import ConfigError, Role, Settings
 from .courier import Courier
@@ -120,7 +123,13 @@ async def _end_of(tasks: Collection[asyncio.Task[None]]) -> None:
 def _listening_app(settings: Settings, house: House, whispers: Whispers) -> AsyncApp:
     """Return the Bolt app with all our listeners."""
     app = bolt_app(settings, house.client)
-    commands = Commands(house.runtime, house.approvals, settings.operators)
+    absences = AbsenceCommands(
+        Absences(house.runtime, house.directory),
+        Bypasses(house.runtime, house.directory),
+        policies=settings.policies,
+        operators=settings.operators,
+    )
+    commands = Commands(house.runtime, house.approvals, absences, settings.operators)
     Window(house.approvals, commands, house.directory, whispers, house.identity).listen(app)
     return app
 

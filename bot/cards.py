@@ -28,15 +28,17 @@ from slack_sdk.models.blocks import (
 from graph_runtime import (
     SECOND,
     ApprovalRequest,
+    Delegation,
     OutboxEntry,
     Refused,
     RequestView,
     Seat,
-    Standing,
     Ticket,
 )
+from graph_runtime.bypass import KILL_SWITCH, count_for, holding, progress
 from graph_runtime.judging import Case
 from graph_runtime.policy import Rule
+from graph_runtime.types import PersonId
 
 from .fields import offered
 from .payloads import write_ticket
@@ -102,9 +104,11 @@ def card(view: RequestView, entry: OutboxEntry, deployment: str) -> Message:
     if standing.arguments is not None:
         blocks += _changed(view)
     if request.status == "open":
-        progress = _progress(standing, case)
+        progress = _progress(view)
         blocks += [_mrkdwn(progress)] if progress else []
         blocks += [_context([_FROZEN])] if view.frozen else []
+        given = [f"{person(o.person)} gave their place to {person(o.delegate)}" for o in _reassigned(view)]
+        blocks += [_context(given)] if given else []
         blocks += [_context(_who_may(case)), *_buttons(view, case, deployment), _context([_trace(request)])]
         said = f"{progress} Approve or Reject" if progress else "Approve or Reject"
     else:
@@ -117,6 +121,8 @@ def card(view: RequestView, entry: OutboxEntry, deployment: str) -> Message:
             each = [(word, plain(reason, REASON // len(told))) for reason in told]
             blocks += [lines(each)] if each else []
         state = _RUN_STATE[view.run.status]
+        freeze = passed(view)
+        blocks += [_context([f":snowflake: {freeze}"])] if freeze else []
         blocks.append(_context([_asked_by(request), state, _trace(request)]))
     shown = ", ".join(f"{name}: {value}" for name, value in facts)
     fallback = escaped(f"{title}. {shown}", _FALLBACK - 700) + f" | {said}"
@@ -134,15 +140,29 @@ def trail(view: RequestView, entry: OutboxEntry) -> Message:
         if status in {"failed", "needs_attention"}:
             text += f" Operators: `signoff show {view.run.id}`"
         return Message(text, (_mrkdwn(text),), _metadata(entry, request))
-    if payload["what"] in {"vote", "remind", "escalate"}:
+    if payload["what"] in _AROUND:
+        scopes = ", ".join(f"`{escaped(scope, 80)}`" for scope in payload.get("scopes", ()))
+        said = {
+            "by": _voice(str(by), payload.get("for")),
+            "to": person(payload.get("to", "")),
+            "scopes": scopes,
+        }
+        text = _AROUND[payload["what"]].format(**{**payload, **said})
+    elif payload["what"] in {"vote", "remind", "escalate"}:
         text = _on_the_way(view, payload)
     else:
-        text = _REQUEST_LINE[status] + (f" by {person(by)}" if by else "") + f"{mention}."
+        voice = _voices(view, [by]) if by else ""
+        asked = f", asked by {person(request.requester)}" if request.requester else ""
+        mention = asked if " for " in voice else mention
+        text = _REQUEST_LINE[status] + (f" by {voice}" if voice else "") + f"{mention}."
     blocks: list[Block] = [_mrkdwn(text)]
     vote = next((v for v in reversed(view.votes) if v.reviewer == by), None)
-    if vote is not None and vote.reason and payload["what"] in {"vote", "request"}:
-        blocks.append(lines([("Reason", plain(vote.reason, REASON))]))
-        text += " Reason: " + escaped(vote.reason, REASON)
+    reason = payload.get("reason")
+    if vote is not None and payload["what"] in {"vote", "request"}:
+        reason = vote.reason
+    if reason:
+        blocks.append(lines([("Reason", plain(reason, REASON))]))
+        text += " Reason: " + escaped(reason, REASON)
     return Message(text, tuple(blocks), _metadata(entry, request))
 
 
@@ -209,7 +229,7 @@ def _verdict(view: RequestView) -> str:
     when = f" {date(request.closed_at)}" if request.closed_at is not None else ""
     if request.status == "timed_out":
         return f"*Timed out*{when}: nobody decided, which counts as a no"
-    names = ", ".join(map(person, view.deciders))
+    names = _voices(view, view.deciders)
     if request.status == "withdrawn" and names:
         return f"*Withdrawn*{when} by {names}, who asked"
     if request.status == "withdrawn":
@@ -272,8 +292,40 @@ def _need(rule: Rule) -> str:
     return f"{'one' if rule.count == 1 else rule.count} of {', '.join(names)}"
 
 
-def _progress(standing: Standing, case: Case) -> str:
+def _voices(view: RequestView, people: Iterable[str]) -> str:
+    """Return people who voted, each with whom they acted for."""
+    acted = {vote.reviewer: vote.on_behalf_of for vote in view.votes}
+    return ", ".join(_voice(who, acted.get(PersonId(who))) for who in people)
+
+
+def _voice(who: str, whose: str | None) -> str:
+    return person(who) + (f" for {person(whose)}" if whose else "")
+
+
+def _reassigned(view: RequestView) -> list[Delegation]:
+    return [one for one in view.delegations if one.request_id is not None]
+
+
+def passed(view: RequestView) -> str:
+    """Return how an approved request stands with what is frozen; empty where that is no matter of it."""
+    terms, frozen, consents = view.case.policy.freeze_bypass, view.held_by, view.bypasses
+    if view.request.status not in {"approved", "edited"}:
+        return ""
+    enough = [one for one in consents if len(count_for(one.scope, one.since, consents)) >= one.needed]
+    if enough and not holding(frozen, consents):
+        names = dict.fromkeys(_voice(one.person, one.on_behalf_of) for one in enough)
+        return f"Let through the freeze by {', '.join(names)}"
+    if not frozen or not view.run.live:
+        return ""
+    if KILL_SWITCH in frozen or terms is None:
+        return "Frozen: it is carried out when that ends"
+    given = progress(frozen, consents)
+    return f"Frozen, bypass {given} of {terms.count}: `/signoff bypass {view.request.id} reason`"
+
+
+def _progress(view: RequestView) -> str:
     """Return how far an open request of several people is, in one line; empty where one person decides."""
+    standing, case = view.standing, view.case
     places = sum(rule.count for stage in case.terms.stages for rule in stage)
     if places < 2 and case.policy.veto.deny < 2:
         return ""
@@ -285,7 +337,7 @@ def _progress(standing: Standing, case: Case) -> str:
     if len(seats) > 1 and len(each) <= _EACH:
         said += each
     if standing.by:
-        said += " · :white_check_mark: " + ", ".join(map(person, standing.by[:_NAMES]))
+        said += " · :white_check_mark: " + _voices(view, standing.by[:_NAMES])
     if standing.rejections:
         said += f" · :no_entry: {standing.rejections} of {standing.veto} rejections"
     return said
@@ -304,7 +356,7 @@ def _changed(view: RequestView) -> list[Block]:
     edit = [vote for vote in view.votes if vote.verdict == "edit"][-1]
     first = view.request.action.arguments if view.request.action else {}
     back = ", back to what was requested" if edit.arguments == first else ""
-    who = _context([f":pencil2: Changed by {person(edit.reviewer)}{back}"])
+    who = _context([f":pencil2: Changed by {_voice(edit.reviewer, edit.on_behalf_of)}{back}"])
     return [who, lines([("Why", plain(edit.reason, _WHY))])] if edit.reason else [who]
 
 
@@ -323,7 +375,7 @@ def private(view: RequestView, entry: OutboxEntry) -> Message:
     request, status = view.request, entry.payload["status"]
     place = f" in <#{view.card.channel}>" if view.card is not None else ""
     what = f"“{escaped(title_of(request), _HEADER)}”{place}"
-    text = _TOLD[status].format(what=what, by=", ".join(map(person, view.deciders[:_NAMES])))
+    text = _TOLD[status].format(what=what, by=_voices(view, view.deciders[:_NAMES]))
     blocks: list[Block] = [_mrkdwn(text)]
     if status == "edited" and request.action is not None:
         first, last = request.action.arguments, view.standing.arguments or {}
@@ -342,6 +394,11 @@ def private(view: RequestView, entry: OutboxEntry) -> Message:
 
 
 _OUTCOME_OF = {"edit": "edited", "reject": "rejected", "respond": "responded"}
+_AROUND = {
+    "reassign": ":busts_in_silhouette: {by} gave their place to {to}",
+    "reassign over": ":leftwards_arrow_with_hook: {to} acts no more for {by}",
+    "bypass": ":snowflake: {by} lets it through the freeze of {scopes}: {given} of {needed}.",
+}
 _ON_THE_WAY = {
     "approve": ":white_check_mark: {by} approved",
     "edit": ":pencil2: {by} changed it and approved that",
@@ -352,12 +409,13 @@ _ON_THE_WAY = {
 def _on_the_way(view: RequestView, payload: Mapping[str, Any]) -> str:
     """Return a line about a request that is still open: a vote, or that somebody is waited for."""
     if payload["what"] == "vote":
-        return f"{_ON_THE_WAY[payload['status']].format(by=person(payload['by']))}: {_stood(payload)}."
+        by = _voice(payload["by"], payload.get("for"))
+        return f"{_ON_THE_WAY[payload['status']].format(by=by)}: {_stood(payload)}."
     if view.request.status != "open":
         return f":bell: Decided meanwhile: {view.request.status.replace('_', ' ')}."
     title, standing = escaped(view.request.title, _HEADER), view.standing
     lacking = [seat for seat in standing.seats if seat.filled < seat.count]
-    each = ", ".join(_lacking(seat) for seat in lacking)
+    each = ", ".join(_lacking(seat, payload.get("instead", ())) for seat in lacking)
     who = each if len(each) <= _EACH else f"{sum(s.count - s.filled for s in lacking)} more"
     expires = f", expires {date(view.request.deadline_at)}" if view.request.deadline_at is not None else ""
     if payload["what"] == "remind":
@@ -370,8 +428,14 @@ def _on_the_way(view: RequestView, payload: Mapping[str, Any]) -> str:
     )
 
 
-def _lacking(seat: Seat) -> str:
-    names = [*map(group, seat.groups), *map(person, seat.people)][:_NAMES]
+def _lacking(seat: Seat, instead: Sequence[Sequence[str]]) -> str:
+    """Return who is still needed: of who is away, only the name, beside whoever acts for them."""
+    acting = {
+        who: f"{person(to)} for {escaped(name, 80) or 'somebody who is away'}" for who, to, name in instead
+    }
+    people = [acting.pop(who) if who in acting else person(who) for who in seat.people]
+    # Those of a group are called with it; who acts for one of them may be in none.
+    names = [*map(group, seat.groups), *(acting.values() if seat.groups else ()), *people][:_NAMES]
     return f"{seat.count - seat.filled} of {', '.join(names)}"
 
 

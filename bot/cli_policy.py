@@ -28,8 +28,6 @@ from .text import plain
 policy = typer.Typer(help="Look at policies, and try them.", no_args_is_help=True)
 
 RequestArgument = Annotated[str, typer.Argument(help="request id, as `signoff show RUN` lists them")]
-#: What is kept with each request, and which nothing acts on yet.
-_NOT_YET = ("freeze_bypass",)
 
 
 @policy.command()
@@ -172,7 +170,8 @@ def _policies(policies: Mapping[str, Policy]) -> RenderableType:
     for head in ("POLICY", "TIER", "ASKS", "DEADLINE", "NOTES"):
         table.add_column(head, overflow="fold")
     for name, one in policies.items():
-        notes = [f"{key}: kept, not acted on yet" for key in _NOT_YET if getattr(one, key)]
+        past = one.freeze_bypass
+        notes = [f"{past.count} of {past.group} let it through a freeze"] if past is not None else []
         for number, (tier, asks) in enumerate(_asks_of(one)):
             first = number == 0
             table.add_row(
@@ -257,7 +256,7 @@ def _votes(view: RequestView) -> RenderableType:
     for vote in view.votes:
         groups, reason = ", ".join(sorted(vote.groups)), plain(vote.reason or "", 300)
         table.add_row(
-            vote.verdict, vote.reviewer, groups, str(vote.stage + 1), tables.moment(vote.at), reason
+            vote.verdict, tables.voter(vote), groups, str(vote.stage + 1), tables.moment(vote.at), reason
         )
     return table
 

@@ -32,8 +32,11 @@ from graph_runtime import (
     Way,
 )
 
+from . import absence
+from .absence import AbsenceCommands
 from .cards import date
 from .text import escaped, group, person, plain
+from .typed import MistypedError, unwrapped
 
 HELP = """*/signoff* looks after runs:
 • `/signoff runs` the newest runs and what they wait for
@@ -44,7 +47,8 @@ HELP = """*/signoff* looks after runs:
 • `/signoff freeze all|graph:NAME|action:NAME reason` carry nothing of it out (operators)
 • `/signoff release SCOPE` agree to the end of a freeze; the second operator ends it
 • `/signoff freezes` what is frozen
-• `/signoff help` this list"""
+"""
+HELP += f"{absence.HELP}\n• `/signoff help` this list"
 _SHOWN = 15
 #: Of a way: stages before and after the one where a run stands, and nodes of each.
 _BEFORE, _AFTER, _BESIDE = 4, 2, 4
@@ -56,7 +60,10 @@ _bold = RichTextElementParts.TextStyle(bold=True)
 class Commands:
     """Answers slash commands. Members may look; operators may start; requesters and operators may cancel."""
 
-    def __init__(self, runtime: Runtime, approvals: Approvals, operators: Sequence[str]) -> None:
+    def __init__(
+        self, runtime: Runtime, approvals: Approvals, absences: AbsenceCommands, operators: Sequence[str]
+    ) -> None:
+        self._absences = absences
         self._runtime = runtime
         self._approvals = approvals
         self._operators = frozenset(operators)
@@ -87,6 +94,8 @@ class Commands:
                     return await self._freeze(rest, reviewer)
                 case "release":
                     return await self._release(_scope(rest), reviewer)
+                case known if known in absence.WORDS:
+                    return _say(await self._absences.answer(known, rest, reviewer))
                 case _:
                     return _say(f":grey_question: There is no `{escaped(word, 40)}`.\n{HELP}")
         except (MistypedError, Refused) as error:
@@ -127,7 +136,7 @@ class Commands:
             raise MistypedError('Type `/signoff start GRAPH {"key": "value"}`. Nothing was started.')
         if reviewer.id not in self._operators:
             raise Refused("NOT_ALLOWED", "Only operators may start runs here. Nothing was started.")
-        given = read_input(body)
+        given = read_input(unwrapped(body))
         run = await self._runtime.start(graph, given, requester=reviewer.id)
         return _say(f":arrow_forward: Started `{run.id}` of {escaped(graph, 60)}.")
 
@@ -179,10 +188,6 @@ def _scope(text: str) -> str:
     if len(words) != 1:
         raise MistypedError("Type one scope: `all`, `graph:NAME` or `action:NAME`. Nothing was changed.")
     return words[0].strip("`")
-
-
-class MistypedError(Exception):
-    """What was typed is no command; the text says what to type."""
 
 
 def read_input(body: str) -> dict[str, Any]:
@@ -303,4 +308,4 @@ def _blocks(text: str, blocks: Sequence[Block]) -> dict[str, Any]:
     return {"response_type": "ephemeral", "text": text[:3_000], "blocks": [b.to_dict() for b in blocks]}
 
 
-__all__ = ["HELP", "Commands", "read_input"]
+__all__ = ["HELP", "Commands", "MistypedError", "read_input"]

@@ -156,6 +156,7 @@ def _asked(seen: RequestView) -> RenderableType:
         "tier": case.terms.tier or "",
         "needs": needs(case.terms.stages),
         "stands at": str(seen.standing),
+        "voted": ", ".join(f"{voter(vote)} {vote.verdict}" for vote in seen.votes),
         "may not approve": ", ".join(barred) if case.policy.self_approval == "forbid" else "",
         "action": "" if request.action is None else request.action.name,
         **({} if request.action is None else request.action.arguments),
@@ -294,6 +295,33 @@ def freezes_json(found: Sequence[Freeze]) -> list[dict[str, Any]]:
     ]
 
 
+def delegations(found: Sequence[Delegation]) -> RenderableType:
+    """Return who is away, and who acts for them."""
+    table = _table("ID", "WHO", "FOR", "IN", "FROM (UTC)", "UNTIL (UTC)", "BY", "WHY")
+    for one in found:
+        scope = one.request_id or one.policy or "everything"
+        when = (moment(one.since), moment(one.until))
+        table.add_row(
+            one.id, one.delegate, one.person, scope, *when, one.made_by, plain(one.reason or "", 300)
+        )
+    return table if found else Text("Nobody is away.")
+
+
+def delegation_json(one: Delegation) -> dict[str, Any]:
+    """Return a delegation, for --json."""
+    return {
+        "delegation_id": one.id,
+        "person": one.person,
+        "delegate": one.delegate,
+        "since": one.since,
+        "until": one.until,
+        "policy": one.policy,
+        "request_id": one.request_id,
+        "reason": one.reason,
+        "made_by": one.made_by,
+    }
+
+
 def checks(found: Sequence[Finding]) -> RenderableType:
     """Return what ``signoff check`` found."""
     table = Table.grid(padding=(0, 2))
@@ -380,6 +408,7 @@ def votes_json(votes: Sequence[Vote]) -> list[dict[str, Any]]:
     return [
         {
             "reviewer": vote.reviewer,
+            "on_behalf_of": vote.on_behalf_of,
             "verdict": vote.verdict,
             "reason": vote.reason,
             "groups": sorted(vote.groups),
@@ -388,6 +417,11 @@ def votes_json(votes: Sequence[Vote]) -> list[dict[str, Any]]:
         }
         for vote in votes
     ]
+
+
+def voter(vote: Vote) -> str:
+    """Return who voted, and in whose place."""
+    return vote.reviewer + (f" for {vote.on_behalf_of}" if vote.on_behalf_of else "")
 
 
 def standing_json(standing: Standing) -> dict[str, Any]:
@@ -461,7 +495,7 @@ def _table(*heads: str) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
     for head in heads:
         # An id that is cut cannot be copied.
-        table.add_column(head, no_wrap=head in {"RUN", "REQUEST", "INTERRUPT"}, overflow="fold")
+        table.add_column(head, no_wrap=head in {"ID", "RUN", "REQUEST", "INTERRUPT"}, overflow="fold")
     return table
 
 

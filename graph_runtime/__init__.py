@@ -5,13 +5,16 @@ The names are LangGraph's where the thing is the same. It has never heard of Sla
 
 from __future__ import annotations
 
+from .absences import Absences
 from .alarms import Alarms, Freeze
 from .approvals import Approvals
 from .beginnings import Limits
+from .bypasses import Bypasses
 from .calendars import Calendar
 from .calls import ExecutionInfo, NodeError, NodeRuntime, RetryPolicy, RunControl, StreamWriter
 from .clock import SECOND, Bell, Clock, NewId, TimeOrderedIds, system_clock
 from .compiled import CompiledGraph
+from .delegation import Delegation
 from .divergence import Divergence
 from .drawing import Stage, Stop, Way
 from .errors import (
@@ -160,6 +163,7 @@ __all__ = [
     "SECOND",
     "START",
     "AIMessage",
+    "Absences",
     "Action",
     "Actor",
     "Alarms",
@@ -171,6 +175,7 @@ __all__ = [
     "AsyncSqliteSaver",
     "Bell",
     "Broken",
+    "Bypasses",
     "Calendar",
     "Clock",
     "Command",
@@ -180,6 +185,7 @@ __all__ = [
     "DatabaseSize",
     "Decision",
     "DecisionNeeded",
+    "Delegation",
     "Directory",
     "Divergence",
     "Duration",

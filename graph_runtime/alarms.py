@@ -170,10 +170,13 @@ class Alarms:
             run_id=run.id,
             interrupt=row["interrupt_id"],
         )
+        # Of a gate that was frozen, whose card says so.
+        gate = request_of(row["key"]) if kind == "freeze.over" else None
         writes = (
             answers.wake(run),
             answers.answer(run, InterruptId(row["interrupt_id"]), "null", None, now),
             Do("drop_wait", {"interrupt_id": row["interrupt_id"]}),
+            *(() if gate is None else (Do("redraw_card", {"request_id": gate, "now": now}),)),
             event,
         )
         with contextlib.suppress(Conflict):

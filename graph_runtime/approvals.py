@@ -14,14 +14,15 @@ from functools import partial
 from typing import Any
 
 from . import records
+from .absences import instead
 from .closings import closing, trail
 from .errors import Conflict, Refused, StoreError, StoreUnavailable, ValueRefused
 from .judging import Case, Directory, Standing, bound_digest, judge, make_vote, may_decide, merge, with_vote
 from .lookup import asks_of, read_view
 from .plainjson import write_json
+from .policy import ON_CALL
 from .requests import POLICY
 from .runtime import Runtime
-from .policy import ON_CALL
 from .shown import RequestView
 from .standins import Asked, hold
 from .storage import Ask, Batch, Do, Params
@@ -30,6 +31,7 @@ from .types import (
     Actor,
     ApprovalRequest,
     Decision,
+    PersonId,
     Place,
     RequestStatus,
     Reviewer,
@@ -389,9 +391,13 @@ class Approvals:
             return
         request, now = view.request, self._runtime.clock()
         escalation = view.case.policy.escalate if kind == "escalate" else None
-        said: list[dict[str, Any]] = [{"what": "remind", "status": "open", "by": None}]
+        # Who is away is not called; who acts for them is.
+        away = await instead(view, self._directory)
+        said: list[dict[str, Any]] = [{"what": "remind", "status": "open", "by": None, "instead": away}]
         if escalation is not None:
-            said = [{"what": "escalate", "status": "open", "by": None, "to": escalation.to}]
+            acting = {one.person: one.delegate for one in view.delegations}
+            to = acting.get(PersonId(escalation.to), escalation.to)
+            said = [{"what": "escalate", "status": "open", "by": None, "to": to, "instead": away}]
             said += [{**said[0], "channel": escalation.notify}] if escalation.notify else []
         taken = Do("take_due", {"request_id": request_id, "kind": kind}, guard="line due")
         event = self._noted(request, "escalated" if escalation else "reminded", now)

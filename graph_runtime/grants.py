@@ -17,13 +17,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from . import records
+from .bypass import holding, scopes_of
 from .calls import is_async
 from .clock import SECOND
 from .errors import FrozenError, GrantRefused, NodeMisused, NotDone, ValueRefused
 from .executor import TaskScope
 from .host import Host
 from .inside import as_recorded, ask, driven, recorded
-from .bypass import holding, scopes_of
 from .judging import Case, bound_digest, judge
 from .plainjson import write_json
 from .storage import Ask, Do, Row
@@ -54,8 +54,8 @@ async def execute_once(
 
     While a freeze holds for the graph or the action nothing is carried out: the run waits for its end, or,
     without ``wait_for_release``, :class:`FrozenError` is raised. A freeze that enough people of the policy's
-    ``freeze_bypass`` let this request through does not hold it; one of ``all`` always does. Outside the windows of its policy the run
-    waits for the next one.
+    ``freeze_bypass`` let this request through does not hold it; one of ``all`` always does. Outside the
+    windows of its policy the run waits for the next one.
 
     ``function`` raises :class:`NotDone` when surely nothing has happened: then the grant is unused again, and
     the error is raised. After any other error, and after a crash meanwhile, the outcome is indeterminate:

@@ -1,4 +1,4 @@
-"""One request with everything around it, from one snapshot: what is asked of the store, and how it is read."""
+"""One request with everything around it, from one snapshot: what the store is asked, and how it is read."""
 
 from __future__ import annotations
 

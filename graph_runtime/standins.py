@@ -9,7 +9,7 @@ from .delegation import OWN_IS_NOT_ENOUGH, Delegation, choose_place, held_by
 from .errors import Refused
 from .judging import Directory
 from .shown import RequestView
-from .storage import Do
+from .storage import Do, Params
 from .types import Actor, DelegationId, GroupId, PersonId, Reviewer
 
 #: How many people somebody may act for are looked up for one click.
@@ -57,5 +57,5 @@ def hold(delegation: DelegationId | None, now: int) -> tuple[Do, ...]:
     """Return the guard that somebody may still act for the other when it is written down."""
     if delegation is None:
         return ()
-    held = {"delegation_id": delegation, "now": now}
+    held: Params = {"delegation_id": delegation, "now": now}
     return (Do("hold_delegation", held, guard="delegation holds"),)

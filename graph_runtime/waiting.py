@@ -94,7 +94,10 @@ class Waits:
         """Return the statements that store each new wait, and drop those that are waited for no more."""
         dropped = [Do("drop_wait", {"interrupt_id": id_}) for id_ in facts.superseded]
         asked = ((interrupt.id, interrupt.value) for interrupt, _ in facts.opened)
-        return [*dropped, *(_put(id_, value, facts) for id_, value in asked if _kind(value))]
+        # The card says that it waits for the end of a freeze.
+        at_gates = (request_of(interrupt.key) for interrupt, _ in facts.opened if _kind(interrupt.value))
+        shown = (Do("redraw_card", {"request_id": one, "now": facts.now}) for one in at_gates if one)
+        return [*dropped, *(_put(id_, value, facts) for id_, value in asked if _kind(value)), *shown]
 
     def on_end(self, facts: EndFacts) -> Sequence[Do]:
         """Return what drops the run's waits; those of a run that an operator must look at stay."""

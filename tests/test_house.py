@@ -44,6 +44,7 @@ DOORS = {
     "yarl": {"bot/app.py"},
     "typer": {
         "bot/cli.py",
+        "bot/cli_absence.py",
         "bot/cli_audit.py",
         "bot/cli_database.py",
         "bot/cli_gate.py",
