@@ -14,6 +14,7 @@ from rich.text import Text
 from graph_runtime import (
     SECOND,
     DatabaseSize,
+    Delegation,
     Event,
     Freeze,
     Migration,

@@ -35,6 +35,7 @@ POLICIES: Mapping[str, Any] = {
     "two": {"require": [{"name": "crew", "people": ["U_BOSS", "U_TOO"], "count": 2}]},
     "auto": {"tiers": {"low": {"when": 'risk == "low"', "auto": True}, "other": {"people": ["U_BOSS"]}}},
     "reminded": {"people": ["U_BOSS"], "deadline": "1h", "remind": ["50%"]},
+    "passed": {"people": ["U_BOSS"], "freeze_bypass": {"group": "G_OPS"}},
     "free": {"people": ["U_BOSS", "U_REQ"], "self_approval": "allow", "reject_reason": "optional"},
 }
 
