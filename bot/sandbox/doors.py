@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from typing import TYPE_CHECKING, Any
 
 from bot.sandbox.chat import message_json
@@ -162,12 +163,22 @@ class Doors:
             "user_id": user,
             "user_name": space.user(user).name,
             "command": command,
-            "text": text,
+            "text": self._escaped(text),
             "api_app_id": space.app_id,
             "is_enterprise_install": "false",
             "response_url": space.handles.issue_response_url(user=user, channel=channel, source="command"),
             "trigger_id": space.handles.issue_trigger(user),
         }
+
+    def _escaped(self, text: str) -> str:
+        """With whom it mentions as ids, as Slack sends a command whose manifest says ``should_escape``."""
+        names = {user.name: user.id for user in self._workspace.users.values()}
+
+        def mention(found: re.Match[str]) -> str:
+            known = names.get(found[1])
+            return found[0] if known is None else f"<@{known}|{found[1]}>"
+
+        return re.sub(r"(?<![\w<@|])@([\w.-]+)", mention, text)
 
     def event(self, event: Json) -> Json:
         """The event_callback payload around an inner event."""
