@@ -17,6 +17,7 @@ CREATE TABLE delegations (
   revoked_at BIGINT
 );
 CREATE INDEX delegations_in_force ON delegations (until) WHERE revoked_at IS NULL;
+CREATE INDEX delegations_of_request ON delegations (request_id) WHERE request_id IS NOT NULL;
 -- Counts the delegations that were made: of two that are made at once, the second one is looked at again.
 INSERT INTO deployment (key, value) VALUES ('delegations', '0');
 
