@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from bot_bench import ALICE, BOB, CAROL, CHANNEL, Bench, Cli, bot_here, settings_for, words_of
 from card_bench import entry, request, view, vote
-from test_courier import Post, post
+from post_bench import Post
 
-from bot import cards, dialogs
+from bot import cards, dialogs, forms
 from bot.fields import offered
 from bot.redaction import HIDDEN, Masked, Redaction, mask
 from bot.sandbox.faults import Fault
@@ -24,7 +24,6 @@ CARD = "4111 1111 1111 1111"
 AWS = "AKIAIOSFODNN7EXAMPLE"
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9PlFUP0THsR8U"
 XOXB = "xoxb-123456789012-1234567890123-AbCdEfGhIjKlMnOpQrStUvWx"
-__all__ = ["post"]
 KEY = "0123456789abcdef0123456789abcdef"
 CANARY = "Ann Archer called about her divorce"
 
@@ -60,7 +59,7 @@ def all_of(bench: Bench, channel: str) -> list[Any]:
 async def edit(bot: Bench, card: Any, **typed: str) -> Any:
     assert (await bot.click(card, cards.EDIT)).outcome == "acked"
     (dialog,) = bot.slack.modals(ALICE)
-    values = {f"edit:{n}": {dialogs.VALUE_INPUT: v} for n, v in typed.items() if n != "why"}
+    values = {f"edit:{n}": {forms.VALUE_INPUT: v} for n, v in typed.items() if n != "why"}
     values[dialogs.COMMENT_BLOCK] = {dialogs.COMMENT_INPUT: typed["why"]}
     return await bot.slack.submit(user=ALICE, view_id=dialog.id, values=values)
 
