@@ -109,7 +109,7 @@ async def commit_or_lose(runtime: Runtime, batch: Batch, run: Run, *, wakes: boo
     """Return the run as the batch left it: woken, or claimed at once. None when another batch won."""
     try:
         if wakes:
-            returned = await runtime.ground.commit_waking(batch, run)
+            run = await runtime.ground.commit_waking(batch, run)
         else:
             await runtime.store.commit(batch)
     except Conflict:
@@ -120,4 +120,4 @@ async def commit_or_lose(runtime: Runtime, batch: Batch, run: Run, *, wakes: boo
             raise TimeoutError from None
         raise
     runtime.outbox_bell.ring()
-    return records.read_left(returned) if wakes else run
+    return run

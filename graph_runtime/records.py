@@ -89,12 +89,6 @@ def read_run(row: Row) -> Run:
     )
 
 
-def read_left(returned: Iterable[Iterable[Row]]) -> Run:
-    """Return the run as a batch left it: what the last of its statements returned of it."""
-    (*_, row) = (row for rows in returned for row in rows)
-    return read_run(row)
-
-
 def write_tasks(codec: Codec, tasks: Sequence[Task]) -> str:
     """Return tasks as one JSON text; what a Send passed is encoded strictly.
 
