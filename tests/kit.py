@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from graph_runtime import CompiledGraph, Runtime
+from graph_runtime import CompiledGraph, Runtime, system_clock
 
 #: 2026-01-05 09:00:00 UTC, a Monday morning.
 MONDAY = 1_767_603_600_000_000
@@ -24,6 +24,16 @@ class SettableClock:
     def pass_seconds(self, seconds: float) -> None:
         """Move the time on, or back."""
         self.now += round(seconds * SECOND)
+
+
+class MovedClock(SettableClock):
+    """The time goes on from a Monday morning by itself, for a bot that waits for it, and a test moves it on."""
+
+    def __init__(self, now: int = MONDAY) -> None:
+        super().__init__(now - system_clock())
+
+    def __call__(self) -> int:
+        return system_clock() + self.now
 
 
 class MakeRuntime(Protocol):
