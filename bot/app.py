@@ -149,11 +149,9 @@ def _listening_app(settings: Settings, house: House, whispers: Whispers) -> Asyn
         operators=settings.operators,
     )
     commands = Commands(house.runtime, house.approvals, absences, settings.operators, redaction)
-    launchpad = Launchpad(house.runtime, house.directory, house.launches, redaction)
-    window = Window(
-        house.approvals, commands, house.directory, whispers, house.identity, launchpad, redaction
-    )
+    window = Window(house.approvals, commands, house.directory, whispers, house.identity, redaction)
     window.listen(app)
+    Launchpad(house.runtime, house.directory, house.identity, house.launches, redaction).listen(app)
     Channels(house.outbox, house.identity).listen(app)
     return app
 
