@@ -140,6 +140,13 @@ class World:
             return
         self.ack("decided", request_id, "U_BOSS", verdict, view.request.thread_id)
 
+    async def look_into(self, request_id: str) -> None:
+        """Open all of a request's details, when it is open."""
+        view = await self.approvals.view(request_id)
+        assert view is not None
+        with contextlib.suppress(Refused):
+            await self.approvals.disclose(ticket_of(view, self.store), boss(), place=CLI)
+
     async def answer(self, thread: str, said: Any) -> None:
         """Answer every open question of the thread's run, as a program does."""
         run = await self.last(thread)

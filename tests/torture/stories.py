@@ -686,6 +686,7 @@ async def play_reminded(world: World) -> None:
     world.now = max(request.opened_at + 31 * 60 * SECOND, min(world.now, (request.deadline_at or 0) - SECOND))
     while await world.approvals.expire_due():
         pass
+    await world.look_into(request.id)
     await world.decide()
     world.pass_seconds(3 * HOUR)
     await world.settle()
@@ -728,7 +729,7 @@ OTHERS = {
     "batch": Story(begin_batch, play_batch, end_batch, ("decide part", "decide")),
     "auto": Story(begin_auto, play_auto, end_auto, ("policy",)),
     "limited": Story(begin_limited, play_limited, end_limited, ("next tier",)),
-    "reminded": Story(begin_reminded, play_reminded, end_reminded, ("remind",)),
+    "reminded": Story(begin_reminded, play_reminded, end_reminded, ("remind", "disclose")),
     "answers": Story(nothing, play_answers, end_answers, ("answer", "reopen", "refuse"), asking=False),
     "failing": Story(nothing, play_failing, end_failing, ("end", "retry")),
     "guarded": Story(
