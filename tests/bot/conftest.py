@@ -22,6 +22,7 @@ from bot_bench import (
     settings_file,
     settings_for,
 )
+from kit import lay_out
 from typer.testing import CliRunner
 
 from bot.cli import app
@@ -45,6 +46,7 @@ async def slack() -> AsyncIterator[Sandbox]:
 async def bench(slack: Sandbox, tmp_path: Path) -> AsyncIterator[Bench]:
     """Slack and a database, without a bot."""
     settings = settings_for(slack, tmp_path)
+    lay_out(tmp_path / "signoff.db")
     async with open_store(settings.database) as store:
         yield Bench(slack, tmp_path, store, open_runtime(settings, store))
 
