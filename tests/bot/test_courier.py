@@ -34,6 +34,11 @@ from graph_runtime.outbox import FIRST_WAIT, REDRAW_AFTER
 MINUTE = 60
 
 
+@pytest.fixture
+def brisk() -> None:
+    """Slack's own pace: here the test is the clock."""
+
+
 @dataclass
 class Post:
     """A post office without a house around it: the test is the clock and says when a courier goes."""
