@@ -7,6 +7,7 @@ import importlib
 import inspect
 import re
 import tomllib
+from functools import cache
 from pathlib import Path
 from typing import get_args
 
@@ -89,6 +90,7 @@ def modules(package: str) -> list[Path]:
     return sorted(path for path in (ROOT / package).rglob("*.py") if "__pycache__" not in path.parts)
 
 
+@cache
 def imports_of(path: Path) -> set[str]:
     """Absolute names of everything a module imports, wherever in it."""
     package = list(path.relative_to(ROOT).with_suffix("").parts[:-1])

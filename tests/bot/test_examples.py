@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from bot_bench import ALICE, BOB, CAROL, CHANNEL, DAVE, Bench, Everybody, bot_here, settings_for
 from forked import Forked
+from kit import NIGHTLY
 from refund_child import main
 
 from bot import cards
@@ -23,7 +24,6 @@ from examples.refund import Bank
 from graph_runtime import Actor, Approvals, Place, Run, Runtime
 from graph_runtime.types import PersonId
 
-NIGHTLY = bool(os.environ.get("SIGNOFF_NIGHTLY"))
 ROOT = Path(__file__).parents[2]
 
 
