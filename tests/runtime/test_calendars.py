@@ -7,7 +7,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from kit import much
 from pydantic import ValidationError
@@ -188,11 +188,13 @@ def test_open_is_what_the_wall_clock_says(one: Calendar, moment: int):
     assert opens == moment or not opened(one, opens - 60 * SECOND)
 
 
-@given(calendars(), MOMENTS, st.integers(0, 1_500))
+@given(calendars(), MOMENTS, st.integers(0, 600))
 @settings(max_examples=much(10, 30), deadline=None)
 def test_open_minutes_are_counted_one_by_one(one: Calendar, moment: int, minutes: int):
     minute = 60 * SECOND
     end = add_business_time(one, moment, minutes * minute)
+    # One that opens for a minute a week would be counted for years.
+    assume(end - moment <= 21 * 24 * HOUR)
     counted = sum(opened(one, moment + number * minute) for number in range((end - moment) // minute))
     assert counted == minutes
 
