@@ -32,10 +32,13 @@ from graph_runtime import (
     open_queue,
 )
 
+from .channels import Channels
 from .commands import Commands
 from .config import ConfigError, Role, Settings
 from .courier import Courier
+from .fallback import Fallback
 from .launchpad import Launchpad
+from .redaction import Redaction
 from .replies import error_code, seconds_to_wait
 from .sealer import open_sealer
 from .slack import Whispers, Window
@@ -67,13 +70,21 @@ async def serve(
     ):
         whispers = Whispers(house.session, api_url=settings.slack.api_url)
         app = _listening_app(settings, house, whispers) if takes else None
+        fallback = Fallback(
+            house.outbox,
+            house.directory,
+            channel=settings.slack.channel,
+            fallback=settings.slack.fallback_channel,
+            operators=settings.operators,
+        )
         courier = Courier(
             house.outbox,
             house.approvals,
             house.client,
             house.identity,
+            fallback,
             deployment=house.store.deployment,
-            channel=settings.slack.channel,
+            redaction=Redaction(settings.redact),
         )
         sealer = open_sealer(settings.journal, house.store, house.session)
         worker = Worker(house.runtime, house.approvals, retention=settings.retention)
@@ -121,9 +132,14 @@ async def _end_of(tasks: Collection[asyncio.Task[None]]) -> None:
 def _listening_app(settings: Settings, house: House, whispers: Whispers) -> AsyncApp:
     """Return the Bolt app with all our listeners."""
     app = bolt_app(settings, house.client)
-    commands = Commands(house.runtime, house.approvals, settings.operators)
-    launchpad = Launchpad(house.runtime, house.directory, house.launches)
-    Window(house.approvals, commands, house.directory, whispers, house.identity, launchpad).listen(app)
+    redaction = Redaction(settings.redact)
+    commands = Commands(house.runtime, house.approvals, settings.operators, redaction)
+    launchpad = Launchpad(house.runtime, house.directory, house.launches, redaction)
+    window = Window(
+        house.approvals, commands, house.directory, whispers, house.identity, launchpad, redaction
+    )
+    window.listen(app)
+    Channels(house.outbox, house.identity).listen(app)
     return app
 
 
@@ -244,7 +260,7 @@ def _web_app(
 
     async def metrics(_: web.Request) -> web.StreamResponse:
         counted: Mapping[str, int] = await house.outbox.count()
-        for status in ("pending", "parked"):
+        for status in ("pending", "parked", "lost"):
             waiting.labels(status).set(counted.get(status, 0))
         for name, count in (await house.runtime.count()).items():
             runs.labels(name).set(count)

@@ -40,7 +40,7 @@ from graph_runtime.policy import Rule
 
 from .fields import editable
 from .payloads import write_ticket
-from .text import escaped, fits, group, person, plain, worded
+from .text import escaped, fits, group, is_slack_id, person, plain, worded
 
 APPROVE = "signoff_approve"
 #: Approves what must be confirmed by typing: it opens a dialog.
@@ -71,6 +71,10 @@ _EACH = 1_500
 _FALLBACK = 3_000
 REASON = 1_000
 _FROZEN = ":snowflake: Frozen: you may decide, and nothing is carried out until it ends. The deadline waits."
+_BY_THEMSELVES = (
+    ":mailbox_with_mail: It cannot be shown in its channel, so each of those who may decide has this card."
+)
+_HELD = ":snowflake: frozen: nothing is carried out until it ends"
 _REASONS = 3
 
 _Text = RichTextElementParts.Text
@@ -108,6 +112,7 @@ def card(view: RequestView, entry: OutboxEntry, deployment: str) -> Message:
         progress = _progress(standing, case)
         blocks += [_mrkdwn(progress)] if progress else []
         blocks += [_context([_FROZEN])] if view.frozen else []
+        blocks += [_context([_BY_THEMSELVES])] if "to" in entry.payload else []
         blocks += [_context(_who_may(case)), *_buttons(view, case, deployment), _context([_trace(request)])]
         said = f"{progress} Approve or Reject" if progress else "Approve or Reject"
     else:
@@ -116,10 +121,11 @@ def card(view: RequestView, entry: OutboxEntry, deployment: str) -> Message:
             SectionBlock(text=MarkdownTextObject(text=f"{_MARK[request.status]} {said}", verbatim=True)),
         ]
         for word, verdict in (("Reason", "reject"), ("Answer", "respond")):
-            told = [v.reason for v in view.votes if v.verdict == verdict and v.reason][-_REASONS:]
+            told = [v.words for v in view.votes if v.verdict == verdict and v.words][-_REASONS:]
             each = [(word, plain(reason, REASON // len(told))) for reason in told]
             blocks += [lines(each)] if each else []
-        state = _RUN_STATE[view.run.status]
+        held = view.frozen and view.run.status == "interrupted"
+        state = _HELD if held else _RUN_STATE[view.run.status]
         blocks.append(_context([_asked_by(request), state, _trace(request)]))
     shown = ", ".join(f"{name}: {value}" for name, value in facts)
     fallback = escaped(f"{title}. {shown}", _FALLBACK - 700) + f" | {said}"
@@ -143,10 +149,15 @@ def trail(view: RequestView, entry: OutboxEntry) -> Message:
         text = _REQUEST_LINE[status] + (f" by {person(by)}" if by else "") + f"{mention}."
     blocks: list[Block] = [_mrkdwn(text)]
     vote = next((v for v in reversed(view.votes) if v.reviewer == by), None)
-    if vote is not None and vote.reason and payload["what"] in {"vote", "request"}:
-        blocks.append(lines([("Reason", plain(vote.reason, REASON))]))
-        text += " Reason: " + escaped(vote.reason, REASON)
+    if vote is not None and vote.words and payload["what"] in {"vote", "request"}:
+        blocks.append(lines([("Reason", plain(vote.words, REASON))]))
+        text += " Reason: " + escaped(vote.words, REASON)
     return Message(text, tuple(blocks), _metadata(entry, request))
+
+
+def line(text: str, view: RequestView, entry: OutboxEntry) -> Message:
+    """Return a message of one line of mrkdwn, which is safe already."""
+    return Message(text, (_mrkdwn(text),), _metadata(entry, view.request))
 
 
 def refusal_sentence(refusal: Refused) -> str:
@@ -339,7 +350,7 @@ def _changed(view: RequestView) -> list[Block]:
     first = view.request.action.arguments if view.request.action else {}
     back = ", back to what was requested" if edit.arguments == first else ""
     who = _context([f":pencil2: Changed by {person(edit.reviewer)}{back}"])
-    return [who, lines([("Why", plain(edit.reason, _WHY))])] if edit.reason else [who]
+    return [who, lines([("Why", plain(edit.words, _WHY))])] if edit.words else [who]
 
 
 _TOLD = {
@@ -355,7 +366,7 @@ _TOLD = {
 def private(view: RequestView, entry: OutboxEntry) -> Message:
     """Return what who asked is told by themselves of how it ended: by whom, what was changed, and why."""
     request, status = view.request, entry.payload["status"]
-    place = f" in <#{view.card.channel}>" if view.card is not None else ""
+    place = _in_channel(view)
     what = f"“{escaped(title_of(request), _HEADER)}”{place}"
     text = _TOLD[status].format(what=what, by=", ".join(map(person, view.deciders[:_NAMES])))
     blocks: list[Block] = [_mrkdwn(text)]
@@ -368,7 +379,7 @@ def private(view: RequestView, entry: OutboxEntry) -> Message:
         ]
         blocks += [lines(changed[:_LINES])] if changed else []
     for verdict, word in (("edit", "Why"), ("reject", "Reason"), ("respond", "Answer")):
-        told = [v.reason for v in view.votes if v.verdict == verdict and v.reason][-_REASONS:]
+        told = [v.words for v in view.votes if v.verdict == verdict and v.words][-_REASONS:]
         if told and _OUTCOME_OF[verdict] == status:
             blocks.append(lines([(word, plain(reason, REASON // len(told))) for reason in told]))
             text += f" {word}: " + "; ".join(escaped(reason, REASON // len(told)) for reason in told)
@@ -398,10 +409,16 @@ def _on_the_way(view: RequestView, payload: Mapping[str, Any]) -> str:
         return f":bell: Still needed: {who}{expires}."
     to = payload["to"]
     told = person(to) if person(to).startswith("<@") else group(to)
-    place = f" in <#{view.card.channel}>" if view.card is not None and payload.get("channel") else ""
+    place = _in_channel(view) if payload.get("channel") else ""
     return (
         f":rotating_light: {told}: nobody has decided on “{title}”{place} yet. Still needed: {who}{expires}."
     )
+
+
+def _in_channel(view: RequestView) -> str:
+    """Say in which channel the card lies; somebody's direct messages are nobody else's to look into."""
+    card = view.card
+    return f" in <#{card.channel}>" if card is not None and is_slack_id(card.channel, "CG") else ""
 
 
 def _lacking(seat: Seat) -> str:

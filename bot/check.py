@@ -9,14 +9,14 @@ from aiohttp import ClientError, ClientSession, ClientTimeout
 from slack_sdk.errors import SlackApiError
 from slack_sdk.web.async_client import AsyncWebClient
 
-from graph_runtime import CompiledGraph, StoreError, open_store
+from graph_runtime import CompiledGraph, Outbox, Store, StoreError, open_store
 
 from .config import ConfigError, Settings, load_settings
 from .launches import load_launches
 from .policies import schedules_of
 from .replies import error_code
 from .text import is_slack_id
-from .wiring import learn_identity, slack_client
+from .wiring import learn_identity, open_runtime, slack_client
 
 #: What the bot calls needs these scopes; manifest.yml asks for them.
 SCOPES = frozenset(
@@ -70,8 +70,11 @@ async def _look(settings: Settings) -> AsyncIterator[Finding]:
     try:
         async with open_store(settings.database, migrate=False) as store:
             facts = await store.check()
+            untold = await _look_at_outbox(settings, store)
         good = facts.get("intact", "ok") == "ok" and facts["durable"].startswith("yes")
         yield Finding("database", good=good, said=", ".join(f"{k} {v}" for k, v in facts.items()))
+        if untold is not None:
+            yield untold
     except (StoreError, OSError, ValueError) as error:
         yield Finding("database", good=False, said=str(error))
     yield _sealing(settings)
@@ -109,6 +112,7 @@ async def _look_at_slack(settings: Settings, client: AsyncWebClient) -> AsyncIte
     said = f"missing {', '.join(sorted(missing))}: install the app again from manifest.yml"
     yield Finding("scopes", good=not missing, said=said if missing else "all there")
     channels = {p.channel or settings.slack.channel for p in settings.policies.values()}
+    channels |= {settings.slack.fallback_channel} - {""}
     channels |= {rule.channel for p in settings.policies.values() for rule in p.every_rule if rule.channel}
     channels |= {p.escalate.notify for p in settings.policies.values() if p.escalate and p.escalate.notify}
     for channel in sorted(channels):
@@ -122,6 +126,15 @@ async def _look_at_slack(settings: Settings, client: AsyncWebClient) -> AsyncIte
             yield Finding("socket mode", good=True, said="a connection can be opened")
         except SlackApiError as error:
             yield Finding("socket mode", good=False, said=f"SLACK_APP_TOKEN: {error_code(error)}")
+
+
+async def _look_at_outbox(settings: Settings, store: Store) -> Finding | None:
+    try:
+        parked = (await Outbox(open_runtime(settings, store)).count()).get("parked", 0)
+    except ConfigError:
+        return None  # the graphs are wrong, which is said already
+    said = f"{parked} given up: 'signoff outbox list' says why" if parked else "nothing was given up"
+    return Finding("outbox", good=not parked, said=said)
 
 
 def _groups_of(settings: Settings) -> set[str]:

@@ -28,11 +28,13 @@ from .check import check_all
 from .cli_audit import audit
 from .cli_database import database
 from .cli_gate import freeze, freezes, release, settle
+from .cli_outbox import outbox
 from .cli_policy import policy
 from .collector import collecting_seldom
 from .commands import MistypedError, read_input
 from .config import ConfigError, Role
 from .logs import set_up_logs
+from .redaction import Redaction
 from .terminal import (
     AsJson,
     Config,
@@ -61,6 +63,7 @@ app.add_typer(audit, name="audit")
 for command in (freeze, release, freezes, settle):
     app.command()(command)
 app.add_typer(policy, name="policy")
+app.add_typer(outbox, name="outbox")
 
 RunArgument = Annotated[str, typer.Argument(help="run id, as `signoff runs` lists them")]
 
@@ -69,7 +72,7 @@ RunArgument = Annotated[str, typer.Argument(help="run id, as `signoff runs` list
 def demo(
     once: Annotated[bool, typer.Option("--once", help="play it with a scripted reviewer, then stop")] = False,
     port: Annotated[int, typer.Option(help="port of the page; 0 takes a free one")] = 4390,
-    example: Annotated[str, typer.Option(help="deploy, refund, access or agent")] = "deploy",
+    example: Annotated[str, typer.Option(help="deploy, refund, access, erase or agent")] = "deploy",
 ) -> None:
     """Approve a deploy in a local Slack in the browser: no account, no database server."""
     # Loaded here, because serving Slack needs neither the sandbox nor a browser.
@@ -211,7 +214,8 @@ def runs(
 
     async def work() -> None:
         async with open_desk(settings_of(config)) as desk:
-            found = await desk.runtime.runs(status=tables.known_status(status), graph=graph, limit=limit)
+            kept = await desk.runtime.runs(status=tables.known_status(status), graph=graph, limit=limit)
+            found = [Redaction().run(run) for run in kept]
             show_it([tables.run_json(run) for run in found] if as_json else tables.runs(found))
 
     run_it(work())
@@ -229,14 +233,17 @@ def show(
     """Show all that there is to know before answering: where the run stands and what it asks of whom."""
 
     async def work() -> None:
-        async with open_desk(settings_of(config)) as desk:
-            view = await desk.runtime.look(run)
+        settings = settings_of(config)
+        redaction = Redaction(settings.redact)
+        async with open_desk(settings) as desk:
+            seen = await desk.runtime.look(run)
             if mermaid:
                 # Plain print: a line that is wrapped is no Mermaid any more.
-                print(desk.runtime.draw_mermaid(view), end="")
+                print(desk.runtime.draw_mermaid(seen), end="")
                 return
             found = [await desk.approvals.view(one.id) for one in await desk.approvals.find(run_id=run)]
-            requests, way = [one for one in found if one is not None], await desk.runtime.way(view)
+            requests = [redaction.view(one) for one in found if one is not None]
+            view, way = redaction.look(seen), await desk.runtime.way(seen)
             if as_json:
                 show_it(tables.view_json(view, requests, way))
             else:
@@ -256,8 +263,11 @@ def history(
     """List the steps of a run, newest first, with the routes it took, and its journal."""
 
     async def work() -> None:
-        async with open_desk(settings_of(config)) as desk:
-            events = await desk.runtime.events(run_id=run, limit=max(limit, 200))
+        settings = settings_of(config)
+        redaction = Redaction(settings.redact)
+        async with open_desk(settings) as desk:
+            found = await desk.runtime.events(run_id=run, limit=max(limit, 200))
+            events = [redaction.event(event) for event in found]
             steps = []
             try:
                 steps = await desk.runtime.history(run, limit=limit)

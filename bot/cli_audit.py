@@ -1,11 +1,11 @@
-"""``signoff audit verify | export | head``: the journal, for those who must be able to prove it."""
+"""``signoff audit verify | export | head | erase``: the journal, for those who must be able to prove it."""
 
 from __future__ import annotations
 
 import csv
 import json
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,12 +13,22 @@ from typing import Annotated, Any
 
 import typer
 
-from graph_runtime import Event, Journal, JournalError, lines_of, open_store, system_clock
+from graph_runtime import (
+    Erasure,
+    Erasures,
+    Event,
+    Journal,
+    JournalError,
+    lines_of,
+    open_store,
+    system_clock,
+)
 
 from .config import ConfigError, Settings
 from .interchange import envelopes
+from .redaction import Redaction
 from .sealer import read_anchors, write_anchor
-from .terminal import AsJson, Config, fail, open_desk, out, run_it, settings_of, show_it
+from .terminal import AsJson, Config, fail, open_desk, os_user, out, run_it, settings_of, show_it
 
 audit = typer.Typer(help="Look into the journal, and prove it.", no_args_is_help=True)
 
@@ -125,12 +135,14 @@ def export(
         return
 
     async def work() -> None:
-        async with open_store(settings_of(config).database, migrate=False) as store:
+        settings = settings_of(config)
+        redaction = Redaction(settings.redact)
+        async with open_store(settings.database, migrate=False) as store:
             table = csv.DictWriter(sys.stdout, _FIELDS)
             if form == "csv":
                 table.writeheader()
             async for event, block in lines_of(store):
-                row = _row(event, block)
+                row = _row(redaction.event(event), block)
                 if form == "csv":
                     cells = {**row, "data": json.dumps(row["data"], ensure_ascii=False)}
                     table.writerow({name: _cell(value) for name, value in cells.items()})
@@ -140,11 +152,79 @@ def export(
     run_it(work())
 
 
+@audit.command()
+def erase(
+    person: Annotated[str, typer.Argument(help="Slack user id of whoever said it")],
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="only say what would be erased, and what not")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="do not ask to type the id again")] = False,
+    config: Config = None,
+) -> None:
+    """Erase what a person said: reasons, answers, why something was frozen or cancelled. Digests stay.
+
+    What was posted of it is drawn anew by a running signoff serve. It cannot be taken back.
+    """
+
+    async def work() -> None:
+        settings = settings_of(config)
+        # What they did on the command line was written down under the name of this machine's user.
+        names = [person, *(f"cli:{user}" for user, id_ in settings.people.items() if id_ == person)]
+        async with open_desk(settings) as desk:
+            erasures = Erasures(desk.runtime.ground)
+            found = Erasure()
+            for name in names:
+                found += await erasures.count(name)
+            if not dry_run and found.texts:
+                if (
+                    not yes
+                    and typer.prompt(f"{_many(found.texts, 'text')}. Type {person} to erase") != person
+                ):
+                    fail("nothing was erased: another id was typed")
+                found = Erasure()
+                for name in names:
+                    found += await erasures.erase(name, actor=f"cli:{os_user()}")
+        for line in _erased(person, found, dry_run=dry_run):
+            out.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    run_it(work())
+
+
+def _erased(person: str, found: Erasure, *, dry_run: bool) -> Iterator[str]:
+    """Yield what was erased, and what was not."""
+    if not found.texts:
+        yield f"There is no text of {person} to erase."
+    elif dry_run:
+        yield f"{_many(found.texts, 'text')} of {person} would be erased; nothing was erased yet."
+    else:
+        yield f"{_many(found.texts, 'text')} of {person} erased; the digests stay, and the id {person} does."
+        if found.messages:
+            said = _many(found.messages, "message")
+            yield f"{said} in Slack drawn anew by a running signoff serve; what cannot be is outbox.parked."
+        yield "Their bytes leave an SQLite file with signoff db vacuum, PostgreSQL with VACUUM FULL texts."
+    if found.threads:
+        yield (
+            f"Not erased: what runs were answered, in the state of {_many(found.threads, 'thread')}; "
+            "signoff db prune lets finished threads go."
+        )
+    if found.edits:
+        yield f"Not erased: {_many(found.edits, 'edit')}: what was approved goes with its thread."
+    if found.lines:
+        yield (
+            f"Not erased: the reasons in {_many(found.lines, 'line')} of the journal that hold them "
+            "themselves, as was done before."
+        )
+    if found.gone:
+        said = _many(found.gone, "text")
+        yield f"Not reached: what Slack still shows of {said} that went with their threads before."
+
+
 async def _interchange(settings: Settings) -> None:
     async with open_desk(settings) as desk:
         requests = await desk.approvals.find(limit=_EVERY)
         views = [await desk.approvals.view(request.id) for request in requests]
-    for envelope in envelopes(view for view in views if view is not None):
+    redaction = Redaction(settings.redact)
+    for envelope in envelopes(redaction.view(view) for view in views if view is not None):
         print(json.dumps(envelope, ensure_ascii=False))
 
 

@@ -11,6 +11,7 @@ from graph_runtime import Alarms, Refused
 
 from .commands import MistypedError
 from .config import Settings
+from .redaction import Redaction
 from .tables import freezes as freezes_table
 from .tables import freezes_json
 from .terminal import AsJson, Config, open_desk, os_user, out, run_it, settings_of, show_it
@@ -58,7 +59,7 @@ def freezes(as_json: AsJson = False, config: Config = None) -> None:
 
     async def work() -> None:
         async with open_desk(settings_of(config)) as desk:
-            found = await Alarms(desk.runtime).freezes()
+            found = [Redaction().freeze(one) for one in await Alarms(desk.runtime).freezes()]
         show_it(freezes_json(found) if as_json else freezes_table(found))
 
     run_it(work())

@@ -33,6 +33,7 @@ from graph_runtime import (
 )
 
 from .cards import date
+from .redaction import Redaction, mask
 from .text import escaped, group, person, plain, straight
 
 HELP = """*/signoff* looks after runs:
@@ -56,11 +57,18 @@ _bold = RichTextElementParts.TextStyle(bold=True)
 class Commands:
     """Answers slash commands. Members may look; operators may start; requesters and operators may cancel."""
 
-    def __init__(self, runtime: Runtime, approvals: Approvals, operators: Sequence[str]) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        approvals: Approvals,
+        operators: Sequence[str],
+        redaction: Redaction | None = None,
+    ) -> None:
         self._runtime = runtime
         self._approvals = approvals
         self._operators = frozenset(operators)
         self._alarms = Alarms(runtime)
+        self._redaction = redaction or Redaction()
 
     async def answer(self, text: str, reviewer: Reviewer) -> dict[str, Any]:
         """Return the private answer to what was typed, as arguments of ``ack``. Bad input is answered too."""
@@ -90,12 +98,13 @@ class Commands:
                 case _:
                     return _say(f":grey_question: There is no `{escaped(word, 40)}`.\n{HELP}")
         except (MistypedError, Refused) as error:
-            return _say(f":no_entry: {escaped(error, 500)}")
+            return _say(f":no_entry: {escaped(mask(str(error)), 500)}")
         except ValidationError as error:
             places = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-            return _say(f":no_entry: Nothing was started; the input is wrong: {escaped(places, 500)}")
+            return _say(f":no_entry: Nothing was started; the input is wrong: {escaped(mask(places), 500)}")
         except SignoffError as error:
-            return _say(f":no_entry: {escaped(str(error)[:1].upper() + str(error)[1:], 500)}")
+            said = mask(str(error))
+            return _say(f":no_entry: {escaped(said[:1].upper() + said[1:], 500)}")
 
     async def _runs(self) -> dict[str, Any]:
         runs = await self._runtime.runs(limit=_SHOWN)
@@ -111,7 +120,7 @@ class Commands:
         blocks: list[Block] = [_mrkdwn(_heading(view.run)), *line, _code(_position(view))]
         if requests:
             views = [await self._approvals.view(request.id) for request in requests]
-            asked = [_asked(view) for view in views if view is not None]
+            asked = [_asked(self._redaction.view(view)) for view in views if view is not None]
             blocks.append(_mrkdwn("*Waits for*\n" + "\n".join(asked)))
         return _blocks(f"Run {run_id} is {view.run.status}", blocks)
 
@@ -145,7 +154,7 @@ class Commands:
         found = await self._alarms.freezes()
         if not found:
             return _say("Nothing is frozen.")
-        return _say("\n".join(_frozen(freeze) for freeze in found))
+        return _say("\n".join(_frozen(self._redaction.freeze(one)) for one in found))
 
     async def _freeze(self, rest: str, reviewer: Reviewer) -> dict[str, Any]:
         self._may_freeze(reviewer)

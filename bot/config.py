@@ -87,6 +87,9 @@ class Slack(BaseModel):
         default="socket", description="Socket Mode, or signed HTTP requests"
     )
     channel: str = Field(default="", description="channel id for cards whose policy names none")
+    fallback_channel: str = Field(
+        default="", description="channel id for cards whose own channel is lost; without one, direct messages"
+    )
     api_url: str = Field(
         default=_SLACK_API, description="Slack's Web API; another address only for the sandbox"
     )
@@ -193,6 +196,9 @@ class Settings(BaseSettings):
     )
     on_call: dict[str, str] = Field(
         default_factory=dict, description="on-call schedule = user group that holds who is on call now"
+    )
+    redact: tuple[str, ...] = Field(
+        default=(), description="globs of facts, arguments and state keys whose values are never shown"
     )
     operators: tuple[str, ...] = Field(default=(), description="user ids who may start and cancel runs")
     lease: Duration = Field(default=30, description="how long a dead process keeps its work from others")

@@ -29,63 +29,41 @@ from graph_runtime import (
 )
 
 from . import cards
+from .fallback import CHANNEL_LOST, UNREACHABLE, Fallback, alarm_message
 from .identity import Identity
+from .redaction import Redaction
 from .replies import error_code, seconds_to_wait
 from .text import is_slack_id
 
 _log = structlog.get_logger("signoff.courier")
 #: Errors that trying again cannot mend; an operator must. Source: Slack's pages of chat.postMessage and
-#: chat.update.
-PERMANENT = frozenset(
-    {
-        "account_inactive",
-        "cant_update_message",
-        "channel_not_found",
-        "edit_window_closed",
-        "invalid_auth",
-        "invalid_blocks",
-        "is_archived",
-        "is_inactive",
-        "message_not_found",
-        "metadata_too_large",
-        "missing_scope",
-        "msg_blocks_too_long",
-        "msg_too_long",
-        "no_permission",
-        "no_text",
-        "not_authed",
-        "not_in_channel",
-        "restricted_action",
-        "team_access_not_granted",
-        "token_expired",
-        "token_revoked",
-    }
-)
+#: chat.update. What a card does when its place is lost stands in ``fallback.py``.
+PERMANENT = CHANNEL_LOST | {
+    "account_inactive",
+    "cant_update_message",
+    "edit_window_closed",
+    "invalid_auth",
+    "invalid_blocks",
+    "message_not_found",
+    "metadata_too_large",
+    "missing_scope",
+    "msg_blocks_too_long",
+    "msg_too_long",
+    "no_permission",
+    "no_text",
+    "not_authed",
+    "team_access_not_granted",
+    "token_expired",
+    "token_revoked",
+}
 #: Slack shows about one message per second and channel, and may silently drop the rest.
 CHANNEL_PACE = 1 * SECOND
 #: How far back before the request was opened a lost message is looked for, for clocks that differ.
 SKEW_SECONDS = 60
 _PAGES = 5
-#: Errors of a person whom no private message reaches. Source: Slack's pages of conversations.open and
-#: chat.postMessage. What was decided stands below the card all the same, so nobody must look after it.
-UNREACHABLE = frozenset(
-    {
-        "cannot_dm_bot",
-        "channel_not_found",
-        "invalid_user_combination",
-        "is_archived",
-        "messages_tab_disabled",
-        "method_not_supported_for_channel_type",
-        "missing_scope",
-        "no_permission",
-        "not_enough_users",
-        "restricted_action",
-        "user_disabled",
-        "user_not_found",
-        "user_not_visible",
-        "users_not_found",
-    }
-)
+#: Errors of a message that may not be changed any more; a line is deleted then. Source: Slack's page of
+#: chat.update.
+UNCHANGEABLE = frozenset({"cant_update_message", "edit_window_closed"})
 #: How often an entry that fails for a reason of our own is tried before an operator is told.
 _TRIES = 5
 
@@ -99,16 +77,18 @@ class Courier:
         approvals: Approvals,
         client: AsyncWebClient,
         identity: Identity,
+        fallback: Fallback,
         *,
         deployment: str,
-        channel: str,
+        redaction: Redaction | None = None,
     ) -> None:
         self._outbox = outbox
         self._approvals = approvals
         self._client = client
         self._identity = identity
+        self._fallback = fallback
         self._deployment = deployment
-        self._channel = channel
+        self._redaction = redaction or Redaction()
 
     async def work(self, bell: Bell, stop: asyncio.Event) -> None:
         """Deliver until ``stop`` is set."""
@@ -143,8 +123,7 @@ class Courier:
             raise
         except SlackObjectFormationError as error:
             # No message that Slack would take: trying again cannot mend it, and the others must go on.
-            await self._outbox.park(entry, f"it cannot be drawn: {error}")
-            _log.error("entry.parked", entry_id=entry.id, request_id=entry.request_id, error=str(error))
+            await self._fallback.park(entry, f"it cannot be drawn: {error}")
         except (ClientError, OSError, TimeoutError) as error:
             await self._outbox.retry(entry, type(error).__name__)
             _log.warning("entry.unclear", entry_id=entry.id, error=type(error).__name__)
@@ -154,63 +133,110 @@ class Courier:
             if entry.attempts < _TRIES:
                 await self._outbox.retry(entry, type(error).__name__)
             else:
-                await self._outbox.park(entry, type(error).__name__)
+                await self._fallback.park(entry, type(error).__name__)
 
     async def _deliver(self, entry: OutboxEntry) -> None:
         view = await self._approvals.view(entry.request_id)
         if view is None:
-            await self._outbox.park(entry, "its request is gone")
+            await self._fallback.park(entry, "its request is gone")
             return
+        view = self._redaction.view(view)
         if entry.kind == "card":
             await self._deliver_card(entry, view)
+        elif entry.kind == "alarm":
+            await self._deliver_alarm(entry, view)
+        elif entry.wanted > 1 and (place := await self._outbox.place_of(entry)) is not None:
+            await self._redraw(entry, view, place)
         elif entry.payload["what"] == "told":
             await self._deliver_private(entry, view)
         else:
             await self._deliver_trail(entry, view)
 
     async def _deliver_card(self, entry: OutboxEntry, view: RequestView) -> None:
-        message = cards.card(view, entry, self._deployment)
-        place, found = view.card, None
-        channel = place.channel if place else self._channel_of(view)
-        if place is None and _may_have_landed(entry):
-            found = await self._find(entry, view, channel, thread=None)
-        if found is None and place is None:
-            if not await self._paced(entry, channel):
-                return
-            answer = await self._client.chat_postMessage(
-                channel=channel, unfurl_links=False, unfurl_media=False, **message.arguments()
-            )
-            place = found = self._place(answer["channel"], answer["ts"])
-        else:
-            place = place or found
-            assert place is not None
-            await self._client.chat_update(channel=place.channel, ts=place.message, **message.arguments())
+        place, to = view.cards.get(entry.id), entry.payload.get("to")
+        if place is None and "instead" in entry.payload and view.request.status != "open":
+            # Decided before it was replaced: nobody needs another card.
+            await self._outbox.lose(entry, "closed")
+            return
+        channel = place.channel if place else str(entry.payload.get("channel") or self._fallback.home(view))
+        found = None
+        try:
+            if place is None and to:
+                channel = await self._open_private(str(to))
+            if place is None and _may_have_landed(entry):
+                found = place = await self._find(entry, view, channel, thread=None)
+            if place is None:
+                found = await self._post(entry, channel, cards.card(view, entry, self._deployment))
+                if found is None:
+                    return
+            else:
+                message = cards.card(view, entry, self._deployment)
+                await self._client.chat_update(channel=place.channel, ts=place.message, **message.arguments())
+        except SlackApiError as error:
+            if not await self._fallback.replaced(entry, view, error_code(error), channel):
+                raise
+            return
         await self._outbox.landed(entry, found)
         _log.info("card.shown", request_id=view.request.id, status=view.request.status)
 
     async def _deliver_trail(self, entry: OutboxEntry, view: RequestView) -> None:
-        card = view.card
-        if card is None:
-            await self._outbox.park(entry, "its card never landed")
-            return
-        found = None
-        # A line that is for another channel too stands there by itself.
+        """Tell a line below each card, or, one that is for another channel, there by itself."""
         elsewhere = entry.payload.get("channel")
-        channel, thread = (str(elsewhere), None) if elsewhere else (card.channel, card.message)
-        if _may_have_landed(entry):
-            found = await self._find(entry, view, channel, thread=thread)
-        if found is None:
-            if not await self._paced(entry, channel):
+        if elsewhere:
+            places: list[tuple[str, str | None]] = [(str(elsewhere), None)]
+        else:
+            # Without a card there is nothing to stand below; one that comes after all shows it by itself.
+            places = [(card.channel, card.message) for card in view.cards.values()]
+        found, message = None, cards.trail(view, entry)
+        for number, (channel, thread) in enumerate(places):
+            there = None
+            try:
+                if _may_have_landed(entry):
+                    there = await self._find(entry, view, channel, thread=thread)
+                if there is None:
+                    there = await self._post(entry, channel, message, thread=thread, first=not number)
+            except SlackApiError as error:
+                # Whether the card still stands there is seen by drawing it, and the line comes after that.
+                lost = error_code(error) in CHANNEL_LOST | UNREACHABLE
+                if elsewhere or entry.attempts >= _TRIES or not lost:
+                    raise
+                await self._outbox.retry(entry, error_code(error), redraw=True)
                 return
-            message = cards.trail(view, entry)
-            answer = await self._client.chat_postMessage(
-                channel=channel,
-                thread_ts=thread,
-                unfurl_links=False,
-                unfurl_media=False,
-                **message.arguments(),
-            )
-            found = self._place(answer["channel"], answer["ts"])
+            if there is None:
+                return
+            found = found or there
+        await self._stands(entry, view, found)
+
+    async def _redraw(self, entry: OutboxEntry, view: RequestView, place: Place) -> None:
+        """Draw a line anew wherever it stands: words in it were erased. One that is gone stays gone."""
+        await self._draw_anew(entry, view, place)
+        for card in () if entry.payload.get("channel") else view.cards.values():
+            # Below every other card the line stands too, and the receipt knows of one place alone.
+            if card.channel != place.channel:
+                other = await self._find(entry, view, card.channel, thread=card.message)
+                if other is not None:
+                    await self._draw_anew(entry, view, other)
+        await self._outbox.landed(entry, None)
+        _log.info("line.redrawn", request_id=entry.request_id)
+
+    async def _draw_anew(self, entry: OutboxEntry, view: RequestView, place: Place) -> None:
+        draw = cards.private if entry.payload["what"] == "told" else cards.trail
+        arguments = draw(view, entry).arguments()
+        try:
+            await self._client.chat_update(channel=place.channel, ts=place.message, **arguments)
+        except SlackApiError as error:
+            code = error_code(error)
+            if code in UNCHANGEABLE:
+                await self._client.chat_delete(channel=place.channel, ts=place.message)
+            elif code != "message_not_found":
+                raise
+
+    async def _stands(self, entry: OutboxEntry, view: RequestView, found: Place | None) -> None:
+        """Note where a line stands. One that was found may show words that were erased since."""
+        if found is not None and entry.wanted > 1 and _may_have_landed(entry):
+            draw = cards.private if entry.payload["what"] == "told" else cards.trail
+            arguments = draw(view, entry).arguments()
+            await self._client.chat_update(channel=found.channel, ts=found.message, **arguments)
         await self._outbox.landed(entry, found)
 
     async def _deliver_private(self, entry: OutboxEntry, view: RequestView) -> None:
@@ -218,23 +244,67 @@ class Courier:
         to, found = str(entry.payload["to"]), None
         if is_slack_id(to, "UW"):
             try:
-                opened = await self._client.conversations_open(users=to)
-                channel = opened["channel"]["id"]
-                if _may_have_landed(entry):
-                    found = await self._find(entry, view, channel, thread=None)
+                found = await self._tell(entry, view, to, cards.private(view, entry))
                 if found is None:
-                    if not await self._paced(entry, channel):
-                        return
-                    message = cards.private(view, entry)
-                    answer = await self._client.chat_postMessage(
-                        channel=channel, unfurl_links=False, unfurl_media=False, **message.arguments()
-                    )
-                    found = self._place(answer["channel"], answer["ts"])
+                    return
             except SlackApiError as error:
+                # What was decided stands on the card all the same, so nobody must look after it.
                 if error_code(error) not in UNREACHABLE:
                     raise
                 _log.warning("private.refused", request_id=entry.request_id, error=error_code(error))
-        await self._outbox.landed(entry, found)
+        await self._stands(entry, view, found)
+
+    async def _deliver_alarm(self, entry: OutboxEntry, view: RequestView) -> None:
+        """Tell an operator in their direct message; whom nothing reaches finds it in the outbox."""
+        try:
+            found = await self._tell(entry, view, str(entry.payload["to"]), alarm_message(view, entry))
+        except SlackApiError as error:
+            if error_code(error) not in UNREACHABLE:
+                raise
+            await self._fallback.park(entry, error_code(error))
+            return
+        if found is not None:
+            await self._outbox.landed(entry, found)
+
+    async def _tell(
+        self, entry: OutboxEntry, view: RequestView, to: str, message: cards.Message
+    ) -> Place | None:
+        """Return where the message stands in a person's direct messages; None when the entry must wait."""
+        channel, found = await self._open_private(to), None
+        if _may_have_landed(entry):
+            found = await self._find(entry, view, channel, thread=None)
+        return found or await self._post(entry, channel, message)
+
+    async def _open_private(self, to: str) -> str:
+        opened = await self._client.conversations_open(users=to)
+        return str(opened["channel"]["id"])
+
+    async def _post(
+        self,
+        entry: OutboxEntry,
+        channel: str,
+        message: cards.Message,
+        *,
+        thread: str | None = None,
+        first: bool = True,
+    ) -> Place | None:
+        """Return where the message was posted; None when the channel takes none now, and the entry waits."""
+        free_at = await self._outbox.take_turn(channel, CHANNEL_PACE)
+        if free_at is not None:
+            if first:
+                await self._outbox.defer(entry, free_at)
+            else:
+                # Some of it has been told, which the next try looks for first.
+                await self._outbox.retry(entry, "waits for its turn", wait=CHANNEL_PACE)
+            return None
+        answer = await self._client.chat_postMessage(
+            channel=channel,
+            thread_ts=thread,
+            unfurl_links=False,
+            unfurl_media=False,
+            **message.arguments(),
+        )
+        return self._place(answer["channel"], answer["ts"])
 
     async def _find(
         self, entry: OutboxEntry, view: RequestView, channel: str, *, thread: str | None
@@ -263,27 +333,15 @@ class Courier:
                 break
         return None
 
-    async def _paced(self, entry: OutboxEntry, channel: str) -> bool:
-        """Say whether the channel takes a message now; if not, the entry waits for its turn."""
-        free_at = await self._outbox.take_turn(channel, CHANNEL_PACE)
-        if free_at is None:
-            return True
-        await self._outbox.defer(entry, free_at)
-        return False
-
     async def _failed(self, entry: OutboxEntry, error: SlackApiError) -> None:
         code, seconds = error_code(error), seconds_to_wait(error)
         if seconds is not None:
             await self._outbox.retry(entry, "ratelimited", wait=int(seconds * SECOND))
         elif code in PERMANENT:
-            await self._outbox.park(entry, code)
-            _log.error("entry.parked", entry_id=entry.id, request_id=entry.request_id, error=code)
+            await self._fallback.park(entry, code, str(entry.payload.get("channel", "")))
         else:
             await self._outbox.retry(entry, code)
             _log.warning("entry.retried", entry_id=entry.id, error=code)
-
-    def _channel_of(self, view: RequestView) -> str:
-        return str(view.request.policy.get("channel") or self._channel)
 
     def _place(self, channel: str, ts: str) -> Place:
         return Place("slack", self._identity.app, self._identity.workspace, channel, ts)

@@ -66,8 +66,7 @@ def demo_settings(slack: Sandbox, folder: Path, shown: Showcase) -> Settings:
 async def open_demo(port: int, shown: Showcase) -> AsyncIterator[Demo]:
     """Start the sandbox and the bot, with a database of their own that goes with them."""
     with tempfile.TemporaryDirectory(prefix="signoff-demo-") as folder:
-        os.environ["SIGNOFF_BANK"] = str(Path(folder) / "bank.jsonl")
-        os.environ["SIGNOFF_WORLD"] = str(Path(folder) / "world.jsonl")
+        os.environ["SIGNOFF_OUTSIDE"] = folder
         async with Sandbox(port=port, rate_limits=True) as slack:
             for team in shown.groups:
                 slack.workspace.add_group(team)

@@ -30,6 +30,7 @@ from graph_runtime.judging import bound_digest
 from . import cards
 from .dialogs import notice_dialog
 from .payloads import Click, DetailsOrigin, Turn, read_ticket, write_ticket
+from .redaction import Redaction
 from .text import plain, worded
 
 BACK, NEXT = "signoff_details_back", "signoff_details_next"
@@ -43,7 +44,7 @@ _Text = RichTextElementParts.Text
 _bold = RichTextElementParts.TextStyle(bold=True)
 
 
-async def opened(approvals: Approvals, click: Click) -> View:
+async def opened(approvals: Approvals, click: Click, redaction: Redaction) -> View:
     """Return the first page for who clicked. Raises :class:`Refused` where they are not shown it."""
     ticket = read_ticket(click.actions[0].value)
     view = await approvals.disclose(ticket, click.actor, place=click.place)
@@ -53,10 +54,10 @@ async def opened(approvals: Approvals, click: Click) -> View:
         message=click.container.message_ts,
         digest=bound_digest(view.request, view.standing.arguments),
     )
-    return details_dialog(view, origin, 0)
+    return details_dialog(redaction.view(view), origin, 0)
 
 
-async def turned(approvals: Approvals, turn: Turn) -> View:
+async def turned(approvals: Approvals, turn: Turn, redaction: Redaction) -> View:
     """Return the page that was asked for, or why it is not shown any more.
 
     Raises :class:`Refused` (GARBLED_TICKET) for a dialog that is none of ours.
@@ -72,7 +73,7 @@ async def turned(approvals: Approvals, turn: Turn) -> View:
         view = await approvals.disclose(ticket, turn.actor, place=place, seen=origin.digest)
     except Refused as refusal:
         return notice_dialog(cards.refusal_sentence(refusal), TITLE)
-    return details_dialog(view, origin, page)
+    return details_dialog(redaction.view(view), origin, page)
 
 
 def details_dialog(view: RequestView, origin: DetailsOrigin, page: int) -> View:

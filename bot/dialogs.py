@@ -24,6 +24,7 @@ from . import cards
 from .fields import LONGEST_TEXT, Field, offered
 from .forms import block_of, typed
 from .payloads import DialogOrigin, Submission
+from .redaction import Masked
 from .text import plain, worded
 
 EDIT_DIALOG = "signoff_edit_dialog"
@@ -32,6 +33,8 @@ COMMENT_BLOCK, COMMENT_INPUT = "comment", "text"
 ANSWER_BLOCK, ANSWER_INPUT = "answer", "text"
 _CONFIRMED = 300
 _FIXED = 10
+#: Beside what the policy lets change, and the dialog does not.
+_NOT_TYPED = ": not shown whole, so it cannot be changed here"
 
 
 def _asking(callback: str, origin: DialogOrigin, title: str, submit: str, blocks: Sequence[Block]) -> View:
@@ -162,7 +165,13 @@ def _fixed(view: RequestView, fields: Sequence[Field]) -> list[tuple[str, str]]:
     arguments = (action.arguments if action else {}) if edited is None else edited
     named = {field.name for field in fields}
     shown = {**view.request.facts, **arguments}
-    found = [(plain(n, 60), plain(worded(v), 200)) for n, v in shown.items() if n not in named]
+    edit = view.case.policy.edit
+    barred = {n for n in (edit.fields if edit else ()) if isinstance(arguments.get(n), Masked)}
+    found = [
+        (plain(n, 60), plain(worded(v), 200) + (_NOT_TYPED if n in barred else ""))
+        for n, v in shown.items()
+        if n not in named
+    ]
     if len(found) > _FIXED:
         found[_FIXED:] = [("and", f"{len(found) - _FIXED} more, on the card")]
     return found

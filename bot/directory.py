@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import structlog
 from aiohttp import ClientError
@@ -13,7 +13,7 @@ from slack_sdk.web.async_client import AsyncWebClient
 
 from graph_runtime import SECOND, Actor, Clock, Reviewer
 from graph_runtime.policy import CHANNEL, ON_CALL
-from graph_runtime.types import GroupId
+from graph_runtime.types import GroupId, PersonId
 
 _log = structlog.get_logger("signoff.directory")
 #: How old an answer may be; events of changes make it younger.
@@ -23,6 +23,9 @@ ASK_SECONDS = 1.2
 #: Members of a channel come in pages; one with more than so many is no list of approvers.
 _PAGE, _PAGES = 1_000, 5
 
+T = TypeVar("T")
+#: Members by group, and when Slack said so.
+Kept = dict[str, tuple[int, frozenset[str]]]
 Kind = Literal["member", "guest", "external", "bot", "deactivated", "unknown"]
 
 
@@ -46,7 +49,11 @@ class SlackDirectory:
         self._clock = clock
         self._on_call = dict(on_call or {})
         self._users: dict[str, tuple[int, Kind, str]] = {}
-        self._groups: dict[str, tuple[int, frozenset[str]]] = {}
+        self._groups: Kept = {}
+        #: Who was in a group when a question was asked. A click asks anew, and is not judged by this.
+        self._rosters: Kept = {}
+        #: What Slack is asked at this moment, by the user or the group.
+        self._asking: dict[str, asyncio.Future[Any]] = {}
 
     async def reviewer(self, actor: Actor, groups: Collection[GroupId]) -> Reviewer:
         """Return who this is now. See :class:`graph_runtime.Directory`."""
@@ -54,7 +61,7 @@ class SlackDirectory:
             return Reviewer(actor.id, kind="external")
         # An on-call schedule that is nowhere has a group of no name, which nobody can look up.
         named = {group: self._group_of(group) for group in groups}
-        known = {group: self._known_members(one) for group, one in named.items()}
+        known = {group: self._known_members(one, self._groups) for group, one in named.items()}
         user = self._known_user(actor.id)
         if user is None or None in known.values():
             asked = asyncio.gather(*(self._members(group) for group in named.values()))
@@ -69,6 +76,17 @@ class SlackDirectory:
             name,
         )
 
+    async def members(self, group: GroupId) -> frozenset[PersonId] | None:
+        """Return everybody who is in the group. See :class:`graph_runtime.Directory`."""
+        named = self._group_of(group)
+        users = self._known_members(named, self._groups) or self._known_members(named, self._rosters)
+        if users is None:
+            users = await self._together(named, lambda: self._find_members(named))
+            if users is None:
+                return None
+            self._rosters[named] = (self._clock(), users)
+        return frozenset(map(PersonId, users))
+
     def forget_user(self, user: str) -> None:
         """Ask Slack anew about this user next time: their account has changed."""
         self._users.pop(user, None)
@@ -76,6 +94,7 @@ class SlackDirectory:
     def forget_group(self, group: str) -> None:
         """Ask Slack anew about this group next time: its members have changed."""
         self._groups.pop(group, None)
+        self._rosters.pop(group, None)
 
     def _group_of(self, ref: GroupId) -> str:
         return self._on_call.get(ref.removeprefix(ON_CALL), "") if ref.startswith(ON_CALL) else ref
@@ -84,17 +103,21 @@ class SlackDirectory:
         known = self._users.get(user)
         return known[1:] if known is not None and self._clock() - known[0] < TTL else None
 
-    def _known_members(self, group: str) -> frozenset[str] | None:
-        known = self._groups.get(group)
+    def _known_members(self, group: str, kept: Kept) -> frozenset[str] | None:
+        known = kept.get(group)
         return known[1] if known is not None and self._clock() - known[0] < TTL else None
 
     async def _user(self, user: str) -> tuple[Kind, str]:
         known = self._known_user(user)
         if known is not None:
             return known
+        found = await self._together(user, lambda: self._find_user(user))
+        return ("unknown", "") if found is None else found
+
+    async def _find_user(self, user: str) -> tuple[Kind, str] | None:
         answer = await self._ask(lambda: self._client.users_info(user=user), "users.info")
         if answer is None:
-            return "unknown", ""
+            return None
         found = answer["user"]
         kind, name = self._kind(found), str(found.get("real_name") or found.get("name") or user)
         self._users[user] = (self._clock(), kind, name)
@@ -112,14 +135,15 @@ class SlackDirectory:
         return "member"
 
     async def _members(self, group: str) -> frozenset[str] | None:
-        known = self._known_members(group)
-        if known is not None:
-            return known
-        users = await (self._in_channel(group) if group.startswith(CHANNEL) else self._in_group(group))
+        users = self._known_members(group, self._groups)
         if users is None:
-            return None
-        self._groups[group] = (self._clock(), users)
+            users = await self._together(group, lambda: self._find_members(group))
+            if users is not None:
+                self._groups[group] = (self._clock(), users)
         return users
+
+    async def _find_members(self, group: str) -> frozenset[str] | None:
+        return await (self._in_channel(group) if group.startswith(CHANNEL) else self._in_group(group))
 
     async def _in_group(self, group: str) -> frozenset[str] | None:
         if not group:
@@ -146,6 +170,23 @@ class SlackDirectory:
 
         members: frozenset[str] | None = await self._ask(everybody, "conversations.members")
         return members
+
+    async def _together(self, what: str, find: Callable[[], Awaitable[T | None]]) -> T | None:
+        """Return what ``find`` gives, asked once for all who want to know the same at this moment.
+
+        When whoever asks is stopped meanwhile, it is unknown to the others as well.
+        """
+        if what in self._asking:
+            told: T | None = await asyncio.shield(self._asking[what])
+            return told
+        waiting = self._asking[what] = asyncio.get_running_loop().create_future()
+        found = None
+        try:
+            found = await find()
+        finally:
+            del self._asking[what]
+            waiting.set_result(found)
+        return found
 
     async def _ask(self, call: Callable[[], Awaitable[Any]], method: str) -> Any:
         try:

@@ -18,6 +18,7 @@ from graph_runtime import Standing
 from graph_runtime.forms import MOST_FIELDS, FormField, Kind, fields_of, find_form
 from graph_runtime.judging import Case
 
+from .redaction import Masked
 from .text import plain
 
 #: Slack's limits: 100 blocks in a dialog, 3,000 characters in an input, 250 kB for all of it.
@@ -104,7 +105,8 @@ def offered(case: Case, standing: Standing) -> tuple[Field, ...]:
         value = present[name]
         about = said.get(name) if form is not None else _as_it_is(name, value)
         begins = None if about is None else shown(about, value)
-        if about is None or begins is None:
+        # What is not shown whole would come back as its mask.
+        if isinstance(value, Masked) or about is None or begins is None:
             continue
         room -= _size(about, begins)
         if room >= 0 and len(found) < MOST_FIELDS:

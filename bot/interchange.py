@@ -136,7 +136,11 @@ def _decision(
             "type": "policy" if policy else "human",
             "authenticated_by": vote.surface or "policy",
         },
-        "extensions": {"dev.signoff/verdict": vote.verdict, "dev.signoff/digest": vote.digest},
+        "extensions": {
+            "dev.signoff/verdict": vote.verdict,
+            "dev.signoff/digest": vote.digest,
+            **({} if vote.erased is None else {"dev.signoff/reason_erased": vote.erased}),
+        },
     }
 
 

@@ -20,6 +20,7 @@ from .cards import lines
 from .commands import MistypedError
 from .directory import SlackDirectory
 from .launches import Launch, as_typed, explain, read_arguments
+from .redaction import Redaction, mask
 from .text import escaped, group, person, plain, worded
 
 _ECHOED = 2_900
@@ -30,9 +31,12 @@ _NAMES = 20
 class Launchpad:
     """Starts runs for who types a command that an author has mapped to a graph."""
 
-    def __init__(self, runtime: Runtime, directory: SlackDirectory, launches: Iterable[Launch]) -> None:
+    def __init__(
+        self, runtime: Runtime, directory: SlackDirectory, launches: Iterable[Launch], redaction: Redaction
+    ) -> None:
         self._runtime = runtime
         self._directory = directory
+        self._redaction = redaction
         self._launches = {launch.command: launch for launch in launches}
 
     @property
@@ -59,7 +63,9 @@ class Launchpad:
         try:
             return await self._start(launch, text, reviewer)
         except MistypedError as error:
-            sentence = f":no_entry: Nothing was started: {escaped(error, 900)}. Type `{launch.usage}`"
+            sentence = (
+                f":no_entry: Nothing was started: {escaped(mask(str(error)), 900)}. Type `{launch.usage}`"
+            )
             # It is gone from the box by now, and is wanted to be mended.
             return _say(sentence, *([_typed(launch, text)] if text.strip() else []))
         except SignoffError as error:
@@ -79,7 +85,7 @@ class Launchpad:
             return _say(_again(begun.run, key or ""))
         shown = [
             (plain(name, 60), plain(worded(value), _VALUE))
-            for name, value in arguments.model_dump(exclude_none=True).items()
+            for name, value in self._redaction.values(arguments.model_dump(exclude_none=True)).items()
         ]
         said = f":arrow_forward: Started `{begun.run.id}` of {escaped(launch.terms.graph, 60)}."
         return _say(said, *([lines(shown)] if shown else []))
@@ -104,7 +110,7 @@ def _again(run: Run, key: str) -> str:
     by = f", asked for by {person(run.requester)}" if run.requester else ""
     return (
         f":leftwards_arrow_with_hook: Nothing new was started: `{run.id}` of {escaped(run.graph, 60)} "
-        f"is there for {escaped(key, 100)} already{by}, and is {stands}."
+        f"is there for {escaped(mask(key), 100)} already{by}, and is {stands}."
     )
 
 
@@ -118,7 +124,7 @@ def _help(launch: Launch) -> dict[str, Any]:
 
 
 def _typed(launch: Launch, text: str) -> Block:
-    typed = plain(f"{launch.command} {as_typed(text.strip())}", _ECHOED)
+    typed = plain(f"{launch.command} {mask(as_typed(text.strip()))}", _ECHOED)
     part = RichTextElementParts.Text(text=typed)
     return RichTextBlock(elements=[RichTextPreformattedElement(elements=[part])])
 

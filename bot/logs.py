@@ -11,6 +11,8 @@ from typing import Any, Literal
 import orjson
 import structlog
 
+from .redaction import mask
+
 #: Tokens, app tokens, and the addresses that let anyone answer in our name.
 _SECRET = re.compile(
     r"xox[a-z]-[\w-]+|xapp-[\w-]+|https?://[\w.:-]+/(?:actions|commands|response|services)/\S+|wss?://\S+"
@@ -18,8 +20,8 @@ _SECRET = re.compile(
 
 
 def redact(text: str) -> str:
-    """Return the text with everything that looks like a token or a response_url masked."""
-    return _SECRET.sub("***", text)
+    """Return the text with everything that looks like a token, a response_url or a secret masked."""
+    return mask(_SECRET.sub("***", text))
 
 
 def _redacted(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -95,6 +95,11 @@ class Submission(_Payload):
         """Who submitted."""
         return Actor(PersonId(self.user.id), self.user.team_id or self.workspace)
 
+    def has(self, block_id: str) -> bool:
+        """Say whether the dialog had this input."""
+        values = self.view.state.get("values")
+        return isinstance(values, dict) and block_id in values
+
     def text(self, block_id: str, action_id: str) -> str:
         """Return what was typed into an input or chosen in a select or picker; empty when nothing was."""
         values = self.view.state.get("values")

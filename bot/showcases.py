@@ -51,7 +51,10 @@ class Showcase:
         """Return the example's policies by name, with one for plain questions."""
         default = {"groups": ["S0SRE"]}
         if self.policies is None:
-            return {"default": default, "prod-deploy": {"groups": ["S0SRE"], "deadline": "4h"}}
+            # Without a change window: the demo is played at any hour.
+            rollback = {"groups": ["S0SRE"], "deadline": "10m", "on_timeout": "rollback"}
+            deploy = {"groups": ["S0SRE"], "deadline": "4h"}
+            return {"default": default, "prod-deploy": deploy, "rollback": rollback}
         return {"default": default, **load_policies(_POLICIES / self.policies)}
 
 
@@ -88,19 +91,28 @@ SHOWCASES: Mapping[str, Showcase] = {
         {
             "resource": "prod-db",
             "level": "read",
-            "minutes": 1,
+            "duration": "1m",
             "reason": "INC-123",
             "requester": CAROL,
         },
         "Carol asks for a minute of access to prod-db. You are Bob, who owns it. It is taken back by itself.",
-        typed="/access prod-db read 30m INC-124 the report hangs",
+        typed="/access prod-db read 30m INC-124",
         policies="access.toml",
+        groups=(Group("S0DBOWNERS", "db-owners", "Owners of databases", (BOB, DAVE)),),
+        reviewer=BOB,
+    ),
+    "erase": Showcase(
+        "erase",
+        {"customer": "8841", "minutes": 1, "requester": CAROL},
+        "Carol asks to erase customer 8841. It takes one of @privacy (you are Alice) and one of "
+        "@data-owners (Bob); both type 8841. A minute later, for thinking it over, it is done.",
+        typed="/erase 8842",
+        key="{customer}",
+        policies="erase.toml",
         groups=(
-            Group("S0DBOWNERS", "db-owners", "Owners of databases", (BOB, DAVE)),
             Group("S0PRIVACY", "privacy", "Privacy", (ALICE,)),
             Group("S0DATAOWNERS", "data-owners", "Owners of data", (BOB,)),
         ),
-        reviewer=BOB,
     ),
     "agent": Showcase(
         "agent_tools",

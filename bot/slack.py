@@ -8,6 +8,7 @@ sentence, through the click's response_url, which is never stored and never logg
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ from .fields import offered
 from .identity import Identity
 from .launchpad import Launchpad
 from .payloads import Click, DialogOrigin, Submission, Turn, Typed, read_round, read_ticket, write_ticket
+from .redaction import Redaction
 from .replies import error_code
 
 _log = structlog.get_logger("signoff.slack")
@@ -98,11 +100,13 @@ class Whispers:
         try:
             while not (stop.is_set() and self._queue.empty()):
                 waiting = asyncio.create_task(self._queue.get(), name="whisper")
-                await asyncio.wait({waiting, stopped}, return_when=asyncio.FIRST_COMPLETED)
-                if not waiting.done():
+                try:
+                    await asyncio.wait({waiting, stopped}, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    # A sentence that came is there; one that did not is waited for no more.
                     waiting.cancel()
-                    continue
-                await self._speak(*waiting.result())
+                if waiting.done():
+                    await self._speak(*waiting.result())
         finally:
             stopped.cancel()
 
@@ -128,6 +132,7 @@ class Window:
         whispers: Whispers,
         identity: Identity,
         launchpad: Launchpad | None = None,
+        redaction: Redaction | None = None,
     ) -> None:
         self._approvals = approvals
         self._commands = commands
@@ -135,6 +140,7 @@ class Window:
         self._directory = directory
         self._whispers = whispers
         self._identity = identity
+        self._redaction = redaction or Redaction()
 
     def listen(self, app: AsyncApp) -> None:
         """Register every listener. The manifest declares what stands here; a test compares the two.
@@ -234,7 +240,7 @@ class Window:
         """Return what a dialog is opened on, when this person may give the verdict."""
         ticket = read_ticket(click.actions[0].value)
         view = await self._approvals.check(ticket, click.actor, verdict, place=click.place)
-        return view, DialogOrigin(
+        return self._redaction.view(view), DialogOrigin(
             ticket=write_ticket(ticket),
             channel=click.container.channel_id,
             message=click.container.message_ts,
@@ -245,7 +251,7 @@ class Window:
         """Show all of a request to a full member, in a dialog; who saw what is in the journal."""
 
         async def show(click: Click) -> None:
-            dialog = await details.opened(self._approvals, click)
+            dialog = await details.opened(self._approvals, click, self._redaction)
             await client.views_open(trigger_id=click.trigger_id, view=dialog)
 
         await self._clicked(context[_CLICK], show)
@@ -257,7 +263,7 @@ class Window:
         async def turn(click: Click | Turn) -> None:
             if not isinstance(click, Turn):
                 raise Refused("UNKNOWN_ACTION", "This button is not one of ours. Nothing was recorded.")
-            dialog = await details.turned(self._approvals, click)
+            dialog = await details.turned(self._approvals, click, self._redaction)
             # A second click meets another hash, and the first has turned the page.
             await client.views_update(view_id=click.view.id, hash=click.view.hash, view=dialog)
 
@@ -310,7 +316,9 @@ class Window:
         async def take(sent: _Sent) -> Mapping[str, str]:
             seen = sent.origin.round
             view = await self._approvals.check(*sent.by, "edit", place=sent.place)
-            fields = offered(view.case, view.standing)
+            # What was not shown whole was not offered, and nothing is scanned here to find that out again.
+            submitted = sent.submission
+            fields = [f for f in offered(view.case, view.standing) if submitted.has(f.block_id)]
             changed, wrong = dialogs.read_edit(fields, sent.submission)
             confirm = sent.text(cards.CONFIRM_BLOCK, cards.CONFIRM_INPUT)
             # What somebody else has edited meanwhile is told before anything else.
@@ -339,7 +347,7 @@ class Window:
                 unconfirmed = view.case.terms.confirm not in {None, confirm}
                 blocks = [field.block_id for field in fields if field.name in changed or not changed]
                 place = cards.CONFIRM_BLOCK if unconfirmed else [*blocks, dialogs.COMMENT_BLOCK][0]
-                return {place: refusal.sentence}
+                return {place: self._redaction.refusal(refusal, view).sentence}
             return {}
 
         await self._submitted(body, ack, dialogs.COMMENT_BLOCK, take)
@@ -379,7 +387,7 @@ class Window:
                 notice = dialogs.notice_dialog(cards.refusal_sentence(refusal))
                 await ack(response_action="update", view=notice)
                 return
-            wrong = {block: refusal.sentence}
+            wrong = {block: (await self._shown(refusal, ticket)).sentence}
         except StoreError as error:
             _log.exception("dialog.failed")
             # At the field, so that what was typed is kept.
@@ -444,7 +452,7 @@ class Window:
         except Refused as refusal:
             if refusal.code in {"GARBLED_TICKET", "UNKNOWN_ACTION"}:
                 await self._journal(refusal, click.actor, click.place)
-            self._whisper(url, refusal)
+            self._whisper(url, await self._shown(refusal, click))
         except (SlackApiError, aiohttp.ClientError, TimeoutError) as error:
             code = error_code(error) if isinstance(error, SlackApiError) else type(error).__name__
             _log.warning("dialog.failed", error=code)
@@ -462,6 +470,16 @@ class Window:
             await self._approvals.refuse(refusal, actor, place, ticket)
         except StoreError as error:
             _log.error("refusal.unwritten", code=refusal.code, error=type(error).__name__)
+
+    async def _shown(self, refusal: Refused, of: Click | Ticket | None) -> Refused:
+        """Return a refusal as it may be told: only one of an input may name what is hidden."""
+        if refusal.code != "INVALID_INPUT":
+            return refusal
+        with contextlib.suppress(Refused, StoreError):
+            ticket = read_ticket(of.actions[0].value) if isinstance(of, Click) else of
+            view = None if ticket is None else await self._approvals.view(ticket.request_id)
+            return self._redaction.refusal(refusal, view)
+        return Refused(refusal.code, "This was not taken. Nothing was recorded.")
 
     def _whisper(self, url: Any, refusal: Refused) -> None:
         if isinstance(url, str) and url:

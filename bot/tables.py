@@ -17,6 +17,7 @@ from graph_runtime import (
     Event,
     Freeze,
     Migration,
+    OutboxEntry,
     Refused,
     Replay,
     RequestView,
@@ -31,6 +32,7 @@ from graph_runtime.policy import Rule
 from graph_runtime.types import RunStatus
 
 from .check import Finding
+from .redaction import mask
 from .text import plain, worded
 
 _STYLE = {
@@ -181,7 +183,8 @@ def history(steps: Sequence[StateSnapshot], events: Sequence[Event]) -> Iterator
     table = _table("AT (UTC)", "EVENT", "BY", "DETAILS")
     for event in events:
         details = ", ".join(f"{k}={_short(v)}" for k, v in event.data.items() if v not in (None, "", []))
-        table.add_row(moment(event.at), event.kind, event.actor or "", plain(details, 300))
+        said = f"“{plain(event.words, 300)}” " if event.words else ""
+        table.add_row(moment(event.at), event.kind, event.actor or "", said + plain(details, 300))
     yield table
 
 
@@ -221,7 +224,7 @@ def migration(seen: Migration) -> Iterator[RenderableType]:
         "run": run.id,
         "graph": run.graph,
         "version": f"{run.version} → {seen.to_version}",
-        "stopped": plain(f"{run.error['type']}: {run.error['message']}", 1_000) if run.error else "",
+        "stopped": plain(mask(f"{run.error['type']}: {run.error['message']}"), 1_000) if run.error else "",
         "keys not known": ", ".join(seen.keys_unknown) and f"{', '.join(seen.keys_unknown)} (kept, unseen)",
         "keys without value": ", ".join(seen.keys_without_value),
         "checked when called": ", ".join(seen.unchecked),
@@ -292,6 +295,38 @@ def freezes_json(found: Sequence[Freeze]) -> list[dict[str, Any]]:
         }
         for one in found
     ]
+
+
+def outbox(found: Sequence[OutboxEntry]) -> RenderableType:
+    """Return what could not be told, as a table."""
+    if not found:
+        return Text("Everything was told, or is on its way.")
+    table = _table("ENTRY", "WHAT", "REQUEST", "STATUS", "TRIES", "WHY")
+    for one in found:
+        why = Text(plain(one.error or "", 120))
+        table.add_row(one.id, Text(_told(one)), one.request_id, one.status, str(one.attempts), why)
+    return table
+
+
+def outbox_json(found: Sequence[OutboxEntry]) -> list[dict[str, Any]]:
+    """Return the same for --json."""
+    return [
+        {
+            "entry": one.id,
+            "what": _told(one),
+            "request": one.request_id,
+            "status": one.status,
+            "tries": one.attempts,
+            "why": one.error,
+        }
+        for one in found
+    ]
+
+
+def _told(entry: OutboxEntry) -> str:
+    """Say what an entry is, and for whom where it is for somebody."""
+    to = entry.payload.get("to") or entry.payload.get("channel")
+    return f"{'line' if entry.kind == 'trail' else entry.kind}" + (f" for {plain(to, 40)}" if to else "")
 
 
 def checks(found: Sequence[Finding]) -> RenderableType:
@@ -382,6 +417,7 @@ def votes_json(votes: Sequence[Vote]) -> list[dict[str, Any]]:
             "reviewer": vote.reviewer,
             "verdict": vote.verdict,
             "reason": vote.reason,
+            "reason_erased": vote.erased,
             "groups": sorted(vote.groups),
             "stage": vote.stage + 1,
             "at": vote.at,
@@ -427,7 +463,14 @@ def history_json(steps: Sequence[StateSnapshot], events: Sequence[Event]) -> dic
             for s in steps
         ],
         "events": [
-            {"at": e.at, "kind": e.kind, "actor": e.actor, "request_id": e.request_id, **e.data}
+            {
+                "at": e.at,
+                "kind": e.kind,
+                "actor": e.actor,
+                "request_id": e.request_id,
+                **e.data,
+                **({} if e.words is None else {"said": e.said, "said_erased": e.erased}),
+            }
             for e in events
         ],
     }
@@ -461,7 +504,7 @@ def _table(*heads: str) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
     for head in heads:
         # An id that is cut cannot be copied.
-        table.add_column(head, no_wrap=head in {"RUN", "REQUEST", "INTERRUPT"}, overflow="fold")
+        table.add_column(head, no_wrap=head in {"RUN", "REQUEST", "INTERRUPT", "ENTRY"}, overflow="fold")
     return table
 
 

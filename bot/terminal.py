@@ -48,6 +48,9 @@ class _Nobody:
     async def reviewer(self, actor: Any, groups: Any) -> NoReturn:
         raise Refused("NOT_ALLOWED", "nothing was recorded: this command decides nothing")
 
+    async def members(self, group: Any) -> None:
+        """Know of nobody."""
+
 
 @asynccontextmanager
 async def open_desk(settings: Settings) -> AsyncIterator[Desk]:

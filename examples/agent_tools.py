@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -32,6 +31,8 @@ from graph_runtime import (
     read_tool_policy,
     step,
 )
+
+from .outside import outside
 
 #: How often the model is asked, as LangGraph's recursion limit is.
 MAX_TURNS = 25
@@ -109,8 +110,8 @@ class World:
 
 
 def world() -> World:
-    """Return the world whose deeds are in $SIGNOFF_WORLD, or in a file here."""
-    return World(Path(os.environ.get("SIGNOFF_WORLD", "world.jsonl")))
+    """Return the world."""
+    return World(outside("world.jsonl"))
 
 
 #: Somebody who writes to the agent may write anything. It is text, for the model and on every card.

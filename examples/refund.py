@@ -5,15 +5,14 @@ START -> load_case -> review -> (approved: pay -> notify | else: notify) -> END
 
 from __future__ import annotations
 
-import json
-import os
 from decimal import Decimal
-from pathlib import Path
 from typing import Literal, TypedDict
 
 from pydantic import BaseModel, Field, ValidationInfo, field_validator
 
 from graph_runtime import END, START, Action, Command, Decision, NotDone, StateGraph, approve, execute_once
+
+from .outside import Book, outside
 
 Why = Literal["goodwill", "damaged", "late", "duplicate"]
 
@@ -74,11 +73,8 @@ class Edit(BaseModel):
         return amount
 
 
-class Bank:
+class Bank(Book):
     """Stands in for a payment provider: payments in a file, each with the key that it was asked for with."""
-
-    def __init__(self, file: Path) -> None:
-        self._file = file
 
     def pay(self, amount: Decimal, key: str) -> str:
         """Pay, once for each key, and return the payment's id."""
@@ -86,8 +82,7 @@ class Bank:
         if found is not None:
             return found
         payment = f"pay-{len(self.payments()) + 1}"
-        with self._file.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"id": payment, "key": key, "amount": str(amount)}) + "\n")
+        self.add(what="paid", id=payment, key=key, amount=str(amount))
         return payment
 
     def find(self, key: str) -> str | None:
@@ -96,14 +91,12 @@ class Bank:
 
     def payments(self) -> list[dict[str, str]]:
         """Return every payment that was made."""
-        if not self._file.exists():
-            return []
-        return [json.loads(line) for line in self._file.read_text(encoding="utf-8").splitlines()]
+        return self.lines("paid")
 
 
 def bank() -> Bank:
-    """Return the provider whose payments are in $SIGNOFF_BANK, or in a file here."""
-    return Bank(Path(os.environ.get("SIGNOFF_BANK", "bank.jsonl")))
+    """Return the provider."""
+    return Bank(outside("bank.jsonl"))
 
 
 async def load_case(state: Refund) -> Refund:

@@ -14,6 +14,7 @@ from .clock import SECOND, Bell, Clock, NewId, TimeOrderedIds, system_clock
 from .compiled import CompiledGraph
 from .divergence import Divergence
 from .drawing import Stage, Stop, Way
+from .erasing import Erasure, Erasures
 from .errors import (
     AlreadyAnswered,
     AnswerUnused,
@@ -40,6 +41,7 @@ from .errors import (
     NoCheckpointer,
     NodeCancelledError,
     NodeEnded,
+    NodeExitError,
     NodeMisused,
     NodeTimeoutError,
     NotDone,
@@ -89,7 +91,7 @@ from .messages import (
     ToolMessage,
     add_messages,
 )
-from .outbox import Outbox
+from .outbox import OperatorAlarm, Outbox
 from .policy import Duration, Policy, read_duration, read_policies
 from .replay import Replay, SkippedStep
 from .requests import Requests, approve
@@ -184,6 +186,8 @@ __all__ = [
     "Divergence",
     "Duration",
     "EmptyInputError",
+    "Erasure",
+    "Erasures",
     "Event",
     "ExecutionInfo",
     "Freeze",
@@ -222,11 +226,13 @@ __all__ = [
     "NodeChange",
     "NodeEnded",
     "NodeError",
+    "NodeExitError",
     "NodeMisused",
     "NodeRuntime",
     "NodeTimeoutError",
     "NotDone",
     "NotPaused",
+    "OperatorAlarm",
     "Outbox",
     "OutboxEntry",
     "OutsideNode",

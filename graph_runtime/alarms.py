@@ -15,6 +15,7 @@ from .errors import Conflict, Refused
 from .plainjson import read_json, write_json
 from .runtime import Runtime
 from .storage import Ask, Batch, Do, Params, Row
+from .texts import spoken
 from .types import InterruptId
 
 #: How many people lift a freeze.
@@ -30,6 +31,7 @@ class Freeze:
 
     scope: str
     by: str
+    #: What whoever began it gave as the reason, or what is left of that once it is erased.
     reason: str
     since: int
     #: Who agreed to its end.
@@ -69,10 +71,12 @@ class Alarms:
         if not reason.strip():
             raise Refused("REASON_REQUIRED", "nothing was frozen: say why")
         now = self._runtime.clock()
-        put: Params = {"scope": scope, "frozen_by": by, "reason": records.legible(reason), "now": now}
-        event = records.put_event(self._runtime.new_id("evt"), "freeze.began", now, actor=by, scope=scope)
+        why = spoken(self._runtime.new_id("evt"), by, reason, now)
+        put: Params = {"scope": scope, "frozen_by": by, "text_id": why.text_id, "now": now}
+        event = records.put_event(why.line, "freeze.began", now, actor=by, scope=scope, **why.told)
         try:
-            frozen = (Do("put_freeze", put, guard="is not frozen"), self._redrawn(scope, now), event)
+            began = Do("put_freeze", put, guard="is not frozen")
+            frozen = (began, *why.writes, self._redrawn(scope, now), event)
             await self._store.commit(Batch("freeze", frozen))
         except Conflict:
             raise Refused("NOT_PENDING", f"nothing was changed: {scope} is frozen already") from None
@@ -174,6 +178,11 @@ class Alarms:
 
 
 def _read(row: Row) -> Freeze:
+    left = records.erased_of(row)
     return Freeze(
-        row["scope"], row["frozen_by"], row["reason"], row["since"], tuple(read_json(row["released_by"]))
+        row["scope"],
+        row["frozen_by"],
+        row["said"] or (f"(erased: {left[:19]})" if left else ""),
+        row["since"],
+        tuple(read_json(row["released_by"])),
     )

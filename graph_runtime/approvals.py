@@ -21,6 +21,7 @@ from .requests import POLICY, due_of, put_card
 from .runtime import Runtime
 from .shown import RequestView
 from .storage import Ask, Batch, Do, Params, Row
+from .texts import Spoken, spoken
 from .tickets import check_open, check_ticket
 from .types import (
     Actor,
@@ -161,7 +162,7 @@ class Approvals:
         await self._store.commit(Batch("refuse", (event,), give_up_at=moment))
 
     async def view(self, request_id: str) -> RequestView | None:
-        """Return the request with its run, votes and card from one snapshot, or None when there is none."""
+        """Return the request with its run, votes and cards from one snapshot, or None when there is none."""
         return _view(*await self._store.read(*_asks_of(request_id)))
 
     async def find(
@@ -231,9 +232,10 @@ class Approvals:
                 before.round + (verdict == "edit"),
                 arguments,
             )
-            after = judge(with_vote(case, vote))
+            after, why = judge(with_vote(case, vote)), self._spoken(view, vote)
             if after.outcome == "open":
-                writes = (*self._vote(view, vote, after), self._event(view, "voted", vote, after, place))
+                event = self._event(view, "voted", vote, after, place, why)
+                writes = (*self._vote(view, vote, after, why), event)
                 run = await self._won(Batch("vote", writes, give_up_at=until), view.run, wakes=False)
             else:
                 decision = self._decision(case, after, reason, now)
@@ -241,8 +243,8 @@ class Approvals:
                     closed = await closing(self._runtime, view, decision, reviewer.id)
                 writes = (
                     *closed.writes,
-                    self._put_vote(view, vote),
-                    self._event(view, after.outcome, vote, after, place),
+                    *self._put_vote(view, vote, why),
+                    self._event(view, after.outcome, vote, after, place, why),
                 )
                 batch = Batch("decide" if closed.wakes else "decide part", writes, give_up_at=until)
                 run = await self._won(batch, view.run, wakes=closed.wakes)
@@ -251,7 +253,7 @@ class Approvals:
         left = replace(
             view.request, status=after.outcome, revision=view.request.revision + 1, closed_at=closed_at
         )
-        return RequestView(left, run, (*view.votes, vote), view.card, view.frozen)
+        return RequestView(left, run, (*view.votes, vote), view.cards, view.frozen)
 
     def _decision(self, case: Case, after: Standing, reason: str | None, now: int) -> Decision:
         request = case.request
@@ -267,15 +269,26 @@ class Approvals:
         )
         return replace(decision, opens_at=case.policy.opens_at(now)) if decision.approved else decision
 
-    def _put_vote(self, view: RequestView, vote: Vote) -> Do:
-        return Do(
+    def _spoken(self, view: RequestView, vote: Vote) -> Spoken:
+        request = view.request
+        return spoken(
+            self._runtime.new_id("evt"),
+            vote.reviewer,
+            vote.reason,
+            vote.at,
+            thread_id=request.thread_id,
+            request_id=request.id,
+        )
+
+    def _put_vote(self, view: RequestView, vote: Vote, why: Spoken) -> tuple[Do, ...]:
+        put = Do(
             "put_decision",
             {
                 "decision_id": self._runtime.new_id("dec"),
                 "request_id": view.request.id,
                 "reviewer": vote.reviewer,
                 "verdict": vote.verdict,
-                "reason": vote.reason,
+                "text_id": why.text_id,
                 "digest": vote.digest,
                 "surface": vote.surface,
                 "groups": write_json(sorted(vote.groups)),
@@ -285,8 +298,9 @@ class Approvals:
                 "now": vote.at,
             },
         )
+        return put, *why.writes
 
-    def _vote(self, view: RequestView, vote: Vote, after: Standing) -> tuple[Do, ...]:
+    def _vote(self, view: RequestView, vote: Vote, after: Standing, why: Spoken) -> tuple[Do, ...]:
         """Return what a vote writes that leaves its request open."""
         request = view.request
         counted: Params = {"request_id": request.id, "revision": request.revision}
@@ -302,14 +316,16 @@ class Approvals:
         }
         return (
             Do("vote_request", counted, guard="request open"),
-            self._put_vote(view, vote),
+            *self._put_vote(view, vote, why),
             Do("redraw_card", {"request_id": request.id, "now": vote.at}),
             trail(self._runtime, request, said, vote.at),
         )
 
-    def _event(self, view: RequestView, what: str, vote: Vote, after: Standing, place: Place) -> Do:
+    def _event(
+        self, view: RequestView, what: str, vote: Vote, after: Standing, place: Place, why: Spoken
+    ) -> Do:
         return records.put_event(
-            self._runtime.new_id("evt"),
+            why.line,
             f"request.{what}",
             vote.at,
             actor=vote.reviewer,
@@ -321,6 +337,7 @@ class Approvals:
             channel=place.channel,
             message=place.message,
             **({} if what != "voted" else {"verdict": vote.verdict, "standing": str(after)}),
+            **why.told,
         )
 
     async def _checked(self, ticket: Ticket, actor: Actor, place: Place) -> RequestView:
@@ -341,7 +358,7 @@ class Approvals:
             place,
             deployment=self._store.deployment,
             request=None if view is None else view.request,
-            card=None if view is None else view.card,
+            cards=() if view is None else view.cards.values(),
             owner_of_place=owners[0]["request_id"] if owners else None,
         )
         if refusal is None and view is not None:
@@ -415,11 +432,13 @@ class Approvals:
             return Batch("next tier", self._next_tier(view, case, now)), False
         standing = Standing("approved" if approves else "rejected", by=(POLICY,))
         vote = Vote(POLICY, "approve" if approves else "reject", terms.why, request.digest, now, "policy")
-        event = self._noted(request, standing.outcome, now, actor=POLICY, tier=terms.tier, rule=terms.why)
+        why = self._spoken(view, vote)
+        said = {"tier": terms.tier, "rule": terms.why, **why.told}
+        event = self._noted(request, standing.outcome, now, actor=POLICY, line=why.line, **said)
         decision = self._decision(case, standing, terms.why, now)
         # It has no card, so nothing is told in a thread below one.
         closed = await closing(self._runtime, view, decision, POLICY, told=False)
-        writes = (*closed.writes, self._put_vote(view, vote), *counted, event)
+        writes = (*closed.writes, *self._put_vote(view, vote, why), *counted, event)
         return Batch("policy", writes), closed.wakes
 
     def _next_tier(self, view: RequestView, case: Case, now: int) -> tuple[Do, ...]:
@@ -458,7 +477,9 @@ class Approvals:
         # Somebody else told it when it was not there any more.
         with contextlib.suppress(Conflict):
             lines = (trail(self._runtime, request, one, now) for one in said)
-            await self._store.commit(Batch("remind", (taken, *lines, event)))
+            # Drawn anew, so that a card that somebody has deleted is missed by then.
+            redrawn = Do("redraw_card", {"request_id": request.id, "now": now})
+            await self._store.commit(Batch("remind", (taken, redrawn, *lines, event)))
             self._runtime.outbox_bell.ring()
 
     async def _due(self, request_id: str) -> RequestView | None:
@@ -471,10 +492,16 @@ class Approvals:
         return None if waits else view
 
     def _noted(
-        self, request: ApprovalRequest, what: str, now: int, actor: str | None = None, **data: str | None
+        self,
+        request: ApprovalRequest,
+        what: str,
+        now: int,
+        actor: str | None = None,
+        line: str | None = None,
+        **data: str | None,
     ) -> Do:
         return records.put_event(
-            self._runtime.new_id("evt"),
+            line or self._runtime.new_id("evt"),
             f"request.{what}",
             now,
             actor=actor,
@@ -508,7 +535,7 @@ def _asks_of(request_id: str) -> tuple[Ask, ...]:
         Ask("get_request", params),
         Ask("get_run_of_request", params),
         Ask("find_decisions", params),
-        Ask("get_card", params),
+        Ask("find_cards", params),
         Ask("find_freezes"),
     )
 
@@ -527,6 +554,6 @@ def _view(
         request=request,
         run=records.read_run(runs[0]),
         votes=tuple(records.read_vote(row) for row in decisions),
-        card=records.read_place(cards[0]) if cards else None,
+        cards={row["entry_id"]: records.read_place(row) for row in cards},
         frozen=any(row["scope"] in {"all", f"graph:{request.graph}"} for row in freezes),
     )

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import inspect
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from types import GenericAlias
 from typing import Any, NamedTuple, NoReturn, Protocol
 
@@ -259,8 +261,47 @@ async def call(function: Callable[..., Any], seen: Any, given: Given) -> Any:
     extra = given.named(names) if names else {}
     if is_async(function):
         return await function(seen, **extra)
-    returned = await asyncio.to_thread(function, seen, **extra)
+    returned = await asyncio.to_thread(_in_thread, function, seen, **extra)
     return await returned if inspect.isawaitable(returned) else returned
+
+
+async def call_effect(function: Callable[..., Any], *args: Any) -> Any:
+    """Return what an effect's function returns. A plain one runs in a thread, as a plain node does.
+
+    No thread can be stopped: a cancel meanwhile is raised at the first wait after its end. So what it has
+    done is recorded by whoever goes on to do that.
+    """
+    # Asked anew each time: most of these functions are made where they are used, and would be kept for ever.
+    if _is_async(function):
+        return await function(*args)
+    alone = partial(contextvars.copy_context().run, _in_thread, function, *args)
+    ended = asyncio.get_running_loop().run_in_executor(None, alone)
+    cancelled = False
+    while not ended.done():
+        try:
+            await asyncio.wait([ended])
+        except asyncio.CancelledError:
+            cancelled = True
+    task = asyncio.current_task()
+    if cancelled and task is not None:
+        task.uncancel()  # the same cancel again, not another one: timeouts and task groups count them
+        task.cancel()
+    returned = ended.result()
+    return await returned if inspect.isawaitable(returned) else returned
+
+
+def is_stopped(error: BaseException) -> bool:
+    """Say whether this is a cancel of the running task from outside, not one that author code let escape."""
+    task = asyncio.current_task()
+    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
+
+
+def _in_thread(function: Callable[..., Any], *args: Any, **extra: Any) -> Any:
+    try:
+        return function(*args, **extra)
+    except StopIteration as error:
+        # No future takes it, and whoever waits for one would wait for ever. Coroutines say it like this too.
+        raise RuntimeError("a plain function raised StopIteration") from error
 
 
 async def with_care(

@@ -4,11 +4,12 @@ answer it are one fact, and the engine itself needs to know nothing of approvals
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from .clock import NewId
+from .judging import Directory
 from .plan import Plan
 from .quick import quick
 from .storage import Do
@@ -51,4 +52,13 @@ class Companion(Protocol):
 
     def on_end(self, facts: EndFacts) -> Sequence[Do]:
         """Return what must be written with this end."""
+        ...
+
+
+@runtime_checkable
+class Preparing(Protocol):
+    """A companion that may look something up before a pause is written; nothing waits for it otherwise."""
+
+    def prepare(self, facts: PauseFacts, directory: Directory) -> Awaitable[None] | None:
+        """Return what is awaited before :meth:`Companion.on_pause`, or None. What it raises fails the run."""
         ...

@@ -10,6 +10,7 @@ from .companions import EndFacts
 from .ground import Ground
 from .plainjson import write_json
 from .storage import Do, Params
+from .texts import spoken
 from .types import Run, RunStatus, TaskId
 
 
@@ -53,21 +54,34 @@ def closing(ground: Ground, run: Run, status: RunStatus, error: Mapping[str, str
 
 
 def ending(
-    ground: Ground, run: Run, status: RunStatus, actor: str | None, now: int, *, reason: str | None
+    ground: Ground,
+    run: Run,
+    status: RunStatus,
+    actor: str | None,
+    now: int,
+    *,
+    reason: str | None,
+    words: str | None = None,
 ) -> Iterable[Do]:
-    """Yield what is written with every end, after the run itself: companions, questions, journal."""
+    """Yield what is written with every end, after the run itself: companions, questions, journal.
+
+    ``reason`` is a code of ours, ``words`` are those of the actor.
+    """
     facts = EndFacts(run, status, actor, now, ground.new_id)
     for companion in ground.companions:
         yield from companion.on_end(facts)
     if status not in {"needs_attention", "completed"}:
         # What has come to its end asks nothing: no task of it is left.
         yield Do("withdraw_interrupts", {"run_id": run.id})
+    why = spoken(ground.new_id("evt"), actor, words, now, thread_id=run.thread_id)
+    yield from why.writes
     yield records.put_event(
-        ground.new_id("evt"),
+        why.line,
         f"run.{status}",
         now,
         actor=actor,
         thread_id=run.thread_id,
         run_id=run.id,
         reason=reason,
+        **why.told,
     )

@@ -12,6 +12,7 @@
     │   ├── EmptyInputError                  a run was started with nothing
     │   ├── NodeTimeoutError                 a node took longer than it may
     │   ├── NodeCancelledError               a node raised CancelledError itself
+    │   ├── NodeExitError                    a node called sys.exit()
     │   ├── GraphDrained                     not a failure: the run rests because its caller wanted it to
     │   ├── ParentCommand                    Command.PARENT in a graph that runs in no other
     │   ├── LimitReached                     the run used up its time, questions, retries or budget
@@ -137,6 +138,21 @@ class NodeCancelledError(GraphError):
     def __init__(self, node: str) -> None:
         super().__init__(f"node {node!r} let a CancelledError escape although nobody had cancelled it")
         self.node = node
+
+
+class NodeExitError(GraphError):
+    """A node called ``sys.exit()``: the node failed, and the process goes on.
+
+    In a task that the node started itself, ``sys.exit()`` ends the process all the same: that is asyncio's.
+    """
+
+    def __init__(self, node: str, code: object) -> None:
+        super().__init__(
+            f"node {node!r} called sys.exit({'' if code is None else repr(code)}); a node that cannot go on "
+            "raises an error"
+        )
+        self.node = node
+        self.code = code
 
 
 class GraphDrained(GraphError):

@@ -20,7 +20,7 @@ import pydantic
 
 from .beside import branch_key, is_beside, running_task
 from .branching import choose
-from .calls import Beat, Care, Given, NodeError, beat_nothing, call, is_async, with_care
+from .calls import Beat, Care, Given, NodeError, beat_nothing, call, is_async, is_stopped, with_care
 from .errors import (
     AnswerUnused,
     GraphBubbleUp,
@@ -29,6 +29,7 @@ from .errors import (
     KeyRequired,
     NodeCancelledError,
     NodeEnded,
+    NodeExitError,
     NodeMisused,
     ParentCommand,
     PauseSwallowed,
@@ -328,10 +329,12 @@ async def run_task(plan: Plan, values: Mapping[str, Any], scope: TaskScope) -> R
         except asyncio.CancelledError as error:
             # Only the driver's own cancel may leave the run to somebody else: a node that lets the cancel of
             # something it awaited escape would do so again, there too.
-            running = asyncio.current_task()
-            if running is not None and running.cancelling():
+            if is_stopped(error):
                 raise
             raise NodeFailed(NodeCancelledError(scope.task.node), scope.task.id) from error
+        except SystemExit as error:
+            # The process is not the node's to end: it drives other runs, and would find this one again.
+            raise NodeFailed(NodeExitError(scope.task.node, error.code), scope.task.id) from error
         except BaseExceptionGroup as group:
             # A group whose leaves are all pauses is the pause; a real failure among them wins.
             _, rest = group.split(GraphInterrupt)
@@ -460,7 +463,7 @@ async def _attempt(
         returned = await call(node.run, seen, scope.given)
     except Bubble as bubble:
         returned = dataclasses.replace(bubble.command, graph=None)
-    except (GraphInterrupt, Exception):
+    except (GraphInterrupt, SystemExit, Exception):
         # gather() leaves effects running beside the pause or the failure: they may be done already.
         await scope.quiet()
         raise

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import inspect
 import itertools
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +16,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from . import records
-from .calls import is_async
+from .calls import call_effect, is_stopped
 from .clock import SECOND
 from .errors import FrozenError, GrantRefused, NodeMisused, NotDone, ValueRefused
 from .executor import TaskScope
@@ -73,7 +72,12 @@ async def execute_once(
         done = await recorded()
         if gate.at not in done:
             await host.barrier()
-            return await gate.carry_out(function, action, reconcile, waits=wait_for_release)
+            try:
+                return await gate.carry_out(function, action, reconcile, waits=wait_for_release)
+            except GrantRefused:
+                # What it waited for until then is over as well: the node may go another way.
+                gate.settle()
+                raise
         gate.settle()
         return as_recorded("execute_once", done[gate.at])
 
@@ -180,21 +184,26 @@ class _Gate:
         self, function: Effect, action: Action | None, reconcile: Reconcile | None, *, waits: bool
     ) -> Any:
         """Wait until nothing holds it up, and use the grant; or find out what became of an earlier use."""
-        seen = await self._look(action)
-        if seen.execution is not None:
-            found = await self.find_out(reconcile)
-            if found.known:
-                return found.result
-            # That may have taken a while, and somebody may have frozen it meanwhile.
+        seen, not_done = await self._look(action), False
+        while True:
+            if seen.execution is not None and not not_done:
+                found = await self.find_out(reconcile)
+                if found.known:
+                    return found.result
+                # That may have taken a while, and somebody may have frozen it meanwhile.
+                seen, not_done = await self._look(action), True
+            if seen.frozen and not waits:
+                raise FrozenError(f"nothing was carried out: {', '.join(seen.frozen)} is frozen")
+            wait_for_release(self.name, seen.frozen)
+            self._wait_for_window(seen.case)
+            with self._scope.effect("execute_once()"):
+                await self.check_members(seen.case)
+            self.settle()
+            used = await self.use(function, reconcile, seen)
+            if used.known:
+                return used.result
+            # A sibling was first, or somebody froze it: what stands there now says which.
             seen = await self._look(action)
-        if seen.frozen and not waits:
-            raise FrozenError(f"nothing was carried out: {', '.join(seen.frozen)} is frozen")
-        wait_for_release(self.name, seen.frozen)
-        self._wait_for_window(seen.case)
-        with self._scope.effect("execute_once()"):
-            await self.check_members(seen.case)
-        self.settle()
-        return await self.use(function, reconcile, seen)
 
     async def _look(self, action: Action | None) -> _Seen:
         with self._scope.effect("execute_once()"):
@@ -275,30 +284,37 @@ class _Gate:
         if (execution["run_id"], execution["task_id"]) != (self._scope.run, self._scope.task.id):
             raise GrantRefused("USED", "nothing was carried out: this grant has been used already")
 
-    async def use(self, function: Effect, reconcile: Reconcile | None, seen: _Seen) -> Any:
-        """Reserve the grant, call the function, and record how that ended; return its result."""
+    async def use(self, function: Effect, reconcile: Reconcile | None, seen: _Seen) -> _Found:
+        """Reserve the grant, call the function, and record how that ended; return its result.
+
+        Nothing was done, and nothing is known, when somebody has used or frozen it since it was ``seen``.
+        """
         again = seen.execution is not None
-        # Guarded by the freezes as well: one that began since the look holds it up.
         shut = dict(zip(_SCOPES, itertools.chain(sorted(seen.scopes), itertools.repeat("all")), strict=False))
         row = {**self._row("reserved"), **shut}
         reserve = Do("reserve_again" if again else "reserve_execution", row, guard="gate is open")
         with self._scope.effect("execute_once()"):
-            await self._write("grant.reserved", reserve)
+            if not await self._host.attempt(self._scope, [reserve], told=self._told("grant.reserved")):
+                return _Found(known=False)
             try:
-                value = await _called(function, self._key)
+                value = await call_effect(function, self._key)
             except NotDone:
                 await self._release()
                 raise
-            except Exception as error:  # noqa: BLE001 - what it raised says nothing about what it did
+            except (Exception, SystemExit, asyncio.CancelledError) as error:
+                # What it raised says nothing about what it did. Whoever is cancelled from outside is left as
+                # by a crash: the use is found, begun and not ended.
+                if is_stopped(error):
+                    raise
                 await self._write(
                     "grant.indeterminate", self._ended("indeterminate"), why=type(error).__name__
                 )
                 failed = error
             else:
-                return await self._done(value)
+                return _Found(known=True, result=await self._done(value))
         found = await self.find_out(reconcile)
         if found.known:
-            return found.result
+            return found
         # Surely not done: whether and when it is tried again is for the node's retries to say.
         with self._scope.effect("execute_once()"):
             await self._release()
@@ -359,13 +375,17 @@ class _Gate:
         return as_recorded("execute_once", kept)
 
     async def _keep(self, value: Any) -> Any:
-        told = {"kind": "grant.done", "request_id": self._grant.request_id}
+        # With its digest the result can be proved by the journal alone, when the run is pruned.
+        result = self._scope.plan.codec.digest(value)
+        told = {"kind": "grant.done", "request_id": self._grant.request_id, "result": result}
         also = [self._ended("done")]
         return await self._host.keep_effect(self._scope, self.at, "execute_once", value, told=told, also=also)
 
     async def _write(self, kind: str, *writes: Do, **data: str) -> None:
-        told = {"kind": kind, "request_id": self._grant.request_id, "key": self._key, **data}
-        await self._host.write(self._scope, writes, told=told)
+        await self._host.write(self._scope, writes, told=self._told(kind, **data))
+
+    def _told(self, kind: str, **data: str) -> dict[str, str]:
+        return {"kind": kind, "request_id": self._grant.request_id, "key": self._key, **data}
 
     def _of(self) -> dict[str, str]:
         return {"request_id": self._grant.request_id}
@@ -392,12 +412,6 @@ def _approved(request: ApprovalRequest, arguments: Mapping[str, Any] | None) -> 
     if request.action is None or arguments is None:
         return request.action
     return Action(request.action.name, arguments)
-
-
-async def _called(function: Effect, key: str) -> Any:
-    """Return what the function returns; a plain one runs in a thread, as a plain node does."""
-    value = function(key) if is_async(function) else await asyncio.to_thread(function, key)
-    return await value if inspect.isawaitable(value) else value
 
 
 def _read_settlement(answer: Any) -> Mapping[str, Any]:

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from . import records
 from .clock import Bell, Clock, NewId
-from .companions import Companion
+from .companions import Companion, Preparing
 from .errors import Conflict, LeaseLost, UnknownGraph
 from .judging import Directory
 from .kept import Kept
@@ -80,6 +80,7 @@ class Ground:
         self.store = store
         self.plans = plans
         self.companions = tuple(companions)
+        self.preparing = tuple(one for one in companions if isinstance(one, Preparing))
         self.clock = clock
         self.new_id = new_id
         self.owner = owner
@@ -87,7 +88,8 @@ class Ground:
         self.kept = Kept()
         #: Rings when a run may be claimed; rings when there may be something to tell.
         self.runs_bell, self.outbox_bell = Bell(), Bell()
-        #: Who people are, for what is looked at again before it is carried out; without it nobody is known.
+        #: Who people are, for what is looked at before they are asked and again before what they approved is
+        #: carried out. Without it nobody is known, and nothing is looked at before.
         self.directory: Directory | None = None
         #: Gives a lane when this process drives runs and has one free: then what queues a run also claims it.
         self.reserve: Callable[[], Lane | None] = _no_lane

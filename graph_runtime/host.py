@@ -40,6 +40,10 @@ class Host(Protocol):
         """Write this under the run's lease, with a line of the journal; on disk when this returns."""
         ...
 
+    async def attempt(self, scope: TaskScope, writes: Sequence[Do], *, told: Mapping[str, Any]) -> bool:
+        """Write as :meth:`write`; when a guard of ``writes`` fails, write nothing and return False."""
+        ...
+
     async def read(self, *asks: Ask) -> Sequence[Sequence[Row]]:
         """Return what stands in the store, from one snapshot."""
         ...

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .calls import NodeRuntime
+from .calls import NodeRuntime, call_effect
 from .errors import OutsideNode, ValueRefused
 from .executor import TaskScope, current
 from .host import Host
@@ -70,6 +69,9 @@ async def step(name: str, function: Callable[..., Any], *args: Any, key: str | N
     and occurrence. Everything before it is on disk when ``function`` starts. A crash between the end of
     ``function`` and its record runs it again: pass ``current_task().id`` on as an idempotency key.
 
+    A plain ``function`` runs in a thread, as a plain node does, with the context of the node. No thread can
+    be stopped: when the node is, its end is waited for, and its result recorded.
+
     Raises what ``function`` raises, recording nothing; :class:`OutsideNode` where no node runs; and
     :class:`ValueRefused` when the result cannot be stored. That it was run is recorded then, and whenever the
     node runs again this raises the same and calls nothing.
@@ -108,9 +110,7 @@ async def run_once(at: str, name: str, function: Callable[..., Any], *args: Any)
         return as_recorded(name, effects[at])
     await host.barrier()
     with scope.effect("step()"):
-        value = function(*args)
-        if inspect.isawaitable(value):
-            value = await value
+        value = await call_effect(function, *args)
         scope.alive("step()")
         try:
             try:

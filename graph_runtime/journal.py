@@ -5,6 +5,9 @@ every commit would be one lock for all. A block's seal is an HMAC-SHA256 (RFC 21
 lines and the seal before it. Whoever holds no key cannot make one; whoever cuts off the end is found out by a
 head that was noted elsewhere (an anchor); so is whoever takes blocks away to have their lines sealed anew.
 What is not sealed yet, a second's worth, is not protected, nor is what no anchor has noted yet.
+
+What people said lies beside the lines (texts.py): a line holds its digest, so words that were changed are
+found out too, and words that were erased, by a line that says so, break nothing.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequen
 from dataclasses import dataclass
 from typing import Literal
 
-from . import records
+from . import records, texts
 from .clock import SECOND, Clock
 from .errors import Conflict, JournalError
 from .plainjson import read_json, write_json
@@ -25,13 +28,14 @@ from .types import Event
 #: Lines of one block.
 LONGEST_BLOCK = 500
 #: A line that is sealed after others that are so much younger was put there later: no commit waits that long.
+#: No line counts as younger than the seals after it: a clock that was ahead accuses nobody.
 LATE = 600 * SECOND
 #: What the first block follows.
 _NOTHING = "0" * 64
 #: Blocks read at a time.
 _PAGE = 20
 
-Fault = Literal["edited", "deleted", "inserted", "block", "cut off", "key"]
+Fault = Literal["edited", "deleted", "inserted", "block", "cut off", "key", "words"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +132,9 @@ class Journal:
 
         Nothing is written. Lines that are sealed meanwhile may be left out.
         """
-        noted: dict[int, set[str]] = {}
+        noted: dict[int, set[Head]] = {}
         for anchor in anchors:
-            noted.setdefault(anchor.block, set()).add(anchor.seal)
+            noted.setdefault(anchor.block, set()).add(anchor)
         walk = _Verification(self._keys, noted)
         while True:
             # The end is looked at in the snapshot in which no block follows: others go on sealing.
@@ -144,10 +148,14 @@ class Journal:
             if not blocks or walk.broken is not None:
                 break
             span = {"after": walk.number, "until": max(row["block"] for row in blocks)}
-            (rows,) = await self._store.read(Ask("find_sealed_events", span))
-            walk.look_at(blocks, rows)
+            rows, said = await self._store.read(
+                Ask("find_sealed_events", span), Ask("find_texts_of_blocks", span)
+            )
+            walk.look_at(blocks, rows, said)
         if walk.broken is None:
-            walk.look_at_end(strays, unsealed)
+            walk.look_at_end(strays, unsealed, self._clock())
+        if walk.broken is None:
+            walk.look_at_erasures(*await self._store.read(Ask("find_untold_erasures"), Ask("find_erasures")))
         return Verified(walk.head, walk.lines, int(count[0]["count"]), walk.broken)
 
 
@@ -185,7 +193,7 @@ def _head(row: Row) -> Head:
 class _Verification:
     """Walks over the blocks in their order until something is not as it was sealed."""
 
-    def __init__(self, keys: Mapping[str, bytes], noted: Mapping[int, Collection[str]]) -> None:
+    def __init__(self, keys: Mapping[str, bytes], noted: Mapping[int, Collection[Head]]) -> None:
         self._keys = keys
         self._noted = noted
         self.number = 0
@@ -193,8 +201,11 @@ class _Verification:
         self.head: Head | None = None
         self.broken: Broken | None = None
         self._youngest = 0
+        #: What was said with the lines that are looked at, by their ids.
+        self._said: dict[str, Row] = {}
 
-    def look_at(self, blocks: Sequence[Row], rows: Sequence[Row]) -> None:
+    def look_at(self, blocks: Sequence[Row], rows: Sequence[Row], said: Sequence[Row]) -> None:
+        self._said = {row["text_id"]: row for row in said}
         by_block: dict[int, dict[str, Row]] = {}
         for row in rows:
             by_block.setdefault(row["block"], {})[row["event_id"]] = row
@@ -205,7 +216,7 @@ class _Verification:
         for number, strays in sorted(by_block.items()):
             self._stray(next(iter(strays)), number)
 
-    def look_at_end(self, strays: Sequence[Row], unsealed: Sequence[Row]) -> None:
+    def look_at_end(self, strays: Sequence[Row], unsealed: Sequence[Row], now: int) -> None:
         """Look for lines of blocks that are gone, for heads that are, and for a line put before the end."""
         for stray in strays[:1]:
             self._stray(stray["event_id"], stray["block"])
@@ -218,9 +229,33 @@ class _Verification:
                 f"the journal ends with block {self.number}, and block {min(beyond)} was noted elsewhere: "
                 "the end was cut off, or an older copy was put in its place",
             )
+        self._set_clock(now)
         for row in unsealed:
             if self.broken is None and row["at"] < self._youngest - LATE:
                 self.broken = _inserted(row["event_id"], self.number)
+
+    def _set_clock(self, at: int) -> None:
+        """Let nothing that was sealed before be younger than ``at``, when the next lines were sealed.
+
+        A clock that was ahead, and is right again, has left lines and seals of a time that had not come yet:
+        what follows is no later for that. Who holds no key cannot say so, because a seal covers its time.
+        """
+        self._youngest = min(self._youngest, at)
+
+    def look_at_erasures(self, untold: Sequence[Row], erasures: Sequence[Row]) -> None:
+        """Look for words that went without a line that says so, and for lines that say another number."""
+        for row in untold:
+            self._words(row["text_id"], f"what was said with line {row['text_id']} went, and no line says so")
+        for row in erasures:
+            told = read_json(row["data"]).get("count")
+            if told != row["count"]:
+                self._words(
+                    row["event_id"],
+                    f"line {row['event_id']} says that {told} texts were erased, and {row['count']} are",
+                )
+
+    def _words(self, event_id: str, sentence: str) -> None:
+        self.broken = self.broken or Broken("words", self.number, event_id, sentence)
 
     def _stray(self, event_id: str, number: int) -> None:
         self.broken = self.broken or Broken(
@@ -252,8 +287,10 @@ class _Verification:
                 f"the seal of block {number} does not fit: its list of lines was changed, or it was sealed "
                 "with another key",
             )
-        if any(not hmac.compare_digest(noted, seal) for noted in self._noted.get(number, ())):
+        # Heads are no secrets; every part of one was sealed.
+        if any(noted != _head(block) for noted in self._noted.get(number, ())):
             return Broken("block", number, None, f"block {number} is another one than was noted elsewhere")
+        self._set_clock(block["sealed_at"])
         broken = self._look_at_lines(number, read_json(block["lines"]), rows)
         self.number, self.head = number, _head(block)
         return broken
@@ -276,6 +313,10 @@ class _Verification:
                 )
             if row["at"] < youngest - LATE:
                 return _inserted(event_id, number)
+            words = read_json(row["data"]).get(texts.WORDS) if f'"{texts.WORDS}"' in row["data"] else None
+            fault = texts.fault_of(event_id, words, self._said.get(event_id)) if words else None
+            if fault is not None:
+                return Broken("words", number, event_id, fault)
             self._youngest = max(self._youngest, row["at"])
             self.lines += 1
         more = sorted(rows.keys() - {event_id for event_id, _ in lines})

@@ -6,7 +6,8 @@ which is not told by the first rule that fits but by a matching: no vote is lost
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any, Protocol
@@ -40,6 +41,9 @@ class Directory(Protocol):
 
         What cannot be learned is said in the result (``kind="unknown"``, ``unknown`` groups), never guessed.
         """
+
+    async def members(self, group: GroupId) -> Collection[PersonId] | None:
+        """Return everybody who is in the group, guests and bots included; None when it cannot be learned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -450,32 +454,54 @@ def covers(terms: Terms, needed: Terms) -> bool:
 # -- what could never be -------------------------------------------------------------------------------------
 
 
-def check_satisfiable(case: Case, members: Mapping[GroupId, Collection[PersonId]] | None = None) -> None:
+def check_satisfiable(
+    case: Case, members: Mapping[GroupId, Sequence[PersonId]] | None = None
+) -> tuple[PersonId, ...]:
     """Raise :class:`PolicyError` when there are not enough distinct people left who may approve.
 
     A group, channel or schedule is as large as ``members`` says; one that it does not name may hold anybody.
+    Returns those of ``members`` who would fill a place, the first that can: with the people whom the policy
+    names, they are enough.
     """
     known = members or {}
     if not {"approve", "edit"} & {*case.policy.decisions}:
-        return
+        return ()
     rules = [rule for stage in case.terms.stages for rule in stage]
     bounded = [rule for rule in rules if all(ref in known for ref in rule.refs)]
-    people: dict[PersonId, set[int]] = {}
+    places = sum(rule.count for rule in bounded)
+    may: dict[PersonId, set[int]] = {}
+    who: dict[PersonId, PersonId] = {}
     for number, rule in enumerate(bounded):
-        named = {*_people_of(rule, case), *(person for ref in rule.refs for person in known[ref])}
-        for person in named:
-            groups = [ref for ref in rule.refs if person in known[ref]]
-            if case.may_fill(rule, person, groups):
-                people.setdefault(case.one(person), set()).add(number)
-    filled = match([rule.count for rule in bounded], list(people.values()))
+        # Of so many one is always left for this rule, whoever of them fills another.
+        for person in itertools.islice(_could_fill(rule, case, known), places):
+            one = case.one(person)
+            may.setdefault(one, set()).add(number)
+            who.setdefault(one, person)
+    filled = match([rule.count for rule in bounded], list(may.values()))
     for rule, there in zip(bounded, filled, strict=True):
         if len(there) < rule.count:
             names = rule.name or " or ".join((*rule.refs, *rule.people)) or "the requester"
             raise PolicyError(
                 f"nobody was asked: it could never be approved. {rule.count} of {names} must approve, and "
-                f"only {len(there)} could: the requester and co-authors may not, and nobody counts twice; "
-                "name another person or a group in the policy"
+                f"only {len(there)} could: the requester and co-authors may not, nor guests and bots, and "
+                "nobody counts twice; name another person or a group in the policy"
             )
+    people = list(who.values())
+    seated = ((rule, people[n]) for rule, there in zip(bounded, filled, strict=True) for n in there)
+    return tuple(person for rule, person in seated if person not in _people_of(rule, case))
+
+
+def _could_fill(rule: Rule, case: Case, known: Mapping[GroupId, Sequence[PersonId]]) -> Iterator[PersonId]:
+    """Yield who may fill a place of the rule, nobody twice, whoever acts for them."""
+    named, seen = _people_of(rule, case), set()
+    grouped = (person for ref in rule.refs for person in known[ref])
+    for person, groups in itertools.chain(
+        ((one, ()) for one in named), ((one, rule.refs) for one in grouped)
+    ):
+        one = case.one(person)
+        if one not in seen and case.may_fill(rule, person, groups):
+            seen.add(one)
+            yield person
 
 
 def merge(case: Case, standing: Standing, changes: Mapping[str, Any]) -> dict[str, Any] | None:

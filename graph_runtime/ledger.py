@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from .clock import SECOND
-from .errors import StoreError
+from .errors import Conflict, LeaseLost, StoreError
 from .ground import Ground
 from .plainjson import read_json
 from .storage import Batch, Do, Row
@@ -45,7 +45,7 @@ class Ledger:
         self._hold = hold
         self._held: list[Do] = []
         self._name = ""
-        self._writer: asyncio.Task[None] | None = None
+        self._writer: asyncio.Task[Any] | None = None
         #: Set when somebody waits for the disk.
         self._wanted = asyncio.Event()
         self._failed: Exception | None = None
@@ -98,6 +98,22 @@ class Ledger:
             self._held.append(self._hold())
         await self._written()
 
+    async def attempt(self, name: str, writes: Sequence[Do]) -> bool:
+        """Commit this after all that came before it, unless a guard of its own fails; say whether it was.
+
+        It is a batch of its own: nothing else may be undone with it.
+        """
+        await self.barrier()
+        self._writer = writing = asyncio.create_task(
+            self._write_alone(Batch(name, tuple(writes))), name="ledger"
+        )
+        done = await asyncio.shield(writing)
+        if self._failed is not None:
+            raise self._failed
+        if self._held and self._durability == "async":
+            self._write_on()
+        return done
+
     async def write(self, batch: Batch) -> None:
         """Commit a batch past the durability."""
         try:
@@ -128,10 +144,20 @@ class Ledger:
     def _writing(self) -> bool:
         return self._writer is not None and not self._writer.done()
 
-    def _write_on(self) -> asyncio.Task[None]:
+    def _write_on(self) -> asyncio.Task[Any]:
         if self._writer is None or self._writer.done():
             self._writer = asyncio.create_task(self._write_held(), name="ledger")
         return self._writer
+
+    async def _write_alone(self, batch: Batch) -> bool:
+        try:
+            await self._ground.commit_leased(batch)
+        except Exception as error:  # noqa: BLE001 - whoever waits is told
+            if isinstance(error, Conflict) and not isinstance(error, LeaseLost):
+                return False
+            self.broken = error if isinstance(error, StoreError) else self.broken
+            self._failed = error
+        return True
 
     async def _write_held(self) -> None:
         while self._held and self._failed is None:

@@ -6,10 +6,13 @@ An entry is done only when it was drawn at the revision that is wanted now; an o
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from . import records
 from .clock import SECOND
+from .plainjson import write_json
 from .runtime import Runtime
 from .storage import Ask, Batch, Do, Params
 from .types import OutboxEntry, Place
@@ -21,6 +24,17 @@ REDRAW_AFTER = 15 * SECOND
 #: First wait after a failure; doubles up to LONGEST_WAIT.
 FIRST_WAIT = 1 * SECOND
 LONGEST_WAIT = 5 * 60 * SECOND
+#: How long operators are told nothing more of a cause that they were told of.
+ALARM_PACE = 60 * 60 * SECOND
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorAlarm:
+    """What the operators are told of an entry: once per cause and hour, however many entries it hits."""
+
+    cause: str
+    operators: tuple[str, ...]
+    said: Mapping[str, Any]
 
 
 class Outbox:
@@ -75,8 +89,18 @@ class Outbox:
             done = Do("complete_entry", held, guard="lease")
         await self._store.commit(Batch("receipt", (*receipt, done)))
 
-    async def retry(self, entry: OutboxEntry, error: str, *, wait: int | None = None) -> None:
-        """Give the entry back, to be tried after ``wait`` microseconds, or longer after each failure."""
+    async def place_of(self, entry: OutboxEntry) -> Place | None:
+        """Return where the entry landed; None when it did not, or nobody knows."""
+        (rows,) = await self._store.read(Ask("get_receipt", {"entry_id": entry.id}))
+        return records.read_place(rows[0]) if rows else None
+
+    async def retry(
+        self, entry: OutboxEntry, error: str, *, wait: int | None = None, redraw: bool = False
+    ) -> None:
+        """Give the entry back, to be tried after ``wait`` microseconds, or longer after each failure.
+
+        With ``redraw`` the cards of its request are drawn anew before, which shows whether they still stand.
+        """
         now = self._runtime.clock()
         if wait is None:
             wait = min(FIRST_WAIT * 2 ** min(entry.attempts - 1, 20), LONGEST_WAIT)
@@ -85,7 +109,9 @@ class Outbox:
             "available_at": now + wait,
             "error": records.legible(error),
         }
-        await self._store.commit(Batch("retry entry", (Do("retry_entry", params, guard="lease"),)))
+        back = Do("retry_entry", params, guard="lease")
+        drawn = Do("redraw_card", {"request_id": entry.request_id, "now": now})
+        await self._store.commit(Batch("retry entry", (back, drawn) if redraw else (back,)))
 
     async def defer(self, entry: OutboxEntry, until: int) -> None:
         """Give the entry back untried, to be claimed from ``until`` on; it does not count as an attempt.
@@ -97,8 +123,8 @@ class Outbox:
         await self._store.commit(Batch("defer entry", (Do("defer_entry", params, guard="lease"),)))
         asyncio.get_running_loop().call_later((until - now) / SECOND, self._runtime.outbox_bell.ring)
 
-    async def park(self, entry: OutboxEntry, error: str) -> None:
-        """Stop trying, and say so in the journal: an operator must look at it."""
+    async def park(self, entry: OutboxEntry, error: str, alarm: OperatorAlarm | None = None) -> None:
+        """Stop trying, and say so in the journal: an operator must look at it, and is told by the alarm."""
         now, error = self._runtime.clock(), records.legible(error)
         event = records.put_event(
             self._runtime.new_id("evt"),
@@ -109,7 +135,105 @@ class Outbox:
             error=error,
         )
         parked = Do("park_entry", {**self._held(entry, now), "error": error}, guard="lease")
-        await self._store.commit(Batch("park entry", (parked, event)))
+        await self._store.commit(Batch("park entry", (parked, event, *self._ring(entry, alarm, now))))
+        self._runtime.outbox_bell.ring()
+
+    async def lose(
+        self,
+        entry: OutboxEntry,
+        error: str,
+        instead: Sequence[Mapping[str, Any]] = (),
+        alarm: OperatorAlarm | None = None,
+        *,
+        run_id: str = "",
+    ) -> None:
+        """Give a card's place up: a click there is refused from then on, and new cards take its place.
+
+        ``instead`` says of each of them where it goes. With none, and with ``run_id``, that of its request,
+        another card must be left: raises :class:`~graph_runtime.errors.Conflict`, guard "another card", for
+        the last one, which stays as it is.
+        """
+        now, error = self._runtime.clock(), records.legible(error)
+        left: tuple[Do, ...] = ()
+        if run_id and not instead:
+            # The lock comes first: of two that are lost at once, each would wait for the other's row.
+            others: Params = {"request_id": entry.request_id, "entry_id": entry.id}
+            left = (
+                Do("lock_run", {"run_id": run_id}),
+                Do("hold_cards", others, guard="another card"),
+            )
+        lost = Do("lose_entry", {**self._held(entry, now), "error": error}, guard="lease")
+        cards = tuple(
+            Do(
+                "put_entry",
+                {
+                    "entry_id": self._runtime.new_id("out"),
+                    "kind": "card",
+                    "request_id": entry.request_id,
+                    "payload": write_json(dict(payload)),
+                    "now": now,
+                },
+                guard="no such card",
+            )
+            for payload in instead
+        )
+        event = records.put_event(
+            self._runtime.new_id("evt"),
+            "card.lost",
+            now,
+            request_id=entry.request_id,
+            entry=entry.id,
+            error=error,
+            instead=[str(payload.get("to") or payload.get("channel") or "") for payload in instead],
+        )
+        writes = (*left, lost, *cards, event, *self._ring(entry, alarm, now))
+        await self._store.commit(Batch("lose card", writes))
+        self._runtime.outbox_bell.ring()
+
+    def _ring(self, entry: OutboxEntry, alarm: OperatorAlarm | None, now: int) -> tuple[Do, ...]:
+        """Return what tells the operators in the same commit, if they were not told of this cause lately."""
+        if alarm is None:
+            return ()
+        cause = f"alarm:{alarm.cause}"
+        turn: Params = {"channel": cause, "now": now, "free_at": now + ALARM_PACE}
+        told = (
+            Do(
+                "put_alarm",
+                {
+                    "entry_id": self._runtime.new_id("out"),
+                    "request_id": entry.request_id,
+                    "payload": write_json({**alarm.said, "what": "alarm", "to": operator}),
+                    "cause": cause,
+                    "free_at": now + ALARM_PACE,
+                    "now": now,
+                },
+            )
+            for operator in alarm.operators
+        )
+        return (Do("take_turn", turn), *told)
+
+    async def look_again(self, surface: str, workspace: str, channel: str) -> None:
+        """Have the cards of open requests in this channel drawn anew: something has happened to it."""
+        at: Params = {"surface": surface, "workspace": workspace, "channel": channel}
+        drawn = Do("redraw_cards_in_channel", {**at, "now": self._runtime.clock()})
+        await self._store.commit(Batch("tell again", (drawn,)))
+        self._runtime.outbox_bell.ring()
+
+    async def troubled(self, limit: int = 100) -> list[OutboxEntry]:
+        """Return entries that were given up (``parked``), and those that failed and are tried again."""
+        (rows,) = await self._store.read(Ask("find_troubled", {"limit": limit}))
+        return [records.read_entry(row) for row in rows]
+
+    async def take_up(self, entry_id: str = "", *, actor: str | None) -> int:
+        """Have an entry that was given up told after all, or every one; return how many there were."""
+        now = self._runtime.clock()
+        event = records.put_event(
+            self._runtime.new_id("evt"), "outbox.taken_up", now, actor=actor, entry=entry_id or "all"
+        )
+        taken = Do("take_up_parked", {"entry_id": entry_id, "now": now})
+        rows, _ = await self._store.commit(Batch("tell again", (taken, event)))
+        self._runtime.outbox_bell.ring()
+        return len(rows)
 
     async def take_turn(self, channel: str, pace: int) -> int | None:
         """Take the channel's turn to be told something new, or return when the next turn may be had.
@@ -125,7 +249,7 @@ class Outbox:
         return int(rows[0]["free_at"])
 
     async def count(self) -> Mapping[str, int]:
-        """Return how many entries wait (``pending``) or were given up (``parked``)."""
+        """Return how many entries wait (``pending``), were given up (``parked``) or replaced (``lost``)."""
         (rows,) = await self._store.read(Ask("count_outbox"))
         return {row["status"]: row["count"] for row in rows}
 

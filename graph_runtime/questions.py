@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from . import records
@@ -59,6 +59,19 @@ def asked_of(
     if root.saved:
         values = live_values(root.plan, values, root.saved.values())
     return values, (*asked, *(i for _, _, i in opened))
+
+
+def preparing(ground: Ground, run: Run, plan: Plan, opened: Sequence[Asked]) -> Iterator[Awaitable[None]]:
+    """Yield what must be awaited before these questions are asked; mostly nothing."""
+    if ground.directory is None or not ground.preparing:
+        return
+    facts = PauseFacts(
+        run, plan, tuple((i, task) for _, task, i in opened), (), ground.clock(), ground.new_id
+    )
+    for companion in ground.preparing:
+        look = companion.prepare(facts, ground.directory)
+        if look is not None:
+            yield look
 
 
 def pausing(

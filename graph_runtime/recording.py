@@ -66,6 +66,10 @@ class Recording:
         """Write this under the run's lease, with a line of the journal; on disk when this returns."""
         await self.ledger.commit("gate", [self._hold(), *writes, self._line(told)], at_once=True, beside=True)
 
+    async def attempt(self, scope: TaskScope, writes: Sequence[Do], *, told: Mapping[str, Any]) -> bool:
+        """Write as :meth:`write`; when a guard of ``writes`` fails, write nothing and return False."""
+        return await self.ledger.attempt("gate", [self._hold(), *writes, self._line(told)])
+
     async def read(self, *asks: Ask) -> Sequence[Sequence[Row]]:
         """Return what stands in the store, from one snapshot."""
         try:

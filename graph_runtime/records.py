@@ -332,7 +332,7 @@ def read_vote(row: Row) -> Vote:
     return Vote(
         reviewer=row["reviewer"],
         verdict=row["verdict"],
-        reason=row["reason"],
+        reason=row["said"],
         digest=row["digest"],
         at=row["decided_at"],
         surface=row["surface"],
@@ -340,7 +340,13 @@ def read_vote(row: Row) -> Vote:
         stage=row["stage"],
         round=row["round"],
         arguments=None if row["arguments"] is None else _plain.decode(row["arguments"]),
+        erased=erased_of(row),
     )
+
+
+def erased_of(row: Row) -> str | None:
+    """Return what is left of words that were erased: their digest, or that nobody had one."""
+    return None if row["erased_in"] is None else row["words_digest"] or "no digest"
 
 
 def read_entry(row: Row) -> OutboxEntry:
@@ -367,6 +373,7 @@ def read_place(row: Row) -> Place:
 
 def read_event(row: Row) -> Event:
     """Return the event that a row of ``events`` stands for."""
+    known = "said" in row.keys()  # noqa: SIM118 - a row of SQLite is no mapping
     return Event(
         id=row["event_id"],
         at=row["at"],
@@ -376,6 +383,8 @@ def read_event(row: Row) -> Event:
         run_id=row["run_id"],
         request_id=row["request_id"],
         data=read_json(row["data"]),
+        said=row["said"] if known else None,
+        erased=erased_of(row) if known else None,
     )
 
 

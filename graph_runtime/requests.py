@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -15,10 +15,11 @@ from pydantic import BaseModel
 from . import neighbours, records
 from .clock import SECOND
 from .companions import EndFacts, PauseFacts
+from .eligible import check_members
 from .errors import PolicyError, ValueRefused
 from .forms import check_fits, form_of
 from .inside import ask
-from .judging import Case, check_satisfiable
+from .judging import Case, Directory, check_satisfiable
 from .plainjson import write_json
 from .policy import Policy, Terms
 from .quotas import next_terms
@@ -27,6 +28,7 @@ from .types import (
     Action,
     ApprovalRequest,
     Decision,
+    Form,
     Interrupt,
     PersonId,
     RequestId,
@@ -69,12 +71,16 @@ def approve(
     arguments as they were asked for in ``info.context["requested"]``, and ``info.context["facts"]``. The
     decision is not bound to the form.
 
-    Raises :class:`ValueRefused` when the action or a fact is not of plain types, for a form that would not be
-    found again or that nobody could fill in, and for one that needs what the action lacks. An answer of
-    another shape than a decision decides nothing: whoever resumed the run is told, and the question is open
-    still.
+    Raises :class:`ValueRefused` for an action that is no :class:`Action`, when it or a fact is not of plain
+    types, for a form that would not be found again or that nobody could fill in, and for one that needs what
+    the action lacks. An answer of another shape than a decision decides nothing: whoever resumed the run is
+    told, and the question is open still.
     """
     shown = dict(facts or {})
+    if not isinstance(action, Action):
+        raise ValueRefused(
+            f"nobody was asked: the action of {title!r} is a {type(action).__name__}, no Action"
+        )
     _plain.encode([action, shown])
     value = {
         "type": APPROVAL,
@@ -124,10 +130,27 @@ class Requests:
             )
         self._policies = dict(policies)
         self._tools = dict(tools or {})
+        self._has_groups = any(_has_groups(policy) for policy in policies.values())
         if unknown := sorted({*self._tools.values()} - {*policies}):
             raise PolicyError(
                 f"nothing was started: there is no policy called {', '.join(map(repr, unknown))}"
             )
+
+    def prepare(self, facts: PauseFacts, directory: Directory) -> Awaitable[None] | None:
+        """Return what finds out whether enough people are in the groups of new requests; None without any.
+
+        It raises :class:`PolicyError` as :meth:`on_pause` does.
+        """
+        if not self._has_groups:
+            return None
+        cases = [
+            case
+            for asked, task in facts.opened
+            if is_for_people(asked.value)
+            for said in self._read(facts, asked)
+            if (case := _asking(self._case(facts, asked, task, said))).terms.do == "ask" and case.terms.refs
+        ]
+        return check_members(cases, directory) if cases else None
 
     def on_pause(self, facts: PauseFacts) -> Sequence[Do]:
         """Return the statements that open a request for each new question and supersede the old ones.
@@ -162,22 +185,28 @@ class Requests:
 
     def _open(self, facts: PauseFacts, asked: Interrupt, task: Task) -> Iterator[Do]:
         """Yield what opens the request of a question, or one for each of its parts."""
+        for said in self._read(facts, asked):
+            yield from self._put(facts, asked, self._case(facts, asked, task, said))
+
+    def _read(self, facts: PauseFacts, asked: Interrupt) -> Iterator[dict[str, Any]]:
+        """Yield what a question asks, or each of its parts."""
         theirs = neighbours.read(asked.value, asked.response_schema)
         if theirs is None:
-            yield from self._put(facts, asked, task, _read_question(asked.value, facts.run.requester))
+            yield _read_question(asked.value, facts.run.requester)
             return
         for part, call in enumerate(theirs.calls):
             parts = len(theirs.calls)
             said = _read_call(call, facts.run.requester, f" ({part + 1} of {parts})" if parts > 1 else "")
             said["policy"] = self._policy_for(call.action.name)
             said["place"] = {"shape": theirs.shape, "part": part, "parts": parts}
-            yield from self._put(facts, asked, task, said)
+            yield said
 
     def _policy_for(self, tool: str) -> str:
         found = (policy for glob, policy in self._tools.items() if fnmatchcase(tool, glob))
         return next(found, DEFAULT_POLICY)
 
-    def _put(self, facts: PauseFacts, asked: Interrupt, task: Task, said: dict[str, Any]) -> Iterator[Do]:
+    def _case(self, facts: PauseFacts, asked: Interrupt, task: Task, said: dict[str, Any]) -> Case:
+        """Return the request that is to be opened, with its policy. Raises :class:`PolicyError`."""
         policy = self._policies.get(said["policy"])
         if policy is None:
             raise PolicyError(
@@ -193,10 +222,9 @@ class Requests:
         # What a neighbour asks is bound call by call: a part knows nothing of the others.
         bound = {"action": action, "facts": said["facts"]}
         digest = asked.digest if said["allowed"] is None else _plain.digest(bound)
-        request_id = RequestId(facts.new_id("req"))
         deadline = policy.deadline_at(facts.now) if terms.do == "ask" else None
         request = ApprovalRequest(
-            id=request_id,
+            id=RequestId(facts.new_id("req")),
             interrupt_id=asked.id,
             thread_id=facts.run.thread_id,
             run_id=facts.run.id,
@@ -215,9 +243,17 @@ class Requests:
             deadline_at=deadline,
             opened_at=facts.now,
             closed_at=None,
+            form=None if said["form"] is None else Form(**said["form"]),
             **place,
         )
-        _check(Case(request, policy, terms))
+        return Case(request, policy, terms)
+
+    def _put(self, facts: PauseFacts, asked: Interrupt, case: Case) -> Iterator[Do]:
+        request, policy, terms = case.request, case.policy, case.terms
+        request_id, deadline = request.id, request.deadline_at
+        later = _asking(case)
+        if later.terms.do == "ask":
+            check_satisfiable(later)
         yield Do(
             "put_request",
             {
@@ -228,15 +264,15 @@ class Requests:
                 "graph": request.graph,
                 "node": request.node,
                 "title": request.title,
-                "action": None if said["action"] is None else _plain.encode(said["action"]),
-                "facts": _plain.encode(said["facts"]),
-                "digest": digest,
+                "action": None if request.action is None else _plain.encode(request.action),
+                "facts": _plain.encode(request.facts),
+                "digest": request.digest,
                 "policy_name": request.policy_name,
                 "policy": policy.model_dump_json(exclude_none=True),
                 "terms": terms.model_dump_json(exclude_none=True),
-                "form": None if said["form"] is None else write_json(said["form"]),
-                "requester": said["requester"],
-                "also": write_json(said["also"]),
+                "form": None if request.form is None else write_json(asdict(request.form)),
+                "requester": request.requester,
+                "also": write_json(list(request.also)),
                 "deadline_at": deadline,
                 "shape": request.shape,
                 "part": request.part,
@@ -252,16 +288,21 @@ class Requests:
             facts.new_id("evt"),
             "request.opened",
             facts.now,
-            actor=said["requester"],
+            actor=request.requester,
             thread_id=facts.run.thread_id,
             run_id=facts.run.id,
             request_id=request_id,
             interrupt=asked.id,
-            policy=said["policy"],
+            policy=request.policy_name,
             tier=terms.tier,
-            digest=digest,
+            digest=request.digest,
             **({} if request.parts == 1 else {"part": f"{request.part + 1} of {request.parts}"}),
         )
+
+
+def _has_groups(policy: Policy) -> bool:
+    asked = (policy, *policy.tiers)
+    return any(rule.refs for one in asked for stage in one.rules for rule in stage)
 
 
 def _supersede(interrupt_id: str, now: int) -> tuple[Do, ...]:
@@ -269,12 +310,11 @@ def _supersede(interrupt_id: str, now: int) -> tuple[Do, ...]:
     return Do("supersede_request", params), Do("redraw_card_of_interrupt", params)
 
 
-def _check(case: Case) -> None:
-    """Raise :class:`PolicyError` for what nobody could satisfy, be it only once a tier's limit is reached."""
+def _asking(case: Case) -> Case:
+    """Return the case of the people who are asked, be it only once the limits of its tiers are reached."""
     while case.terms.do == "approve" and case.policy.limits_of(case.terms):
         case = replace(case, terms=next_terms(case))
-    if case.terms.do == "ask":
-        check_satisfiable(case)
+    return case
 
 
 def put_card(entry_id: str, request_id: RequestId, now: int) -> Do:

@@ -147,6 +147,9 @@ class _Host:
     async def write(self, scope: TaskScope, writes: Sequence[Do], *, told: Mapping[str, Any]) -> NoReturn:
         await self.barrier()
 
+    async def attempt(self, scope: TaskScope, writes: Sequence[Do], *, told: Mapping[str, Any]) -> NoReturn:
+        await self.barrier()
+
     async def read(self, *asks: Ask) -> Sequence[Sequence[Row]]:
         """Return what stands in the store: what was done once stands there for good."""
         return await self._record.ground.store.read(*asks)
@@ -232,7 +235,7 @@ async def choose_again(
     scope.home = running_task()
     try:
         outcome = await choose(plan, result, copy.deepcopy(dict(values)), scope.given)
-    except (Exception, GraphInterrupt, OffRecord) as error:  # noqa: BLE001 - branches are the author's
+    except (Exception, SystemExit, GraphInterrupt, OffRecord) as error:  # noqa: BLE001 - branches are the author's
         outcome = error
     finally:
         scope.ended = True

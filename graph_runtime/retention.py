@@ -54,8 +54,12 @@ class Retention:
             raise ValueError("nothing was pruned: an age and a number of threads are 0 or more")
 
 
-def drop_thread(thread_id: str) -> Iterable[Do]:
-    """Yield the statements that forget a thread: runs, checkpoints, questions, requests, what was told."""
+def drop_thread(thread_id: str, *, told_in: str) -> Iterable[Do]:
+    """Yield the statements that forget a thread: runs, checkpoints, questions, requests, what was told.
+
+    Of what people said the digest stays, and ``told_in``, the line of the journal that says that it went.
+    """
+    yield Do("forget_texts_of_thread", {"thread_id": thread_id, "erased_in": told_in})
     yield from (Do(name, {"thread_id": thread_id}) for name in _DROPS)
 
 
@@ -107,8 +111,9 @@ class Prunes:
 
     async def _went(self, row: Row, actor: str | None) -> bool:
         one: Params = {"thread_id": row["thread_id"]}
+        line = self._ground.new_id("evt")
         pruned = records.put_event(
-            self._ground.new_id("evt"),
+            line,
             "thread.pruned",
             self._ground.clock(),
             actor=actor,
@@ -119,7 +124,8 @@ class Prunes:
         finished = Do("hold_finished_thread", {**one, "run_id": row["run_id"]}, guard="thread finished")
         held = (Do("lock_thread", one), finished)
         try:
-            await self._ground.store.commit(Batch("prune", (*held, *drop_thread(row["thread_id"]), pruned)))
+            dropped = drop_thread(row["thread_id"], told_in=line)
+            await self._ground.store.commit(Batch("prune", (*held, *dropped, pruned)))
         except Conflict:
             return False  # it goes on again, or somebody else was first
         return True

@@ -317,7 +317,7 @@ class Runtime:
         while True:
             run, now = await self._alive(thread_id, run_id), self.clock()
             params: Params = {"run_id": run_id, "thread_id": thread_id, "now": now}
-            ended = ending(self.ground, run, "cancelled", actor, now, reason=reason)
+            ended = ending(self.ground, run, "cancelled", actor, now, reason=None, words=reason)
             batch = Batch("cancel", (Do("cancel_run", params, guard="run alive"), *ended))
             try:
                 await self.store.commit(batch)

@@ -173,13 +173,12 @@ class AsyncSqliteSaver:
             if not known:
                 return
             clock = saver.store.clock
-            deleted = records.put_event(
-                TimeOrderedIds(clock)("evt"), "thread.deleted", clock(), thread_id=thread_id
-            )
+            line = TimeOrderedIds(clock)("evt")
+            deleted = records.put_event(line, "thread.deleted", clock(), thread_id=thread_id)
             writes = (
                 Do("lock_thread", one),
                 Do("hold_thread", one, guard="thread idle"),
-                *drop_thread(thread_id),
+                *drop_thread(thread_id, told_in=line),
                 deleted,
             )
             try:

@@ -11,6 +11,7 @@ from .types import (
     ApprovalRequest,
     CheckpointId,
     CheckpointSource,
+    EntryId,
     Interrupt,
     InterruptId,
     PersonId,
@@ -110,9 +111,15 @@ class RequestView:
     request: ApprovalRequest
     run: Run
     votes: tuple[Vote, ...]
-    card: Place | None
+    #: Where its cards lie, by the entries that put them there: one, unless its channel was lost.
+    cards: Mapping[EntryId, Place]
     #: Whether all, or its graph, is frozen: its deadline does not count then.
     frozen: bool = False
+
+    @property
+    def card(self) -> Place | None:
+        """Where its first card lies; None while there is none."""
+        return next(iter(self.cards.values()), None)
 
     @property
     def case(self) -> Case:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from .errors import Refused
 from .shown import RequestView
 from .types import ApprovalRequest, Place, RequestId, Ticket
@@ -13,13 +15,16 @@ def check_ticket(
     *,
     deployment: str,
     request: ApprovalRequest | None,
-    card: Place | None,
+    cards: Collection[Place],
     owner_of_place: RequestId | None,
 ) -> Refused | None:
     """Say why this ticket, used at this place, is not the ticket of that request; None when it is.
 
-    ``owner_of_place`` is the request whose card really lies there.
+    ``cards`` is where its cards lie, mostly one. ``owner_of_place`` is the request whose card was put there,
+    whether it still counts or not.
     """
+    # All of them were put there by one app in one workspace.
+    card = next(iter(cards), None)
     if card is not None and place.surface == card.surface:
         if place.app != card.app:
             return Refused("WRONG_APP", "This click came from another app. Nothing was recorded.")
@@ -43,13 +48,19 @@ def check_ticket(
         return Refused("WRONG_INTERRUPT", "This button belongs to another question. Nothing was recorded.")
     if place.surface in {"cli", "api"}:
         return None
+    if any((place.channel, place.message) == (one.channel, one.message) for one in cards):
+        return None
+    if owner_of_place is not None:
+        return Refused(
+            "CARD_REPLACED",
+            "This card could not be kept up to date and was replaced: use the newer one. "
+            "Nothing was recorded.",
+        )
     if card is None:
         return Refused("NO_CARD_YET", "This card is just being posted. Nothing was recorded; click again.")
-    if place.channel != card.channel:
+    if all(place.channel != one.channel for one in cards):
         return Refused("WRONG_CHANNEL", "This card belongs in another channel. Nothing was recorded.")
-    if place.message != card.message:
-        return Refused("WRONG_MESSAGE", "This is not the card of this request. Nothing was recorded.")
-    return None
+    return Refused("WRONG_MESSAGE", "This is not the card of this request. Nothing was recorded.")
 
 
 def check_open(view: RequestView, now: int) -> Refused | None:

@@ -71,10 +71,11 @@ Shape = Literal[
     "hitl_request",  # LangChain, one interrupt for all calls of a message
     "agent_inbox",  # Agent Inbox, and langgraph.prebuilt
 ]
-EntryStatus = Literal["pending", "delivered", "parked"]
+EntryStatus = Literal["pending", "delivered", "parked", "lost"]
 EntryKind = Literal[
-    "card",  # the card of a request, drawn from its present state; one row per request
+    "card",  # a card of a request, drawn from its present state; one row per place, and mostly one in all
     "trail",  # one line in the card's thread
+    "alarm",  # what an operator is told of an entry that could not be told where it should
 ]
 RefusalCode = Literal[
     "GARBLED_TICKET",
@@ -90,6 +91,7 @@ RefusalCode = Literal[
     "WRONG_WORKSPACE",
     "WRONG_CHANNEL",
     "WRONG_MESSAGE",
+    "CARD_REPLACED",
     "NO_CARD_YET",
     "EXTERNAL_USER",
     "GUEST_USER",
@@ -335,6 +337,15 @@ class Event:
     run_id: RunId | None
     request_id: RequestId | None
     data: Mapping[str, Any]
+    #: What its actor said with it, in their own words, where that was read too.
+    said: str | None = None
+    #: The digest of what they said, once that is erased.
+    erased: str | None = None
+
+    @property
+    def words(self) -> str | None:
+        """What is shown of what its actor said."""
+        return _words(self.said, self.erased)
 
 
 @dataclass(frozen=True, slots=True)
@@ -465,6 +476,17 @@ class Vote:
     round: int = 0
     #: The action's arguments as an edit left them.
     arguments: Mapping[str, Any] | None = None
+    #: The digest of the reason, once that is erased.
+    erased: str | None = None
+
+    @property
+    def words(self) -> str | None:
+        """What is shown of the reason."""
+        return _words(self.reason, self.erased)
+
+
+def _words(said: str | None, erased: str | None) -> str | None:
+    return said if erased is None else f"(erased: {erased[:19]})"
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,7 @@ from .kept import Rest
 from .meter import Meter
 from .plainjson import write_json
 from .plan import Plan, Result, after_step, start_updates
-from .questions import asked_of, finishing, newly_asked, no_longer_asking, pausing
+from .questions import asked_of, finishing, newly_asked, no_longer_asking, pausing, preparing
 from .recording import Recording
 from .storage import Ask, Do, Params
 from .telling import Teller
@@ -430,11 +430,14 @@ class Walk(Recording):
             self.ground.outbox_bell.ring()
 
     async def _pause(self, resting: Resting) -> None:
-        now, every = self.ground.clock(), list(all_resting(resting))
+        every = list(all_resting(resting))
         opened = newly_asked(self.questions, every)
         if opened:
             self.call.check_asking()
             self.meter.spend("questions", len(opened))
+            for look in preparing(self.ground, self.run, every[-1].frame.plan, opened):
+                await look
+        now = self.ground.clock()
         pause = pausing(self.ground, self.run, self.questions, every, opened, self._rest(now), now)
         writes = [self._hold(), *pause]
         await self.ledger.commit("pause", writes, at_once=True)

@@ -23,7 +23,7 @@ _LOADED = [
     "bot.cli",
     "bot.demo",
     "crash_child",
-    "examples.refund",
+    "erase_child",
     "graph_runtime.procrastinate",
     "graph_runtime.storage.postgres",
     "graph_runtime.storage.sqlite",

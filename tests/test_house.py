@@ -20,6 +20,7 @@ from bot.config import Role
 ROOT = Path(__file__).parent.parent
 #: The only files that may import each third-party library.
 DOORS = {
+    "detect_secrets": {"bot/redaction.py"},
     "celpy": {"graph_runtime/conditions.py"},
     "lark": {"graph_runtime/conditions.py"},
     "aiosqlite": {"graph_runtime/storage/sqlite.py"},
@@ -48,6 +49,7 @@ DOORS = {
         "bot/cli_audit.py",
         "bot/cli_database.py",
         "bot/cli_gate.py",
+        "bot/cli_outbox.py",
         "bot/cli_policy.py",
         "bot/terminal.py",
     },
@@ -58,10 +60,21 @@ LEVELS = [
     {"calendars", "calls", "conditions", "storage", "values"},
     {"beside", "forms", "neighbours", "policy", "state"},
     {"judging"},
-    {"shown", "tickets", "verdicts"},
+    {"eligible", "shown", "tickets", "verdicts"},
     {"plan"},
     {"branching", "companions", "drawing", "executor", "host", "kept", "records", "stored", "streaming"},
-    {"divergence", "ground", "inside", "journal", "meter", "quotas", "retention", "saver"},
+    {
+        "divergence",
+        "erasing",
+        "ground",
+        "inside",
+        "journal",
+        "meter",
+        "quotas",
+        "retention",
+        "saver",
+        "texts",
+    },
     {"beginnings", "endings", "frames", "ledger", "requests", "waiting"},
     {
         "callers",

@@ -16,6 +16,7 @@ from bot.app import serve as serve_bot
 from bot.collector import collecting_seldom
 from bot.config import Settings, load_settings
 from bot.courier import CHANNEL_PACE, Courier
+from bot.fallback import Fallback
 from bot.logs import set_up_logs
 from bot.wiring import open_house
 from graph_runtime import Approvals, Outbox, Requests, Runtime, system_clock
@@ -68,8 +69,8 @@ async def ask_for(count: int, settings: Settings) -> list[tuple[str, str]]:
             approvals,
             house.client,
             house.identity,
+            Fallback(Outbox(runtime), house.directory, channel=CHANNEL),
             deployment=house.store.deployment,
-            channel=CHANNEL,
         )
         while await courier.deliver_one():
             clock.now += CHANNEL_PACE

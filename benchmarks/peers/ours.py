@@ -151,6 +151,9 @@ class OneReviewer:
     async def reviewer(self, actor: Actor, groups: Collection[GroupId]) -> Reviewer:
         return Reviewer(actor.id)
 
+    async def members(self, group: GroupId) -> None:
+        """Know of nobody."""
+
 
 class Workers:
     """Runs that a Worker takes from the queue; their questions are bare, and any program may answer them."""

@@ -258,8 +258,8 @@ class Screen:
         self._must_be_ours(request)
         if request.content_type != "application/json":
             raise web.HTTPUnsupportedMediaType
-        deed = self._deeds.get(request.match_info["deed"])
-        if deed is None:
+        name, office = request.match_info["deed"], self._sandbox.office
+        if name not in {*self._deeds, *office.deeds}:
             raise web.HTTPNotFound
         try:
             body = await request.json()
@@ -268,9 +268,12 @@ class Screen:
         if not isinstance(body, dict):
             return _refused("the request is not a JSON object")
         try:
-            me = _word(body, "as")
-            self._sandbox.workspace.user(me)
-            delivery = await deed(me, body)
+            if name in office.deeds:
+                delivery = await office.do(name, body)
+            else:
+                me = _word(body, "as")
+                self._sandbox.workspace.user(me)
+                delivery = await self._deeds[name](me, body)
         except (ValueError, TypeError) as error:
             return _refused(str(error))
         return web.json_response({"ok": True, "delivery": _told(delivery)})

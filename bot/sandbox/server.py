@@ -18,6 +18,7 @@ from bot.sandbox.elements import complaint, interactive
 from bot.sandbox.exchange import EVENT_RETRIES, Exchange, not_sent
 from bot.sandbox.faults import Faults
 from bot.sandbox.journal import Journal
+from bot.sandbox.office import Office
 from bot.sandbox.rates import RateLimits
 from bot.sandbox.records import demo_workspace
 from bot.sandbox.refusals import Json, NotOnScreenError
@@ -95,6 +96,7 @@ class Sandbox:
             new_socket_url=self._new_socket_url,
         )
         self._api.rate_limits = rate_limits
+        self.office = Office(self)
         self._screen = Screen(self)
         self._runner: web.AppRunner | None = None
 

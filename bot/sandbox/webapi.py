@@ -168,6 +168,8 @@ class WebApi:
             raise SlackError("not_allowed_token_type")
         if method == OPEN_SOCKET:
             return
+        if self.workspace.token_revoked:
+            raise SlackError("token_revoked")
         _, enough = METHODS[method]
         if enough and not self.workspace.scopes & set(enough):
             raise SlackError(

@@ -71,6 +71,7 @@ class Workspace:
         self.bot_id = seed.bot_id
         self.commands = seed.commands
         self.scopes = DEFAULT_SCOPES
+        self.token_revoked = False
         self.clock = clock
         self.new_id = new_id
         self.changes = changes

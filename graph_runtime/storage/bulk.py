@@ -56,6 +56,7 @@ MANY: frozenset[QueryName] = frozenset(
         "put_request",
         "close_request",
         "put_decision",
+        "put_text",
         "put_entry",
         "redraw_card",
         "put_due",

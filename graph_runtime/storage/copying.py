@@ -41,6 +41,7 @@ TABLES: Mapping[str, str] = {
     "executions": "request_id",
     "freezes": "scope",
     "quotas": "name",
+    "texts": "text_id",
 }
 _PAGE = 500
 #: Seconds that connections may take to go away after their store was closed.

@@ -345,6 +345,10 @@ DELETE FROM due WHERE request_id IN (
   SELECT q.request_id FROM runs r JOIN requests q ON q.run_id = r.run_id WHERE r.thread_id = :thread_id
 );
 
+-- name: forget_texts_of_thread
+UPDATE texts SET said = NULL, salt = NULL, erased_in = :erased_in
+WHERE thread_id = :thread_id AND said IS NOT NULL;
+
 -- name: drop_decisions_of_thread
 DELETE FROM decisions WHERE request_id IN (
   SELECT q.request_id FROM runs r JOIN requests q ON q.run_id = r.run_id WHERE r.thread_id = :thread_id
@@ -594,14 +598,16 @@ SELECT event_id FROM events
 WHERE run_id = :run_id AND request_id = :request_id AND kind = 'request.opened' LIMIT 1;
 
 -- name: put_decision
-INSERT INTO decisions (decision_id, request_id, reviewer, verdict, reason, digest, surface, groups, stage, round,
+INSERT INTO decisions (decision_id, request_id, reviewer, verdict, text_id, digest, surface, groups, stage, round,
   arguments, decided_at)
-VALUES (:decision_id, :request_id, :reviewer, :verdict, :reason, :digest, :surface, :groups, :stage, :round,
+VALUES (:decision_id, :request_id, :reviewer, :verdict, :text_id, :digest, :surface, :groups, :stage, :round,
   :arguments, :now);
 
 -- Clocks differ: what was edited last is said by the rounds.
 -- name: find_decisions
-SELECT * FROM decisions WHERE request_id = :request_id ORDER BY round, decided_at, decision_id;
+SELECT d.*, t.said, t.digest AS words_digest, t.erased_in
+FROM decisions d LEFT JOIN texts t ON t.text_id = d.text_id
+WHERE d.request_id = :request_id ORDER BY d.round, d.decided_at, d.decision_id;
 
 
 -- The outbox ---------------------------------------------------------------------------------------
@@ -621,18 +627,33 @@ FROM requests q WHERE run_id = :run_id AND status = 'open'
 
 -- name: redraw_card
 UPDATE outbox SET wanted = wanted + 1, status = 'pending', available_at = :now, updated_at = :now
-WHERE request_id = :request_id AND kind = 'card' AND status <> 'parked';
+WHERE request_id = :request_id AND kind = 'card' AND status IN ('pending', 'delivered');
 
 -- name: redraw_card_of_interrupt
 UPDATE outbox SET wanted = wanted + 1, status = 'pending', available_at = :now, updated_at = :now
-WHERE kind = 'card' AND status <> 'parked' AND request_id IN (
+WHERE kind = 'card' AND status IN ('pending', 'delivered') AND request_id IN (
   SELECT request_id FROM requests WHERE interrupt_id = :interrupt_id
+);
+
+-- What was told of a request, and whether it stands somewhere.
+-- name: find_told
+SELECT o.entry_id, o.kind, o.payload, o.status, r.message
+FROM outbox o LEFT JOIN receipts r ON r.entry_id = o.entry_id
+WHERE o.request_id = :request_id ORDER BY o.entry_id;
+
+-- What stands somewhere is drawn anew there, even where that was given up; what never landed is only told in the
+-- words of now. A line that reached nobody stays untold.
+-- name: redraw_entry
+UPDATE outbox SET wanted = wanted + 1, available_at = :now, updated_at = :now,
+  attempts = CASE WHEN status = 'pending' THEN attempts ELSE 0 END, status = 'pending'
+WHERE entry_id = :entry_id AND (
+  status = 'pending' OR EXISTS (SELECT 1 FROM receipts r WHERE r.entry_id = outbox.entry_id)
 );
 
 -- Open cards of the run, and the newest one whatever became of it: the ones a reader looks at.
 -- name: redraw_cards_of_run
 UPDATE outbox SET wanted = wanted + 1, status = 'pending', available_at = :now, updated_at = :now
-WHERE kind = 'card' AND status <> 'parked' AND request_id IN (
+WHERE kind = 'card' AND status IN ('pending', 'delivered') AND request_id IN (
   SELECT request_id FROM requests WHERE run_id = :run_id AND (
     status = 'open' OR request_id = (
       SELECT max(request_id) FROM requests WHERE run_id = :run_id AND status <> 'superseded'
@@ -648,8 +669,8 @@ FROM requests q WHERE run_id = :run_id AND status <> 'open' AND status <> 'super
   AND EXISTS (SELECT 1 FROM outbox o WHERE o.request_id = q.request_id AND o.kind = 'card')
 ORDER BY request_id DESC LIMIT 1;
 
--- Lines of one request are told in order, the first one once the card is there; a card that only waits to be
--- drawn anew holds nobody up.
+-- Lines of one request are told in order, the first one once its cards are there; what stands there and only waits
+-- to be drawn anew holds nobody up, and neither cards nor alarms wait for anything.
 -- name: claim_entry
 UPDATE outbox SET attempts = attempts + 1,
   overtaken = CASE WHEN lease_owner IS NULL THEN overtaken ELSE 1 END,
@@ -658,11 +679,12 @@ WHERE entry_id = (
   SELECT o.entry_id FROM outbox o
   WHERE o.status = 'pending' AND o.available_at <= :now
     AND (o.lease_until IS NULL OR o.lease_until < :now)
-    AND NOT EXISTS (
+    AND NOT (o.kind = 'trail' AND EXISTS (
       SELECT 1 FROM outbox e
-      WHERE e.request_id = o.request_id AND e.status = 'pending' AND e.entry_id < o.entry_id
-        AND NOT (e.kind = 'card' AND EXISTS (SELECT 1 FROM receipts r WHERE r.entry_id = e.entry_id))
-    )
+      WHERE e.request_id = o.request_id AND e.status = 'pending'
+        AND (e.kind = 'card' OR (e.kind = 'trail' AND e.entry_id < o.entry_id))
+        AND NOT EXISTS (SELECT 1 FROM receipts r WHERE r.entry_id = e.entry_id)
+    ))
   ORDER BY o.available_at, o.entry_id LIMIT 1 /* postgres: FOR UPDATE SKIP LOCKED */
 )
 RETURNING *;
@@ -693,6 +715,44 @@ WHERE entry_id = :entry_id AND lease_owner = :owner AND lease_until = :lease AND
 UPDATE outbox SET status = 'parked', error = :error, lease_owner = NULL, lease_until = NULL, updated_at = :now
 WHERE entry_id = :entry_id AND lease_owner = :owner AND lease_until = :lease AND attempts = :attempts;
 
+-- name: lose_entry
+UPDATE outbox SET status = 'lost', error = :error, lease_owner = NULL, lease_until = NULL, updated_at = :now
+WHERE entry_id = :entry_id AND lease_owner = :owner AND lease_until = :lease AND attempts = :attempts;
+
+-- Changes nothing, and no row unless the request has a card left. Its run is locked before, so that two last cards
+-- that are lost at once do not wait for each other: the second sees that the first is lost.
+-- name: hold_cards
+UPDATE outbox SET updated_at = updated_at
+WHERE request_id = :request_id AND kind = 'card' AND entry_id <> :entry_id AND status IN ('pending', 'delivered');
+
+-- An alarm for one operator, if the turn of its cause was taken at this moment. Two processes that meet in one
+-- microsecond tell it twice.
+-- name: put_alarm
+INSERT INTO outbox (entry_id, kind, request_id, status, wanted, attempts, overtaken, payload, available_at,
+  created_at, updated_at)
+SELECT :entry_id, 'alarm', :request_id, 'pending', 1, 0, 0, :payload, :now, :now, :now
+FROM turns WHERE channel = :cause AND free_at = :free_at;
+
+-- Cards of open requests in a channel of which something was heard; whether they stand is seen by drawing them.
+-- name: redraw_cards_in_channel
+UPDATE outbox SET wanted = wanted + 1, status = 'pending', available_at = :now, updated_at = :now
+WHERE kind = 'card' AND status IN ('pending', 'delivered') AND entry_id IN (
+  SELECT r.entry_id FROM receipts r JOIN requests q ON q.request_id = r.request_id
+  WHERE r.kind = 'card' AND r.surface = :surface AND r.workspace = :workspace AND r.channel = :channel
+    AND q.status = 'open'
+);
+
+-- With one attempt behind it, what is told again is looked for first.
+-- name: take_up_parked
+UPDATE outbox SET status = 'pending', attempts = 1, available_at = :now, updated_at = :now
+WHERE status = 'parked' AND (:entry_id = '' OR entry_id = :entry_id)
+RETURNING *;
+
+-- name: find_troubled
+SELECT * FROM outbox
+WHERE status = 'parked' OR (status = 'pending' AND error IS NOT NULL)
+ORDER BY status, entry_id LIMIT :limit;
+
 -- A turn that is further away than a pace is that of a clock which has been set back since.
 -- name: take_turn
 INSERT INTO turns (channel, free_at) VALUES (:channel, :free_at)
@@ -707,8 +767,13 @@ INSERT INTO receipts (entry_id, request_id, kind, surface, app, workspace, chann
 VALUES (:entry_id, :request_id, :kind, :surface, :app, :workspace, :channel, :message, :now)
 ON CONFLICT (entry_id) DO NOTHING;
 
--- name: get_card
-SELECT * FROM receipts WHERE request_id = :request_id AND kind = 'card';
+-- name: find_cards
+SELECT r.* FROM receipts r JOIN outbox o ON o.entry_id = r.entry_id
+WHERE r.request_id = :request_id AND r.kind = 'card' AND o.status <> 'lost'
+ORDER BY r.landed_at, r.entry_id;
+
+-- name: get_receipt
+SELECT * FROM receipts WHERE entry_id = :entry_id;
 
 -- name: get_receipt_at
 SELECT * FROM receipts
@@ -756,9 +821,14 @@ WHERE status = 'open' AND deadline_at IS NOT NULL AND (:scope = 'all' OR 'graph:
 
 -- name: redraw_cards_of_scope
 UPDATE outbox SET wanted = wanted + 1, status = 'pending', available_at = :now, updated_at = :now
-WHERE kind = 'card' AND status <> 'parked' AND request_id IN (
+WHERE kind = 'card' AND status IN ('pending', 'delivered') AND request_id IN (
   SELECT request_id FROM requests
-  WHERE status = 'open' AND (:scope = 'all' OR 'graph:' || graph = :scope)
+  WHERE (:scope = 'all' OR 'graph:' || graph = :scope) AND (
+    status = 'open' OR (
+      status IN ('approved', 'edited')
+      AND run_id IN (SELECT run_id FROM runs WHERE status = 'interrupted')
+    )
+  )
 );
 
 -- name: drop_due
@@ -831,11 +901,12 @@ WHERE request_id = :request_id AND status IN ('reserved', 'indeterminate');
 DELETE FROM executions WHERE request_id = :request_id AND status IN ('reserved', 'indeterminate');
 
 -- name: find_freezes
-SELECT * FROM freezes ORDER BY scope;
+SELECT f.*, t.said, t.digest AS words_digest, t.erased_in
+FROM freezes f LEFT JOIN texts t ON t.text_id = f.text_id ORDER BY f.scope;
 
 -- name: put_freeze
-INSERT INTO freezes (scope, frozen_by, reason, since, released_by)
-VALUES (:scope, :frozen_by, :reason, :now, '[]');
+INSERT INTO freezes (scope, frozen_by, text_id, since, released_by)
+VALUES (:scope, :frozen_by, :text_id, :now, '[]');
 
 -- name: agree_to_release
 UPDATE freezes SET released_by = :released_by WHERE scope = :scope AND released_by = :before;
@@ -859,17 +930,19 @@ SELECT :event_id || '-' || request_id, :now, 'request.withdrawn', :actor, thread
 FROM requests WHERE run_id = :run_id AND status = 'open';
 
 -- name: find_events
-SELECT * FROM (SELECT * FROM events ORDER BY event_id DESC LIMIT :limit) newest ORDER BY event_id;
+SELECT newest.*, t.said, t.digest AS words_digest, t.erased_in
+FROM (SELECT * FROM events ORDER BY event_id DESC LIMIT :limit) newest
+LEFT JOIN texts t ON t.text_id = newest.event_id ORDER BY newest.event_id;
 
 -- name: find_events_of_run
-SELECT * FROM (
+SELECT newest.*, t.said, t.digest AS words_digest, t.erased_in FROM (
   SELECT * FROM events WHERE run_id = :run_id ORDER BY event_id DESC LIMIT :limit
-) newest ORDER BY event_id;
+) newest LEFT JOIN texts t ON t.text_id = newest.event_id ORDER BY newest.event_id;
 
 -- name: find_events_of_request
-SELECT * FROM (
+SELECT newest.*, t.said, t.digest AS words_digest, t.erased_in FROM (
   SELECT * FROM events WHERE request_id = :request_id ORDER BY event_id DESC LIMIT :limit
-) newest ORDER BY event_id;
+) newest LEFT JOIN texts t ON t.text_id = newest.event_id ORDER BY newest.event_id;
 
 -- name: find_events_after
 SELECT * FROM events WHERE event_id > :event_id ORDER BY event_id LIMIT :limit;
@@ -897,6 +970,55 @@ INSERT INTO blocks (block, key_id, lines, seal, sealed_at) VALUES (:block, :key_
 
 -- name: seal_event
 UPDATE events SET block = :block WHERE event_id = :event_id AND block IS NULL;
+
+
+-- What people said ---------------------------------------------------------------------------------
+
+-- name: put_text
+INSERT INTO texts (text_id, person, thread_id, request_id, digest, salt, said, said_at)
+VALUES (:text_id, :person, :thread_id, :request_id, :digest, :salt, :said, :now);
+
+-- name: find_texts_of_person
+SELECT text_id, request_id FROM texts
+WHERE person = :person AND said IS NOT NULL ORDER BY text_id LIMIT :limit;
+
+-- name: erase_text
+UPDATE texts SET said = NULL, salt = NULL, erased_in = :erased_in
+WHERE text_id = :text_id AND person = :person AND said IS NOT NULL;
+
+-- What an erasure reaches, and what it leaves: changed arguments, lines of before that hold words, words that went
+-- with their threads, and threads whose state may hold some.
+-- name: count_words_of_person
+SELECT
+  (SELECT count(*) FROM texts WHERE person = :person AND said IS NOT NULL) AS texts,
+  (SELECT count(*) FROM decisions WHERE reviewer = :person AND arguments IS NOT NULL) AS edits,
+  (SELECT count(*) FROM events WHERE actor = :person AND kind = 'run.cancelled' AND data LIKE '%"reason":"%')
+    AS lines,
+  (SELECT count(*) FROM texts t JOIN events e ON e.event_id = t.erased_in
+    WHERE t.person = :person AND e.kind <> 'words.erased') AS gone,
+  (SELECT count(*) FROM threads h WHERE EXISTS (
+      SELECT 1 FROM texts t WHERE t.person = :person AND t.thread_id = h.thread_id
+    ) OR EXISTS (
+      SELECT 1 FROM runs r WHERE r.thread_id = h.thread_id AND r.requester = :person
+    )) AS threads;
+
+-- name: find_texts_of_blocks
+SELECT t.* FROM events e JOIN texts t ON t.text_id = e.event_id
+WHERE e.block > :after AND e.block <= :until;
+
+-- Words that went without a line that says so.
+-- name: find_untold_erasures
+SELECT t.text_id FROM texts t LEFT JOIN events e ON e.event_id = t.erased_in
+WHERE t.erased_in IS NOT NULL AND (
+  e.event_id IS NULL OR e.kind NOT IN ('words.erased', 'thread.pruned', 'thread.deleted')
+  OR (e.kind <> 'words.erased' AND e.thread_id <> t.thread_id)
+)
+ORDER BY t.text_id LIMIT 1;
+
+-- The lines that say that words went, with how many did.
+-- name: find_erasures
+SELECT e.event_id, e.data, (SELECT count(*) FROM texts t WHERE t.erased_in = e.event_id) AS count
+FROM events e WHERE e.kind = 'words.erased' ORDER BY e.event_id;
 
 
 -- Looking for damage -------------------------------------------------------------------------------

@@ -76,6 +76,7 @@ POLICIES: dict[str, dict[str, Any]] = {
         "require": [{"name": "sre", "group": "S0SRE", "count": 2}, {"name": "owners", "group": "S0OWN"}],
         "deadline": "4h",
     },
+    "reminded": {"groups": ["S0SRE"], "deadline": "1h", "remind": ["50%"]},
     "pair": {"require": [{"name": "sre", "group": "S0SRE", "count": 2}], "deadline": "4h"},
     "channel": {"require": [{"channel": GENERAL}]},
     "on-call": {"require": [{"on_call": "primary"}]},

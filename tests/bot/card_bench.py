@@ -67,7 +67,7 @@ def run(status: str = "interrupted") -> Run:
 def view(
     asked: ApprovalRequest | None = None, *, votes: tuple[Vote, ...] = (), status: str = "interrupted"
 ) -> RequestView:
-    return RequestView(asked or request(), run(status), votes, None)
+    return RequestView(asked or request(), run(status), votes, {})
 
 
 def entry(kind: str = "card", **payload: Any) -> OutboxEntry:

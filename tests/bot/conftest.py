@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from aiohttp import ClientSession, ClientTimeout
 from bot_bench import (
     ALICE,
     BOB,
@@ -23,6 +25,7 @@ from bot_bench import (
     settings_for,
 )
 from kit import lay_out
+from post_bench import Post
 from typer.testing import CliRunner
 
 from bot import courier
@@ -30,7 +33,7 @@ from bot.cli import app
 from bot.sandbox import Group, Sandbox, User
 from bot.terminal import out
 from bot.wiring import open_runtime
-from graph_runtime import SECOND, open_store
+from graph_runtime import SECOND, open_store, system_clock
 
 
 @pytest.fixture
@@ -96,3 +99,12 @@ def cli(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Cli:
 
     assert config.name == "signoff.toml", "found in the working directory"
     return type_
+
+
+@pytest.fixture
+async def post(bench: Bench, clock: Any) -> AsyncIterator[Post]:
+    clock.now = system_clock()
+    async with ClientSession(timeout=ClientTimeout(total=1.0)) as session:
+        office = Post(bench, clock, session, settings_for(bench.slack, bench.folder))
+        await office.open()
+        yield office

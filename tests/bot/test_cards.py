@@ -27,6 +27,7 @@ from graph_runtime import (
     Ticket,
     Vote,
 )
+from graph_runtime.types import EntryId
 
 STATUSES = ["open", "approved", "edited", "rejected", "responded", "timed_out", "withdrawn", "superseded"]
 RUNS = ["queued", "running", "interrupted", "completed", "failed", "cancelled", "needs_attention"]
@@ -203,7 +204,8 @@ def test_reminders_name_whom_they_wait_for_and_an_escalation_where():
     assert line.startswith(
         ":bell: Still needed: 2 of <!subteam^S0SRE>, 1 of <!subteam^S0OWN>, expires <!date^"
     )
-    seen = dataclasses.replace(seen, card=Place("slack", "A1", "T1", "C0DEPLOYS", "1.1"))
+    place = Place("slack", "A1", "T1", "C0DEPLOYS", "1.1")
+    seen = dataclasses.replace(seen, cards={EntryId("out-1"): place})
     for to, mention in (
         ("U0LEAD", "<@U0LEAD>"),
         ("S0LEAD", "<!subteam^S0LEAD>"),

@@ -270,7 +270,7 @@ async def test_cancel_withdraws_and_names_the_user_of_this_machine(bench: Bench,
     assert (ended.code, ended.out) == (0, f"{run.id} is cancelled; what it asked was withdrawn.\n")
     assert (await bench.request(run)).request.status == "withdrawn"
     (event,) = await bench.events("run.cancelled")
-    assert (event.actor, event.data["reason"]) == (f"cli:{USER}", "wrong commit")
+    assert (event.actor, event.said) == (f"cli:{USER}", "wrong commit")
     again = await cli("cancel", run.id)
     assert again.code == 1
     assert "cancelled" in again.err

@@ -195,7 +195,7 @@ async def test_the_requester_and_operators_may_cancel_and_others_may_not(bot: Be
     answer = await bot.slash(f"cancel {run.id} wrong *commit*", user=OPERATOR)
     assert f"Cancelled `{run.id}`; what it asked was withdrawn." in answer
     (event,) = await bot.events("run.cancelled")
-    assert (event.actor, event.data["reason"]) == (OPERATOR, "wrong *commit*")
+    assert (event.actor, event.said) == (OPERATOR, "wrong *commit*")
     await bot.drawn(card, "*Withdrawn*")
     assert "cancelled" in await bot.slash(f"cancel {run.id}", user=OPERATOR)
     assert len(await bot.events("run.cancelled")) == 1

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bot_bench import ALICE, BOB, CAROL, CHANNEL, DAVE, Bench, Everybody, bot_here, settings_for
+from bot_bench import ALICE, CAROL, CHANNEL, DAVE, Bench, Everybody, bot_here, settings_for
 from forked import Forked
 from kit import NIGHTLY
 from refund_child import main
@@ -33,7 +33,7 @@ async def example(
 ) -> AsyncIterator[Bench]:
     """The bot at work on one of the examples."""
     shown = SHOWCASES[request.param]
-    monkeypatch.setenv("SIGNOFF_BANK", str(bench.folder / "bank.jsonl"))
+    monkeypatch.setenv("SIGNOFF_OUTSIDE", str(bench.folder))
     for group in shown.groups:
         bench.slack.workspace.add_group(group)
     settings = settings_for(
@@ -96,24 +96,13 @@ async def test_a_rejected_refund_says_why(example: Bench):
     assert await said(example, run) == "Erika Muster gets nothing, rejected: The parcel came back empty"
 
 
-@pytest.mark.parametrize("example", ["access"], indirect=True)
-async def test_access_is_given_and_taken_back_by_itself(example: Bench):
-    run = await start(example, "access", minutes=0)
-    card = await example.card(run)
-    await example.click(card, user=BOB)
-    await example.rests(run, "completed")
-    given, back = (await example.runtime.look(run.id)).state.values["log"]
-    assert given.startswith("given until ")
-    assert back == f"taken back from {CAROL}"
-
-
 @pytest.mark.processes
 @pytest.mark.timeout(1_800 if NIGHTLY else 120)
 async def test_b10_whenever_it_dies_at_the_provider_it_pays_once(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ):
     """Killed at random moments around the payment, again and again, until it comes through."""
-    monkeypatch.setenv("SIGNOFF_BANK", str(bench.folder / "bank.jsonl"))
+    monkeypatch.setenv("SIGNOFF_OUTSIDE", str(bench.folder))
     shown, chance = SHOWCASES["refund"], random.Random(20260110)
     graphs, policies = {shown.graph: shown.target}, shown.read_policies()
     settings = settings_for(bench.slack, bench.folder, graphs=graphs, policies=policies, lease="1s")

@@ -361,7 +361,7 @@ async def post(bot: Bench, body: bytes, headers: dict[str, str]) -> int:
 
 
 @http_only
-async def test_what_slack_did_not_sign_is_401_and_leaves_no_row(bot: Bench):
+async def test_a15_what_slack_did_not_sign_is_401_counted_and_leaves_no_row(bot: Bench):
     card = await bot.card(await bot.start())
     await bot.quiet()
     before = bot.dump(without=())

@@ -84,7 +84,9 @@ async def test_a_bot_that_dies_before_the_card_is_up_posts_one_card_when_it_is_b
 @pytest.mark.parametrize(
     "fault", ["before:decide:kill", "after:decide:kill", "before:finish:kill", "after:finish:kill"]
 )
-async def test_a_bot_that_dies_at_the_click_decides_once(bench: Bench, spawn: Spawn, fault: str):
+async def test_a7_a_bot_that_dies_at_the_click_decides_once_and_its_card_is_put_right(
+    bench: Bench, spawn: Spawn, fault: str
+):
     config = settings_file(bench.slack, bench.folder)
     first = await spawn(config, fault=fault)
     run = await bench.start()

@@ -15,6 +15,7 @@ from slack_sdk.web.async_client import AsyncWebClient
 
 from bot import cards, check, details, dialogs
 from bot.app import bolt_app
+from bot.channels import Channels
 from bot.config import load_settings
 from bot.slack import Window
 
@@ -26,6 +27,13 @@ SCHEMA = Path(
 #: Which scope an event needs. Source: the pages of these events at docs.slack.dev/reference/events.
 SCOPE_OF_EVENT = {
     "app_home_opened": None,
+    "channel_archive": "channels:read",
+    "channel_deleted": "channels:read",
+    "channel_left": "channels:read",
+    "group_archive": "groups:read",
+    "group_deleted": "groups:read",
+    "group_left": "groups:read",
+    "member_left_channel": "channels:read",
     "user_change": "users:read",
     "subteam_members_changed": "usergroups:read",
     "subteam_updated": "usergroups:read",
@@ -35,6 +43,7 @@ SCOPE_OF_METHOD = {
     "auth_test": (),
     "bots_info": ("users:read",),
     "apps_connections_open": (),
+    "chat_delete": ("chat:write",),
     "chat_postMessage": ("chat:write",),
     "chat_update": ("chat:write",),
     "conversations_history": ("channels:history", "groups:history", "im:history"),
@@ -74,6 +83,7 @@ def heard() -> dict[str, list[Any]]:
     nothing: Any = None
     noted: Any = Listened()
     Window(nothing, nothing, nothing, nothing, nothing).listen(noted)
+    Channels(nothing, nothing).listen(noted)
     return noted.heard
 
 
@@ -146,4 +156,5 @@ async def test_a_real_app_takes_every_listener():
     nothing: Any = None
     app = bolt_app(settings, AsyncWebClient(token="xoxb-1"))
     Window(nothing, nothing, nothing, nothing, nothing).listen(app)
-    assert len(app._async_listeners) == 17
+    Channels(nothing, nothing).listen(app)
+    assert len(app._async_listeners) == 24

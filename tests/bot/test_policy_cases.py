@@ -25,7 +25,7 @@ def test_the_policies_of_the_scenarios_load_and_do_what_their_cases_say(file: Pa
 
 
 def test_there_are_policies_for_every_scenario():
-    assert [file.stem for file in FILES] == ["access", "agent", "deploy", "refund"]
+    assert [file.stem for file in FILES] == ["access", "agent", "deploy", "erase", "refund"]
     assert schedules_of(load_policies(EXAMPLES / "deploy.toml").values()) == {"sre-primary"}
 
 

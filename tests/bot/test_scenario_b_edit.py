@@ -31,7 +31,7 @@ async def bot(
     request: pytest.FixtureRequest, bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Bench]:
     """The bot at work on the refund."""
-    monkeypatch.setenv("SIGNOFF_BANK", str(bench.folder / "bank.jsonl"))
+    monkeypatch.setenv("SIGNOFF_OUTSIDE", str(bench.folder))
     for group in SHOWN.groups:
         bench.slack.workspace.add_group(group)
     settings = settings_for(

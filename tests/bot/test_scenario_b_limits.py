@@ -60,7 +60,7 @@ class Desk:
 def desk(
     make_runtime: MakeRuntime, clock: SettableClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Desk:
-    monkeypatch.setenv("SIGNOFF_BANK", str(tmp_path / "bank.jsonl"))
+    monkeypatch.setenv("SIGNOFF_OUTSIDE", str(tmp_path))
     clock.now = round(MORNING.timestamp() * 1_000_000)
     policies = read_policies(SHOWCASES["refund"].read_policies())
     return Desk(make_runtime(refund.graph, companions=[Requests(policies)]))
@@ -187,7 +187,7 @@ def test_a_limit_that_says_nothing_is_refused(tiers: Any, words: str) -> None:
 async def test_b2_the_sixth_has_a_card_that_finance_decides(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("SIGNOFF_BANK", str(bench.folder / "bank.jsonl"))
+    monkeypatch.setenv("SIGNOFF_OUTSIDE", str(bench.folder))
     shown = SHOWCASES["refund"]
     for group in shown.groups:
         bench.slack.workspace.add_group(group)

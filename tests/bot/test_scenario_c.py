@@ -31,7 +31,7 @@ from bot_bench import (
 from kit import MakeRuntime, SettableClock
 from people import API, People, person, ticket_of
 
-from bot import cards, dialogs
+from bot import cards, dialogs, forms
 from bot.sandbox import Channel
 from bot.showcases import SHOWCASES
 from bot.wiring import open_runtime
@@ -74,7 +74,7 @@ def given(*turns: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
 @pytest.fixture
 async def agent(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bench]:
     """The bot at work on the agent; its cards lie in several channels, each of which takes one a second."""
-    monkeypatch.setenv("SIGNOFF_WORLD", str(bench.folder / "world.jsonl"))
+    monkeypatch.setenv("SIGNOFF_OUTSIDE", str(bench.folder))
     for group in SHOWN.groups:
         bench.slack.workspace.add_group(group)
     everybody = bench.slack.workspace.channels[CHANNEL].members
@@ -156,7 +156,7 @@ async def test_c1_c9_and_c14_three_calls_are_decided_in_any_order_whatever_a_mai
 
     # C1: the last first.
     await dialog(agent, pictures, cards.REJECT, ALICE, **because("We know"))
-    edited = {"edit:amount": {dialogs.VALUE_INPUT: "300.00"}}
+    edited = {"edit:amount": {forms.VALUE_INPUT: "300.00"}}
     why = {dialogs.COMMENT_BLOCK: {dialogs.COMMENT_INPUT: "less a discount"}}
     await dialog(agent, funds, cards.EDIT, DAVE, **edited, **why)
     assert (await agent.runtime.get(run.id)).status == "interrupted"
@@ -285,7 +285,7 @@ PEOPLE = People(
 
 @pytest.fixture
 def desk(make_runtime: MakeRuntime, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
-    monkeypatch.setenv("SIGNOFF_WORLD", str(tmp_path / "world.jsonl"))
+    monkeypatch.setenv("SIGNOFF_OUTSIDE", str(tmp_path))
     companion = Requests(SHOWN.read_policies(), tools=SHOWN.tool_policies)
     runtime = make_runtime(agent_tools.graph, companions=[companion])
     return Desk(runtime, store, Approvals(runtime, PEOPLE))
@@ -438,13 +438,11 @@ async def test_an_owner_lets_an_agent_ask_again_or_stops_it(desk: Desk, verdict:
 async def test_c17_the_journal_of_an_example_passes_agentack(
     name: str, make_runtime: MakeRuntime, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("SIGNOFF_WORLD", str(tmp_path / "world.jsonl"))
-    monkeypatch.setenv("SIGNOFF_BANK", str(tmp_path / "bank.jsonl"))
+    monkeypatch.setenv("SIGNOFF_OUTSIDE", str(tmp_path))
     shown, graph = SHOWCASES[name], {"agent": agent_tools, "refund": refund, "access": access}[name].graph
     runtime = make_runtime(graph, companions=[Requests(shown.read_policies(), tools=shown.tool_policies)])
     desk = Desk(runtime, store, Approvals(runtime, PEOPLE))
-    changed = {"minutes": 0} if name == "access" else {}
-    run = await runtime.start(shown.graph, {**shown.given, **changed}, requester=CAROL)
+    run = await runtime.start(shown.graph, dict(shown.given), requester=CAROL)
     run = await desk.go_on(run)
     for _ in range(3):
         for view in await desk.views(run):

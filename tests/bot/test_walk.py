@@ -286,7 +286,7 @@ async def test_a_late_click_is_told_who_decided_and_when(bot: Bench):
 
 
 @in_both_modes
-async def test_a_click_after_a_cancel_says_that_the_request_was_withdrawn(bot: Bench):
+async def test_a14_a_click_after_a_cancel_says_that_the_request_was_withdrawn(bot: Bench):
     run = await bot.start()
     card = await bot.card(run)
     late = bot.payload(card, user=ALICE)

@@ -38,6 +38,7 @@ NEW = {
     "put_interrupt": ("interrupt_id",),
     "put_request": ("request_id",),
     "put_decision": ("decision_id",),
+    "put_text": ("text_id",),
     "put_entry": ("entry_id",),
     "put_trail_of_run": ("entry_id",),
     "put_due": ("kind",),

@@ -136,7 +136,7 @@ async def test_an_end_that_was_cut_off_shows_against_a_head_that_was_noted(store
 
 async def test_a_line_that_is_sealed_late_says_so_itself(store: Store):
     journal = await sealed(store)
-    await write(store, "e0", at=START - LATE)
+    await write(store, "e0", at=START - LATE - 1)
     await journal.seal()
     assert fault(await journal.verify()) == ("inserted", 4, "e0")
 
@@ -144,6 +144,44 @@ async def test_a_line_that_is_sealed_late_says_so_itself(store: Store):
 async def test_lines_of_a_clock_that_is_a_little_behind_are_in_order(store: Store):
     journal = await sealed(store)
     await write(store, "e0", at=START - LATE + 5)
+    await journal.seal()
+    assert (await journal.verify()).broken is None
+
+
+HOUR = 3_600
+
+
+@pytest.mark.parametrize(
+    "jumps", [(HOUR, -HOUR), (-HOUR, HOUR), (-HOUR,)], ids=["ahead and right again", "behind", "set back"]
+)
+async def test_lines_of_a_clock_that_was_an_hour_wrong_are_in_order_and_one_that_was_put_in_is_found(
+    store: Store, jumps: tuple[int, ...]
+):
+    clock = SettableClock(START)
+    journal = Journal(store, KEYS, key="k1", clock=clock)
+    ids = iter(f"e{n}" for n in range(1, 99))
+    for seconds in (0, *jumps):
+        clock.pass_seconds(seconds)
+        # Sealed in two blocks, and the last line of each time in the first block of the next.
+        for _ in range(2):
+            await write(store, next(ids), at=clock() - 5)
+            await journal.seal()
+        await write(store, next(ids), at=clock())
+        assert (await journal.verify()).broken is None
+    await journal.seal()
+    assert (await journal.verify()).broken is None
+    await write(store, "e0", at=clock() - LATE - 6)
+    assert fault(await journal.verify())[::2] == ("inserted", "e0")
+    await journal.seal()
+    assert fault(await journal.verify())[::2] == ("inserted", "e0"), "sealed or not"
+
+
+async def test_a_line_dated_ahead_does_not_make_those_after_it_look_as_if_they_were_put_in(store: Store):
+    journal = await sealed(store)
+    await write(store, "e7", at=START + 10 * LATE)
+    await journal.seal()
+    await write(store, "e8")
+    assert (await journal.verify()).broken is None
     await journal.seal()
     assert (await journal.verify()).broken is None
 

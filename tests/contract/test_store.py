@@ -409,6 +409,7 @@ async def test_votes_that_were_cast_before_policies_of_several_are_there_after_t
     with aside(database) as raw:
         # Whatever made the database: as it was at first.
         tables = [
+            "texts",
             "freezes",
             "executions",
             "waits",
@@ -456,6 +457,7 @@ async def test_votes_that_were_cast_before_policies_of_several_are_there_after_t
         assert view is not None
         (vote,) = view.votes
         assert (vote.reviewer, vote.verdict, vote.groups, vote.round) == ("U_A", "approve", frozenset(), 0)
+        assert (vote.reason, vote.erased) == ("ok", None)
         assert (view.request.terms, view.standing.outcome) == (None, "approved")
     with aside(database) as raw:
         found = raw.execute("SELECT count(*) FROM decisions").fetchone()

@@ -58,9 +58,16 @@ class People:
     ) -> None:
         self.groups, self.lost, self.kinds = dict(groups or {}), set(lost), dict(kinds or {})
         self.asked = 0
+        #: Whose kind was asked, or which group's members.
+        self.looked_up: list[str] = []
+
+    async def members(self, group: Any) -> Collection[Any] | None:
+        self.looked_up.append(group)
+        return None if group in self.lost else self.groups.get(group, ())
 
     async def reviewer(self, actor: Actor, groups: Collection[Any]) -> Reviewer:
         self.asked += 1
+        self.looked_up.append(actor.id)
         return Reviewer(
             actor.id,
             frozenset(g for g in groups if g not in self.lost and actor.id in self.groups.get(g, ())),

@@ -162,7 +162,7 @@ TICKET = Ticket("dep", "req-1", "case-1", "run-1", "i" * 32)  # type: ignore[arg
 AT_CARD: dict[str, Any] = {
     "deployment": "dep",
     "request": _request(),
-    "card": CARD,
+    "cards": (CARD,),
     "owner_of_place": "req-1",
 }
 
@@ -172,20 +172,23 @@ AT_CARD: dict[str, Any] = {
     [
         ({}, CARD, {}, None),
         ({}, CLI, {"owner_of_place": None}, None),
-        ({}, API, {"owner_of_place": None, "card": None}, None),
+        ({}, API, {"owner_of_place": None, "cards": ()}, None),
         ({}, dataclasses.replace(CARD, app="A2"), {}, "WRONG_APP"),
         ({}, dataclasses.replace(CARD, workspace="T2"), {"owner_of_place": None}, "WRONG_WORKSPACE"),
         ({"deployment": "old"}, CARD, {}, "WRONG_DEPLOYMENT"),
         ({"deployment": "old"}, CLI, {"owner_of_place": None}, "WRONG_DEPLOYMENT"),
-        ({}, CARD, {"request": None, "card": None, "owner_of_place": None}, "UNKNOWN_REQUEST"),
+        ({}, CARD, {"request": None, "cards": (), "owner_of_place": None}, "UNKNOWN_REQUEST"),
         ({}, CARD, {"owner_of_place": "req-2"}, "WRONG_REQUEST"),
         ({"thread_id": "case-2"}, CARD, {}, "WRONG_THREAD"),
         ({"run_id": "run-2"}, CARD, {}, "WRONG_RUN"),
         ({"interrupt_id": "j" * 32}, CARD, {}, "WRONG_INTERRUPT"),
         ({"interrupt_id": "j" * 32}, CLI, {"owner_of_place": None}, "WRONG_INTERRUPT"),
-        ({}, CARD, {"card": None, "owner_of_place": None}, "NO_CARD_YET"),
+        ({}, CARD, {"cards": (), "owner_of_place": None}, "NO_CARD_YET"),
         ({}, dataclasses.replace(CARD, channel="C2"), {"owner_of_place": None}, "WRONG_CHANNEL"),
         ({}, dataclasses.replace(CARD, message="1.2"), {"owner_of_place": None}, "WRONG_MESSAGE"),
+        ({}, dataclasses.replace(CARD, message="1.2"), {}, "CARD_REPLACED"),
+        ({}, dataclasses.replace(CARD, message="1.2"), {"cards": ()}, "CARD_REPLACED"),
+        ({}, CARD, {"cards": (dataclasses.replace(CARD, channel="D1"), CARD)}, None),
         (
             {},
             dataclasses.replace(CARD, surface="teams", channel="C2"),
@@ -213,7 +216,7 @@ VOTES = (Vote("U_BOSS", "approve", None, "sha256:0", 5, "slack"),)  # type: igno
     ["open", "approved", "edited", "rejected", "responded", "timed_out", "withdrawn", "superseded"],
 )
 def test_check_open_by_the_whole_truth_table(status: Any, deadline: int | None, run: Any) -> None:
-    view = RequestView(_request(status=status, deadline_at=deadline, closed_at=7), _run(run), VOTES, None)
+    view = RequestView(_request(status=status, deadline_at=deadline, closed_at=7), _run(run), VOTES, {})
     refusal = check_open(view, NOW)
     code: str | None
     if status in {"withdrawn", "superseded"}:

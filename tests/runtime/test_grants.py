@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from people import API, People, approvals_of, boss, open_view, person, requests,
 
 from graph_runtime import (
     SECOND,
+    START,
     Action,
     Alarms,
     Approvals,
@@ -26,14 +26,15 @@ from graph_runtime import (
     NotDone,
     Run,
     Runtime,
+    StateGraph,
     Store,
-    StoreError,
     Upkeep,
     approve,
     execute_once,
     interrupt,
 )
 from graph_runtime.storage import Ask, Batch, Do
+from graph_runtime.values import Codec
 
 pytestmark = pytest.mark.databases("sqlite", "postgres")
 PAY = Action("pay", {"amount": 320, "to": "ACME"})
@@ -84,8 +85,9 @@ async def test_what_was_approved_is_carried_out_once_with_a_key_of_its_own(
     (key,) = provider.calls
     assert key.startswith("req-")
     assert await status_of(store, approvals_of(runtime), run) == "done"
-    kinds = [line.kind for line in await events(store, run_id=run.id) if line.kind.startswith("grant.")]
-    assert kinds == ["grant.reserved", "grant.done"]
+    lines = [line for line in await events(store, run_id=run.id) if line.kind.startswith("grant.")]
+    assert [line.kind for line in lines] == ["grant.reserved", "grant.done"]
+    assert lines[-1].data["result"] == Codec().digest("paid 1"), "it can be proved when the run is pruned"
 
 
 async def test_a_node_that_runs_again_is_given_what_was_done(make_runtime: MakeRuntime, store: Store):
@@ -351,9 +353,65 @@ async def test_a_freeze_that_begins_while_members_are_looked_up_holds_it_up(
     approvals = approvals_of(runtime)
     view = await open_view(approvals, run.id)
     await approvals.decide(ticket_of(view, store), boss(), "approve", place=API)
-    with contextlib.suppress(StoreError):
-        await runtime.advance(run.id)
-    assert not provider.calls, "left to its lease; whoever takes it up finds the freeze"
+    run = await runtime.advance(run.id)
+    assert (run.status, provider.calls) == ("interrupted", {})
+    for who in ("U_ANN", "U_BEN"):
+        await Alarms(runtime).release("all", by=who)
+    runtime.ground.directory = People()
+    run = await runtime.advance(run.id)
+    assert (await values(runtime, run))["log"] == ["paid 1"]
+
+
+async def test_of_two_tasks_that_race_for_one_grant_one_is_told_at_once_that_it_is_used(
+    make_runtime: MakeRuntime, store: Store
+):
+    provider = Provider()
+    strict = {"people": ["U_BOSS"], "recheck_members": True}
+
+    class Together(People):
+        """Lets nobody through before both have looked at the grant."""
+
+        async def reviewer(self, actor: Any, groups: Any) -> Any:
+            await both.wait()
+            return await super().reviewer(actor, groups)
+
+    async def ask(state: Log) -> Log:
+        return {"answer": approve("Pay ACME", action=PAY)}
+
+    async def carry_out(state: Log) -> Log:
+        try:
+            return {"log": [await execute_once(state["answer"].grant, provider.pay, action=PAY)]}
+        except GrantRefused as refused:
+            return {"log": [refused.code]}
+
+    both = asyncio.Barrier(2)
+    graph = StateGraph(Log).add_node("ask", ask).add_node("one", carry_out).add_node("two", carry_out)
+    graph.add_edge(START, "ask").add_edge("ask", "one").add_edge("ask", "two")
+    runtime = make_runtime(graph.compile(name="pay"), companions=[requests(default=strict)])
+    run = await begin(runtime)
+    approvals = approvals_of(runtime)
+    view = await open_view(approvals, run.id)
+    await approvals.decide(ticket_of(view, store), boss(), "approve", place=API)
+    runtime.ground.directory = Together()
+    run = await runtime.advance(run.id)
+    assert (run.status, sorted((await values(runtime, run))["log"])) == ("completed", ["USED", "paid 1"])
+    assert sum(provider.calls.values()) == 1
+
+
+@pytest.mark.databases("sqlite")
+@pytest.mark.parametrize("raised", [SystemExit(3), asyncio.CancelledError()], ids=["exit", "cancel"])
+async def test_an_effect_that_exits_or_cancels_itself_is_indeterminate_as_any_that_failed(
+    make_runtime: MakeRuntime, store: Store, raised: BaseException
+):
+    async def pay(key: str) -> str:
+        raise raised
+
+    runtime = make_runtime(paying(pay), companions=[requests()])
+    run = await approved(runtime, store)
+    assert await status_of(store, approvals_of(runtime), run) == "indeterminate"
+    await runtime.resume(run.thread_id, run.id, await unsettled(runtime, run), {"done": True, "result": 7})
+    run = await runtime.advance(run.id)
+    assert (await values(runtime, run))["log"] == [7]
 
 
 async def test_a10_what_was_approved_waits_for_the_next_window(
@@ -492,7 +550,7 @@ async def test_a_run_that_rested_just_after_its_freeze_ended_is_woken_all_the_sa
     run = await runtime.advance(run.id)
     assert run.status == "interrupted"
     await store.commit(Batch("test", (gone,)))
-    put = {"scope": "all", "frozen_by": "U_ANN", "reason": "one more", "now": clock() + 5}
+    put = {"scope": "all", "frozen_by": "U_ANN", "text_id": None, "now": clock() + 5}
     await store.commit(Batch("test", (Do("put_freeze", put),)))
     assert await alarms.ring_released(), "another freeze is not the one that it waited for"
     assert not await alarms.ring_released()
@@ -554,6 +612,36 @@ async def test_a8_who_has_left_the_group_since_the_vote_does_not_count_when_it_i
         assert run.error["type"] == "GrantRefused"
         words = "may not any more" if code == "NOT_APPROVER" else "could not be checked"
         assert words in run.error["message"]
+
+
+async def test_a_node_that_was_refused_after_it_had_waited_may_go_another_way(
+    make_runtime: MakeRuntime, store: Store
+):
+    async def ask(state: Log) -> Log:
+        return {"answer": approve("Pay ACME", action=PAY)}
+
+    async def carry_out(state: Log) -> Log:
+        try:
+            await execute_once(state["answer"].grant, Provider().pay)
+        except GrantRefused as refused:
+            return {"log": [refused.code]}
+        return {}
+
+    strict = requests(default={"groups": ["G_OPS"], "recheck_members": True})
+    runtime = make_runtime(one_after_another("pay", ask=ask, carry_out=carry_out), companions=[strict])
+    alarms = Alarms(runtime)
+    await alarms.freeze("all", by="U_ANN", reason="an incident")
+    run = await begin(runtime)
+    approvals = approvals_of(runtime)
+    view = await open_view(approvals, run.id)
+    await approvals.decide(ticket_of(view, store), person("U_OPS"), "approve", place=API)
+    assert (await runtime.advance(run.id)).status == "interrupted"
+    runtime.ground.directory = People({"G_OPS": []})
+    for who in ("U_ANN", "U_BEN"):
+        await alarms.release("all", by=who)
+    run = await runtime.advance(run.id)
+    assert run.error is None
+    assert (await values(runtime, run))["log"] == ["NOT_APPROVER"]
 
 
 async def test_what_was_edited_is_carried_out_as_it_was_edited(make_runtime: MakeRuntime, store: Store):

@@ -494,7 +494,7 @@ async def test_cancelling_while_a_node_runs_keeps_its_write_out(
     assert await runtime.get(run.id) == cancelled
     assert (await values(runtime, run))["log"] == []
     (line,) = await events(store, kind="run.cancelled")
-    assert (line.actor, line.data["reason"]) == ("U1", "wrong customer")
+    assert (line.actor, line.said) == ("U1", "wrong customer")
     assert await take_all(runtime) == 0
 
 

@@ -160,7 +160,7 @@ class World:
         view = await self.approvals.view(entry.request_id)
         assert view is not None
         body = f"{view.request.status} {view.request.digest}"
-        if entry.kind == "trail":
+        if entry.kind != "card":
             body = json.dumps(dict(entry.payload), sort_keys=True)
         if meanwhile is not None:
             await meanwhile()

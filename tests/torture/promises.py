@@ -89,12 +89,17 @@ PROMISES: Mapping[str, str] = {
     "4: a value goes on from one that is not there": """
         SELECT v.checkpoint_id FROM channel_values v WHERE v.base IS NOT NULL AND NOT EXISTS (
           SELECT 1 FROM channel_values b WHERE b.checkpoint_id = v.base AND b.channel = v.channel)""",
-    "5: a request has no card to be drawn, or two": """
-        SELECT q.request_id FROM requests q WHERE (
-          SELECT count(*) FROM outbox o WHERE o.request_id = q.request_id AND o.kind = 'card'
-        ) <> CASE WHEN EXISTS (SELECT 1 FROM due d WHERE d.request_id = q.request_id AND d.kind = 'policy')
+    "5: a request has no card to be drawn, or two at one place": """
+        SELECT q.request_id FROM requests q WHERE CASE
+          WHEN EXISTS (SELECT 1 FROM due d WHERE d.request_id = q.request_id AND d.kind = 'policy')
           OR EXISTS (SELECT 1 FROM decisions d WHERE d.request_id = q.request_id AND d.reviewer = 'policy')
-          THEN 0 ELSE 1 END""",
+          THEN EXISTS (SELECT 1 FROM outbox o WHERE o.request_id = q.request_id AND o.kind = 'card')
+          ELSE (
+            SELECT count(*) <> count(DISTINCT o.payload) OR (
+              count(*) = 0 AND (q.status = 'open' OR NOT EXISTS (
+                SELECT 1 FROM outbox l WHERE l.request_id = q.request_id AND l.kind = 'card')))
+            FROM outbox o WHERE o.request_id = q.request_id AND o.kind = 'card' AND o.status <> 'lost'
+          ) END""",
     "5: something is to be told of no request": """
         SELECT o.entry_id FROM outbox o LEFT JOIN requests q ON q.request_id = o.request_id
         WHERE q.request_id IS NULL""",

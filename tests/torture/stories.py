@@ -22,8 +22,10 @@ from graph_runtime import (
     Action,
     Alarms,
     AsyncSqliteSaver,
+    Erasures,
     Journal,
     NotPaused,
+    OperatorAlarm,
     Refused,
     RunFinished,
     Runtime,
@@ -485,6 +487,7 @@ async def play_guarded(world: World) -> None:
     await alarms.ring_released()
     await world.drive()
     await world.settle()
+    await Erasures(world.runtime.ground).erase("U_ANN", actor="cli:ann")
     journal = journal_of(world)
     while await journal.seal():
         pass
@@ -499,6 +502,7 @@ async def end_guarded(world: World) -> None:
     assert len(world.told()) == 1, "neither twice nor never"
     found = await journal_of(world).verify()
     assert (found.unsealed, found.broken) == (0, None)
+    assert (await Erasures(world.runtime.ground).count("U_ANN")).texts == 0
 
 
 async def begin_waiting(world: World) -> None:
@@ -654,7 +658,33 @@ async def end_reminded(world: World) -> None:
     assert len(lines) == 1
 
 
+async def play_lost(world: World) -> None:
+    """A card's channel is lost, and two people get one instead."""
+    await world.outbox.look_again("slack", "T1", "C1")
+    alarm = OperatorAlarm("is_archived:C1", ("U_OPS",), {"error": "is_archived"})
+    while (entry := await world.outbox.claim()) is not None:
+        view = await world.approvals.view(entry.request_id)
+        assert view is not None
+        if entry.kind == "card" and "to" not in entry.payload and view.request.status == "open":
+            await world.outbox.lose(entry, "is_archived", [{"to": "U_BOSS"}, {"to": "U_TOO"}], alarm)
+        else:
+            await world.tell(entry)
+        world.pass_seconds(2)
+    await world.decide()
+    await world.settle()
+
+
+async def end_lost(world: World) -> None:
+    await ended(world, "errand", "prepared", "errand approved", "paid errand")
+    (request,) = await world.approvals.find()
+    view = await world.approvals.view(request.id)
+    assert view is not None
+    assert len(view.cards) == 2
+    assert [event for event in await world.runtime.events() if event.kind == "card.lost"]
+
+
 OTHERS = {
+    "lost": Story(begin_click, play_lost, end_lost, ("lose card", "tell again")),
     "quorum": Story(begin_quorum, play_quorum, end_quorum, ("vote",)),
     "batch": Story(begin_batch, play_batch, end_batch, ("decide part", "decide")),
     "auto": Story(begin_auto, play_auto, end_auto, ("policy",)),
@@ -663,7 +693,10 @@ OTHERS = {
     "answers": Story(nothing, play_answers, end_answers, ("answer", "reopen", "refuse"), asking=False),
     "failing": Story(nothing, play_failing, end_failing, ("end", "retry")),
     "guarded": Story(
-        nothing, play_guarded, end_guarded, ("gate", "ring", "drop wait", "freeze", "release", "seal")
+        nothing,
+        play_guarded,
+        end_guarded,
+        ("gate", "ring", "drop wait", "freeze", "release", "erase", "seal"),
     ),
     "halt": Story(nothing, play_halt, end_halt, ("go on", "pause")),
     "nested": Story(nothing, play_nested, end_nested, ("subgraph",)),

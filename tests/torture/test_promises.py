@@ -40,7 +40,9 @@ BREAKS = {
     "4: a checkpoint has lost a value": "DELETE FROM channel_values WHERE channel = 'log'",
     "4: a value goes on from one that is not there": """
         UPDATE channel_values SET base = 'chk-0' WHERE base IS NOT NULL OR channel = 'log'""",
-    "5: a request has no card to be drawn, or two": "UPDATE outbox SET kind = 'card'",
+    "5: a request has no card to be drawn, or two at one place": (
+        "UPDATE outbox SET kind = 'card', payload = '{}'"
+    ),
     "5: something is to be told of no request": "UPDATE outbox SET request_id = 'req-0' WHERE kind = 'trail'",
     "5: a request is closed, and nobody is to be told": "DELETE FROM outbox WHERE kind = 'trail'",
     "5: a vote is cast, and nobody is to be told": "DELETE FROM outbox WHERE kind = 'trail'",
@@ -90,7 +92,7 @@ def test_a_broken_promise_is_named(place: str, promise: str) -> None:
         for index in (
             "runs_one_live_per_thread",
             "checkpoints_once_per_step",
-            "outbox_one_card_per_request",
+            "outbox_one_card_per_place",
             "decisions_one_vote_each",
         ):
             connection.execute(f"DROP INDEX {index}")
