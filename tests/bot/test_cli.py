@@ -8,6 +8,7 @@ import json
 import re
 import signal
 import sqlite3
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -687,6 +688,13 @@ async def ended(bench: Bench, *words: str, **env: str) -> tuple[int, str]:
         out, _ = await process.communicate()
     assert process.returncode is not None
     return process.returncode, out.decode()
+
+
+@pytest.mark.processes
+def test_no_command_waits_for_what_only_others_need():
+    needless = {"aiohttp", "slack_bolt", "celpy", "psycopg"}
+    code = f"import sys, bot.cli; assert not {needless} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.mark.processes
