@@ -17,7 +17,7 @@ from pathlib import Path
 from unittest import mock
 
 #: What those programs use; what is not here, each loads itself.
-_LOADED = [
+LOADED = [
     "approval_graphs",
     "bot.app",
     "bot.cli",
@@ -28,11 +28,12 @@ _LOADED = [
     "graph_runtime.storage.postgres",
     "graph_runtime.storage.sqlite",
     "refund_child",
+    "restore_child",
     "store_child",
     "worker_child",
 ]
 _forks = multiprocessing.get_context("forkserver")
-_forks.set_forkserver_preload(_LOADED)
+_forks.set_forkserver_preload(LOADED)
 
 
 class Forked:
