@@ -27,11 +27,14 @@ from slack_sdk.web.async_client import AsyncWebClient
 from yarl import query_to_pairs
 
 from graph_runtime import (
+    Absences,
+    Bypasses,
     StoreError,
     Worker,
     open_queue,
 )
 
+from .absence import AbsenceCommands
 from .channels import Channels
 from .commands import Commands
 from .config import ConfigError, Role, Settings
@@ -133,7 +136,13 @@ def _listening_app(settings: Settings, house: House, whispers: Whispers) -> Asyn
     """Return the Bolt app with all our listeners."""
     app = bolt_app(settings, house.client)
     redaction = Redaction(settings.redact)
-    commands = Commands(house.runtime, house.approvals, settings.operators, redaction)
+    absences = AbsenceCommands(
+        Absences(house.runtime, house.directory),
+        Bypasses(house.runtime, house.directory),
+        policies=settings.policies,
+        operators=settings.operators,
+    )
+    commands = Commands(house.runtime, house.approvals, absences, settings.operators, redaction)
     launchpad = Launchpad(house.runtime, house.directory, house.launches, redaction)
     window = Window(
         house.approvals, commands, house.directory, whispers, house.identity, launchpad, redaction

@@ -28,19 +28,21 @@ from slack_sdk.models.blocks import (
 from graph_runtime import (
     SECOND,
     ApprovalRequest,
+    Delegation,
     OutboxEntry,
     Refused,
     RequestView,
     Seat,
-    Standing,
     Ticket,
 )
+from graph_runtime.bypass import KILL_SWITCH, count_for, holding, progress
 from graph_runtime.judging import Case
 from graph_runtime.policy import Rule
+from graph_runtime.types import PersonId
 
 from .fields import editable
 from .payloads import write_ticket
-from .text import escaped, fits, group, is_slack_id, person, plain, worded
+from .text import escaped, fits, group, person, plain, worded
 
 APPROVE = "signoff_approve"
 #: Approves what must be confirmed by typing: it opens a dialog.
@@ -59,23 +61,22 @@ METADATA = "signoff_entry"
 
 # Slack's limits, with room to spare: header 150, a message's blocks together about 11,000 characters
 # (undocumented; 9,000 is safe), chat.update's text 4,000.
-_HEADER = 150
+HEADER = 150
 _NAME = 60
 _VALUE = 400
 _REQUESTED = 100
 _WHY = 300
-_LINES = 16
-_NAMES = 20
+LINES = 16
+NAMES = 20
 #: What all rules together may take of a line before it says only how many have approved.
-_EACH = 1_500
+EACH = 1_500
 _FALLBACK = 3_000
 REASON = 1_000
 _FROZEN = ":snowflake: Frozen: you may decide, and nothing is carried out until it ends. The deadline waits."
 _BY_THEMSELVES = (
     ":mailbox_with_mail: It cannot be shown in its channel, so each of those who may decide has this card."
 )
-_HELD = ":snowflake: frozen: nothing is carried out until it ends"
-_REASONS = 3
+REASONS = 3
 
 _Text = RichTextElementParts.Text
 _bold = RichTextElementParts.TextStyle(bold=True)
@@ -109,10 +110,12 @@ def card(view: RequestView, entry: OutboxEntry, deployment: str) -> Message:
     if standing.arguments is not None:
         blocks += _changed(view)
     if request.status == "open":
-        progress = _progress(standing, case)
-        blocks += [_mrkdwn(progress)] if progress else []
+        progress = _progress(view)
+        blocks += [mrkdwn(progress)] if progress else []
         blocks += [_context([_FROZEN])] if view.frozen else []
         blocks += [_context([_BY_THEMSELVES])] if "to" in entry.payload else []
+        given = [f"{person(o.person)} gave their place to {person(o.delegate)}" for o in reassigned(view)]
+        blocks += [_context(given)] if given else []
         blocks += [_context(_who_may(case)), *_buttons(view, case, deployment), _context([_trace(request)])]
         said = f"{progress} Approve or Reject" if progress else "Approve or Reject"
     else:
@@ -121,43 +124,16 @@ def card(view: RequestView, entry: OutboxEntry, deployment: str) -> Message:
             SectionBlock(text=MarkdownTextObject(text=f"{_MARK[request.status]} {said}", verbatim=True)),
         ]
         for word, verdict in (("Reason", "reject"), ("Answer", "respond")):
-            told = [v.words for v in view.votes if v.verdict == verdict and v.words][-_REASONS:]
+            told = [v.words for v in view.votes if v.verdict == verdict and v.words][-REASONS:]
             each = [(word, plain(reason, REASON // len(told))) for reason in told]
             blocks += [lines(each)] if each else []
-        held = view.frozen and view.run.status == "interrupted"
-        state = _HELD if held else _RUN_STATE[view.run.status]
+        freeze = passed(view)
+        state = _RUN_STATE[view.run.status]
+        blocks += [_context([f":snowflake: {freeze}"])] if freeze else []
         blocks.append(_context([_asked_by(request), state, _trace(request)]))
     shown = ", ".join(f"{name}: {value}" for name, value in facts)
     fallback = escaped(f"{title}. {shown}", _FALLBACK - 700) + f" | {said}"
-    return Message(fallback, tuple(blocks), _metadata(entry, request))
-
-
-def trail(view: RequestView, entry: OutboxEntry) -> Message:
-    """Return one line for the card's thread: who decided, or how the run went on. Tells the requester."""
-    request, payload = view.request, entry.payload
-    by, status = payload.get("by"), payload["status"]
-    # Names the requester, who is told by it.
-    mention = f" for {person(request.requester)}" if request.requester else ""
-    if payload["what"] == "run":
-        text = _RUN_LINE[status] + (f" by {person(by)}" if by else "") + f"{mention}."
-        if status in {"failed", "needs_attention"}:
-            text += f" Operators: `signoff show {view.run.id}`"
-        return Message(text, (_mrkdwn(text),), _metadata(entry, request))
-    if payload["what"] in {"vote", "remind", "escalate"}:
-        text = _on_the_way(view, payload)
-    else:
-        text = _REQUEST_LINE[status] + (f" by {person(by)}" if by else "") + f"{mention}."
-    blocks: list[Block] = [_mrkdwn(text)]
-    vote = next((v for v in reversed(view.votes) if v.reviewer == by), None)
-    if vote is not None and vote.words and payload["what"] in {"vote", "request"}:
-        blocks.append(lines([("Reason", plain(vote.words, REASON))]))
-        text += " Reason: " + escaped(vote.words, REASON)
-    return Message(text, tuple(blocks), _metadata(entry, request))
-
-
-def line(text: str, view: RequestView, entry: OutboxEntry) -> Message:
-    """Return a message of one line of mrkdwn, which is safe already."""
-    return Message(text, (_mrkdwn(text),), _metadata(entry, view.request))
+    return Message(fallback, tuple(blocks), metadata_of(entry, request))
 
 
 def refusal_sentence(refusal: Refused) -> str:
@@ -193,20 +169,6 @@ _MARK = {
     "withdrawn": ":heavy_multiplication_x:",
     "superseded": ":arrows_counterclockwise:",
 }
-_REQUEST_LINE = {
-    "approved": ":white_check_mark: Approved",
-    "edited": ":white_check_mark: Approved with changes",
-    "responded": ":speech_balloon: Answered instead",
-    "withdrawn": ":heavy_multiplication_x: Withdrawn",
-    "rejected": ":no_entry: Rejected",
-    "timed_out": ":hourglass: The deadline passed and nobody decided, which counts as a no",
-}
-_RUN_LINE = {
-    "completed": ":checkered_flag: The run completed",
-    "failed": ":warning: The run failed",
-    "cancelled": ":heavy_multiplication_x: The run was cancelled",
-    "needs_attention": ":warning: The run stopped and needs an operator",
-}
 _RUN_STATE = {
     "queued": "the run goes on",
     "running": "the run goes on",
@@ -223,7 +185,7 @@ def _verdict(view: RequestView) -> str:
     when = f" {date(request.closed_at)}" if request.closed_at is not None else ""
     if request.status == "timed_out":
         return f"*Timed out*{when}: nobody decided, which counts as a no"
-    names = ", ".join(map(person, view.deciders))
+    names = voices(view, view.deciders)
     if request.status == "withdrawn" and names:
         return f"*Withdrawn*{when} by {names}, who asked"
     if request.status == "withdrawn":
@@ -240,7 +202,7 @@ def _verdict(view: RequestView) -> str:
 def title_of(request: ApprovalRequest) -> str:
     """Return what will be done, in one line that is never empty."""
     # A header must not be empty.
-    return plain(request.title, _HEADER) if request.title.strip() else "(no title)"
+    return plain(request.title, HEADER) if request.title.strip() else "(no title)"
 
 
 def _is_cut(view: RequestView) -> bool:
@@ -252,7 +214,7 @@ def _is_cut(view: RequestView) -> bool:
         arguments, facts = request.action.arguments, request.facts
         if any(arguments[name] != facts[name] for name in arguments.keys() & facts.keys()):
             return True
-    return len(shown) > _LINES or not all(
+    return len(shown) > LINES or not all(
         fits(name, _NAME) and _is_whole(value, first.get(name, value)) for name, value in shown.items()
     )
 
@@ -267,9 +229,9 @@ def _facts(request: ApprovalRequest, edited: Mapping[str, Any] | None) -> list[t
     shown, first = _shown(request, edited)
     # What an edit changed stands first: it is what the next person must see.
     names = sorted(shown, key=lambda name: name not in first or first[name] == shown[name])
-    found = [(plain(name, _NAME), _fact(shown[name], first.get(name, shown[name]))) for name in names]
-    if len(found) > _LINES:
-        found[_LINES:] = [("and", f"{len(found) - _LINES} more: signoff show {request.run_id}")]
+    found = [(plain(name, _NAME), fact(shown[name], first.get(name, shown[name]))) for name in names]
+    if len(found) > LINES:
+        found[LINES:] = [("and", f"{len(found) - LINES} more: signoff show {request.run_id}")]
     return found
 
 
@@ -283,7 +245,7 @@ def _shown(
     return {**arguments, **request.facts, **({} if edited is None else edited)}, first
 
 
-def _fact(value: Any, requested: Any) -> str:
+def fact(value: Any, requested: Any) -> str:
     """Return a value as it would be carried out, and what was asked for where that was another."""
     if value is requested or value == requested:
         return plain(worded(value), _VALUE)
@@ -301,7 +263,7 @@ def _who_may(case: Case) -> list[str]:
     needs = ", then ".join(" and ".join(map(_need, stage)) for stage in stages)
     barred = [p for p in (request.requester, *request.also) if p]
     if barred and case.policy.self_approval == "forbid":
-        needs += ", not " + ", ".join(map(person, list(dict.fromkeys(barred))[:_NAMES]))
+        needs += ", not " + ", ".join(map(person, list(dict.fromkeys(barred))[:NAMES]))
     words = [_asked_by(request), f"needs {needs}"]
     if request.deadline_at is not None:
         words.append("expires " + date(request.deadline_at))
@@ -312,13 +274,45 @@ def _need(rule: Rule) -> str:
     if rule.requester:
         return "who asked"
     names = [*map(group, rule.refs), *map(person, rule.people)]
-    if len(names) > _NAMES:
-        names[_NAMES:] = [f"{len(names) - _NAMES} more"]
+    if len(names) > NAMES:
+        names[NAMES:] = [f"{len(names) - NAMES} more"]
     return f"{'one' if rule.count == 1 else rule.count} of {', '.join(names)}"
 
 
-def _progress(standing: Standing, case: Case) -> str:
+def voices(view: RequestView, people: Iterable[str]) -> str:
+    """Return people who voted, each with whom they acted for."""
+    acted = {vote.reviewer: vote.on_behalf_of for vote in view.votes}
+    return ", ".join(voice_of(who, acted.get(PersonId(who))) for who in people)
+
+
+def voice_of(who: str, whose: str | None) -> str:
+    return person(who) + (f" for {person(whose)}" if whose else "")
+
+
+def reassigned(view: RequestView) -> list[Delegation]:
+    return [one for one in view.delegations if one.request_id is not None]
+
+
+def passed(view: RequestView) -> str:
+    """Return how an approved request stands with what is frozen; empty where that is no matter of it."""
+    terms, frozen, consents = view.case.policy.freeze_bypass, view.held_by, view.bypasses
+    if view.request.status not in {"approved", "edited"}:
+        return ""
+    enough = [one for one in consents if len(count_for(one.scope, one.since, consents)) >= one.needed]
+    if enough and not holding(frozen, consents):
+        names = dict.fromkeys(voice_of(one.person, one.on_behalf_of) for one in enough)
+        return f"Let through the freeze by {', '.join(names)}"
+    if not frozen or not view.run.live:
+        return ""
+    if KILL_SWITCH in frozen or terms is None:
+        return "Frozen: it is carried out when that ends"
+    given = progress(frozen, consents)
+    return f"Frozen, bypass {given} of {terms.count}: `/signoff bypass {view.request.id} reason`"
+
+
+def _progress(view: RequestView) -> str:
     """Return how far an open request of several people is, in one line; empty where one person decides."""
+    standing, case = view.standing, view.case
     places = sum(rule.count for stage in case.terms.stages for rule in stage)
     if places < 2 and case.policy.veto.deny < 2:
         return ""
@@ -326,21 +320,19 @@ def _progress(standing: Standing, case: Case) -> str:
     filled, count = sum(seat.filled for seat in seats), sum(seat.count for seat in seats)
     stage = f"Stage {standing.stage + 1} of {standing.stages}: " if standing.stages > 1 else ""
     said = f"{stage}*{filled} of {count} approved*"
-    each = " · " + ", ".join(map(_seat, seats))
-    if len(seats) > 1 and len(each) <= _EACH:
+    each = " · " + ", ".join(map(seat_of, seats))
+    if len(seats) > 1 and len(each) <= EACH:
         said += each
     if standing.by:
-        said += " · :white_check_mark: " + ", ".join(map(person, standing.by[:_NAMES]))
+        said += " · :white_check_mark: " + voices(view, standing.by[:NAMES])
     if standing.rejections:
         said += f" · :no_entry: {standing.rejections} of {standing.veto} rejections"
     return said
 
 
-def _seat(seat: Seat) -> str:
+def seat_of(seat: Seat) -> str:
     mark = ":white_check_mark: " if seat.filled == seat.count else ""
-    who = escaped(seat.name, 60) or " or ".join(
-        [*map(group, seat.groups), *map(person, seat.people)][:_NAMES]
-    )
+    who = escaped(seat.name, 60) or " or ".join([*map(group, seat.groups), *map(person, seat.people)][:NAMES])
     return f"{mark}{seat.filled} of {seat.count} {who}"
 
 
@@ -349,95 +341,8 @@ def _changed(view: RequestView) -> list[Block]:
     edit = [vote for vote in view.votes if vote.verdict == "edit"][-1]
     first = view.request.action.arguments if view.request.action else {}
     back = ", back to what was requested" if edit.arguments == first else ""
-    who = _context([f":pencil2: Changed by {person(edit.reviewer)}{back}"])
+    who = _context([f":pencil2: Changed by {voice_of(edit.reviewer, edit.on_behalf_of)}{back}"])
     return [who, lines([("Why", plain(edit.words, _WHY))])] if edit.words else [who]
-
-
-_TOLD = {
-    "approved": ":white_check_mark: {what} was approved by {by}.",
-    "edited": ":white_check_mark: {what} was approved with changes by {by}.",
-    "rejected": ":no_entry: {what} was rejected by {by}.",
-    "responded": ":speech_balloon: {what} was answered instead by {by}: it is not carried out.",
-    "timed_out": ":hourglass: Nobody decided on {what} in time, which counts as a no.",
-    "withdrawn": ":heavy_multiplication_x: {what} was withdrawn by {by}.",
-}
-
-
-def private(view: RequestView, entry: OutboxEntry) -> Message:
-    """Return what who asked is told by themselves of how it ended: by whom, what was changed, and why."""
-    request, status = view.request, entry.payload["status"]
-    place = _in_channel(view)
-    what = f"“{escaped(title_of(request), _HEADER)}”{place}"
-    text = _TOLD[status].format(what=what, by=", ".join(map(person, view.deciders[:_NAMES])))
-    blocks: list[Block] = [_mrkdwn(text)]
-    if status == "edited" and request.action is not None:
-        first, last = request.action.arguments, view.standing.arguments or {}
-        changed = [
-            (plain(name, 60), _fact(value, first.get(name)))
-            for name, value in last.items()
-            if first.get(name) != value
-        ]
-        blocks += [lines(changed[:_LINES])] if changed else []
-    for verdict, word in (("edit", "Why"), ("reject", "Reason"), ("respond", "Answer")):
-        told = [v.words for v in view.votes if v.verdict == verdict and v.words][-_REASONS:]
-        if told and _OUTCOME_OF[verdict] == status:
-            blocks.append(lines([(word, plain(reason, REASON // len(told))) for reason in told]))
-            text += f" {word}: " + "; ".join(escaped(reason, REASON // len(told)) for reason in told)
-    return Message(text, tuple(blocks), _metadata(entry, request))
-
-
-_OUTCOME_OF = {"edit": "edited", "reject": "rejected", "respond": "responded"}
-_ON_THE_WAY = {
-    "approve": ":white_check_mark: {by} approved",
-    "edit": ":pencil2: {by} changed it and approved that",
-    "reject": ":no_entry: {by} rejected",
-}
-
-
-def _on_the_way(view: RequestView, payload: Mapping[str, Any]) -> str:
-    """Return a line about a request that is still open: a vote, or that somebody is waited for."""
-    if payload["what"] == "vote":
-        return f"{_ON_THE_WAY[payload['status']].format(by=person(payload['by']))}: {_stood(payload)}."
-    if view.request.status != "open":
-        return f":bell: Decided meanwhile: {view.request.status.replace('_', ' ')}."
-    title, standing = escaped(view.request.title, _HEADER), view.standing
-    lacking = [seat for seat in standing.seats if seat.filled < seat.count]
-    each = ", ".join(_lacking(seat) for seat in lacking)
-    who = each if len(each) <= _EACH else f"{sum(s.count - s.filled for s in lacking)} more"
-    expires = f", expires {date(view.request.deadline_at)}" if view.request.deadline_at is not None else ""
-    if payload["what"] == "remind":
-        return f":bell: Still needed: {who}{expires}."
-    to = payload["to"]
-    told = person(to) if person(to).startswith("<@") else group(to)
-    place = _in_channel(view) if payload.get("channel") else ""
-    return (
-        f":rotating_light: {told}: nobody has decided on “{title}”{place} yet. Still needed: {who}{expires}."
-    )
-
-
-def _in_channel(view: RequestView) -> str:
-    """Say in which channel the card lies; somebody's direct messages are nobody else's to look into."""
-    card = view.card
-    return f" in <#{card.channel}>" if card is not None and is_slack_id(card.channel, "CG") else ""
-
-
-def _lacking(seat: Seat) -> str:
-    names = [*map(group, seat.groups), *map(person, seat.people)][:_NAMES]
-    return f"{seat.count - seat.filled} of {', '.join(names)}"
-
-
-def _stood(payload: Mapping[str, Any]) -> str:
-    """Return how the request stood after a vote, however it stands now."""
-    seats = tuple(
-        Seat(name, filled, count, tuple(people), tuple(groups))
-        for name, filled, count, people, groups in payload["seats"]
-    )
-    stage, stages = payload["stage"], payload["stages"]
-    said = f"stage {stage + 1} of {stages}, " if stages > 1 else ""
-    each = ", ".join(map(_seat, seats))
-    said += each if len(each) <= _EACH else f"{sum(s.filled for s in seats)} of {sum(s.count for s in seats)}"
-    rejections = f"; {payload['rejections']} of {payload['veto']} rejections" if payload["rejections"] else ""
-    return said + rejections
 
 
 def _asked_by(request: ApprovalRequest) -> str:
@@ -484,11 +389,11 @@ def _context(words: Sequence[str]) -> Block:
     return ContextBlock(elements=[MarkdownTextObject(text=" · ".join(words)[:2_000], verbatim=True)])
 
 
-def _mrkdwn(text: str) -> Block:
+def mrkdwn(text: str) -> Block:
     return SectionBlock(text=MarkdownTextObject(text=text, verbatim=True))
 
 
-def _metadata(entry: OutboxEntry, request: ApprovalRequest) -> dict[str, Any]:
+def metadata_of(entry: OutboxEntry, request: ApprovalRequest) -> dict[str, Any]:
     # Readable by everyone in the workspace: ids only.
     return {
         "event_type": METADATA,

@@ -24,6 +24,7 @@ from graph_runtime.types import PersonId, Verdict
 
 from . import tables
 from .cards import ticket_of
+from .cli_absence import bypass, delegate, delegations, undelegate
 from .cli_audit import audit
 from .cli_database import database
 from .cli_gate import freeze, freezes, release, settle
@@ -59,7 +60,7 @@ app = typer.Typer(
 )
 app.add_typer(database, name="db")
 app.add_typer(audit, name="audit")
-for command in (freeze, release, freezes, settle):
+for command in (freeze, release, freezes, settle, bypass, delegate, delegations, undelegate):
     app.command()(command)
 app.add_typer(policy, name="policy")
 app.add_typer(outbox, name="outbox")
@@ -356,10 +357,12 @@ def decide(
                 edited=changes,
                 confirm=confirm,
             )
+            acted = decided.votes[-1].on_behalf_of
+            whose = f" in the place of {acted}" if acted else ""
             if decided.request.status == "open":
-                show_it(f"Your vote on {request} is recorded; it stands at {decided.standing}.")
+                show_it(f"Your vote on {request}{whose} is recorded; it stands at {decided.standing}.")
             else:
-                show_it(f"{request} is {decided.request.status}; the run goes on.")
+                show_it(f"{request} is {decided.request.status}{whose}; the run goes on.")
 
     run_it(work())
 

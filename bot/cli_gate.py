@@ -12,8 +12,8 @@ from graph_runtime import Alarms, Refused
 from .commands import MistypedError
 from .config import Settings
 from .redaction import Redaction
-from .tables import freezes as freezes_table
-from .tables import freezes_json
+from .tables_gate import freezes as freezes_table
+from .tables_gate import freezes_json
 from .terminal import AsJson, Config, open_desk, os_user, out, run_it, settings_of, show_it
 
 Scope = Annotated[str, typer.Argument(help="all, graph:NAME or action:NAME")]
@@ -29,7 +29,7 @@ def freeze(
     async def work() -> None:
         settings = settings_of(config)
         async with open_desk(settings) as desk:
-            await Alarms(desk.runtime).freeze(scope, by=_who(settings), reason=reason)
+            await Alarms(desk.runtime).freeze(scope, by=who_types(settings), reason=reason)
             out.print(
                 f"{scope} is frozen; 'signoff release {scope}' by two people ends it.",
                 highlight=False,
@@ -45,7 +45,7 @@ def release(scope: Scope, config: Config = None) -> None:
     async def work() -> None:
         settings = settings_of(config)
         async with open_desk(settings) as desk:
-            left = await Alarms(desk.runtime).release(scope, by=_who(settings))
+            left = await Alarms(desk.runtime).release(scope, by=who_types(settings))
             said = "is not frozen any more; what waited goes on"
             if left is not None:
                 said = "is frozen until one more person agrees"
@@ -94,7 +94,7 @@ def settle(
                     "NOT_PENDING", f"nothing was settled: no effect of {request!r} is indeterminate"
                 )
             await desk.runtime.resume(
-                view.run.thread_id, view.run.id, asked[0].interrupt.id, answer, actor=_who(settings)
+                view.run.thread_id, view.run.id, asked[0].interrupt.id, answer, actor=who_types(settings)
             )
             out.print(f"{request} is {what}; {view.run.id} goes on.", highlight=False, markup=False)
 
@@ -108,7 +108,7 @@ def _is_about(value: Any, request: str) -> bool:
     )
 
 
-def _who(settings: Settings) -> str:
+def who_types(settings: Settings) -> str:
     """Return whom the user of this machine is in Slack. Raises :class:`MistypedError` for nobody."""
     user = os_user()
     person = settings.people.get(user)

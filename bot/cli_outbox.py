@@ -8,8 +8,8 @@ import typer
 
 from graph_runtime import Outbox, Refused
 
-from .tables import outbox as outbox_table
-from .tables import outbox_json
+from .tables_gate import outbox as outbox_table
+from .tables_gate import outbox_json
 from .terminal import AsJson, Config, open_desk, os_user, out, run_it, settings_of, show_it
 
 outbox = typer.Typer(help="Look at what could not be told.", no_args_is_help=True)

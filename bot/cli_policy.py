@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
@@ -11,8 +11,9 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from graph_runtime import Actor, Policy, PolicyError, Refused, RequestView, Reviewer, Vote, system_clock
-from graph_runtime.judging import judge, may_decide, with_vote
+from graph_runtime import Actor, Policy, PolicyError, Refused, RequestView, Reviewer, system_clock
+from graph_runtime.delegation import choose_place, held_by
+from graph_runtime.judging import judge, make_vote, may_decide, with_vote
 from graph_runtime.policy import BusinessDeadline, Limit
 from graph_runtime.tickets import check_open
 from graph_runtime.types import GroupId, PersonId, Verdict
@@ -27,8 +28,6 @@ from .text import plain
 policy = typer.Typer(help="Look at policies, and try them.", no_args_is_help=True)
 
 RequestArgument = Annotated[str, typer.Argument(help="request id, as `signoff show RUN` lists them")]
-#: What is kept with each request, and which nothing acts on yet.
-_NOT_YET = ("freeze_bypass",)
 
 
 @policy.command()
@@ -84,14 +83,20 @@ def simulate(
         settings = settings_of(config)
         async with open_desk(settings) as desk:
             view = _there(await desk.approvals.view(request), request)
+        people = {}
         if group is None:
-            reviewer = await _asked(settings, user, view)
+            held = held_by(view.delegations, PersonId(user))
+            people = await _asked(settings, view, user, *(one.person for one in held))
+            reviewer = people.pop(user)
         else:
             reviewer = Reviewer(PersonId(user), frozenset(map(GroupId, group)))
         table = Table.grid(padding=(0, 2))
         for verdict in get_args(Verdict):
             if verdict in {*view.case.policy.decisions, "withdraw"}:
-                table.add_row(Text(verdict, style="bold"), plain(_would(view, reviewer, verdict), 500))
+                table.add_row(
+                    Text(verdict, style="bold"),
+                    plain(_would(view, reviewer, list(people.values()), verdict), 500),
+                )
         show_it(table)
 
     run_it(work())
@@ -139,28 +144,29 @@ def _there(view: RequestView | None, request: str) -> RequestView:
     return view
 
 
-async def _asked(settings: Settings, user: str, view: RequestView) -> Reviewer:
+async def _asked(settings: Settings, view: RequestView, *users: str) -> dict[str, Reviewer]:
     from .wiring import open_house  # noqa: PLC0415 - only this asks Slack who somebody is
 
     async with open_house(settings) as house:
-        actor = Actor(PersonId(user), house.identity.workspace)
-        return await house.directory.reviewer(actor, view.case.terms.refs)
+        actors = [Actor(PersonId(user), house.identity.workspace) for user in users]
+        return {actor.id: await house.directory.reviewer(actor, view.case.terms.refs) for actor in actors}
 
 
-def _would(view: RequestView, reviewer: Reviewer, verdict: Verdict) -> str:
+def _would(view: RequestView, reviewer: Reviewer, acted_for: Sequence[Reviewer], verdict: Verdict) -> str:
     """Return what would come of an answer, were everything typed that a dialog asks for."""
     case = view.case
-    refused = check_open(view, system_clock())
-    if refused is None and verdict == "edit":
-        refused = may_decide(case, reviewer, "approve", None, confirm=case.terms.confirm)
-        return f"{refused.code}: {refused.sentence}" if refused else "depends on what is changed"
     reason = "x" * max(case.policy.least_reason, 1)
-    refused = refused or may_decide(case, reviewer, verdict, reason, confirm=case.terms.confirm)
+    tried: Verdict = "approve" if verdict == "edit" else verdict
+
+    def allowed(behalf: Reviewer | None) -> Refused | None:
+        return may_decide(case, reviewer, tried, reason, behalf=behalf, confirm=case.terms.confirm)
+
+    behalf, refused = choose_place(check_open(view, system_clock()) or allowed(None), acted_for, allowed)
     if refused is not None:
         return f"{refused.code}: {refused.sentence}"
-    before = judge(case)
-    vote = Vote(reviewer.id, verdict, None, "", 0, "cli", reviewer.groups, before.stage, before.round)
-    after = judge(with_vote(case, vote))
+    if verdict == "edit":
+        return "depends on what is changed"
+    after = judge(with_vote(case, make_vote(case, reviewer, verdict, None, behalf=behalf)))
     if after.outcome == "open":
         return f"taken; it would stand at {after}"
     return f"taken; the request would be {after.outcome}"
@@ -171,7 +177,8 @@ def _policies(policies: Mapping[str, Policy]) -> RenderableType:
     for head in ("POLICY", "TIER", "ASKS", "DEADLINE", "NOTES"):
         table.add_column(head, overflow="fold")
     for name, one in policies.items():
-        notes = [f"{key}: kept, not acted on yet" for key in _NOT_YET if getattr(one, key)]
+        past = one.freeze_bypass
+        notes = [f"{past.count} of {past.group} let it through a freeze"] if past is not None else []
         for number, (tier, asks) in enumerate(_asks_of(one)):
             first = number == 0
             table.add_row(
@@ -272,7 +279,7 @@ def _votes(view: RequestView) -> RenderableType:
     for vote in view.votes:
         groups, reason = ", ".join(sorted(vote.groups)), plain(vote.reason or "", 300)
         table.add_row(
-            vote.verdict, vote.reviewer, groups, str(vote.stage + 1), tables.moment(vote.at), reason
+            vote.verdict, tables.voter(vote), groups, str(vote.stage + 1), tables.moment(vote.at), reason
         )
     return table
 

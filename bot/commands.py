@@ -32,9 +32,12 @@ from graph_runtime import (
     Way,
 )
 
+from . import absence
+from .absence import AbsenceCommands
 from .cards import date
 from .redaction import Redaction, mask
 from .text import escaped, group, person, plain, straight
+from .typed import MistypedError, unwrapped
 
 HELP = """*/signoff* looks after runs:
 • `/signoff runs` the newest runs and what they wait for
@@ -45,7 +48,8 @@ HELP = """*/signoff* looks after runs:
 • `/signoff freeze all|graph:NAME|action:NAME reason` carry nothing of it out (operators)
 • `/signoff release SCOPE` agree to the end of a freeze; the second operator ends it
 • `/signoff freezes` what is frozen
-• `/signoff help` this list"""
+"""
+HELP += f"{absence.HELP}\n• `/signoff help` this list"
 _SHOWN = 15
 #: Of a way: stages before and after the one where a run stands, and nodes of each.
 _BEFORE, _AFTER, _BESIDE = 4, 2, 4
@@ -61,9 +65,11 @@ class Commands:
         self,
         runtime: Runtime,
         approvals: Approvals,
+        absences: AbsenceCommands,
         operators: Sequence[str],
         redaction: Redaction | None = None,
     ) -> None:
+        self._absences = absences
         self._runtime = runtime
         self._approvals = approvals
         self._operators = frozenset(operators)
@@ -72,7 +78,7 @@ class Commands:
 
     async def answer(self, text: str, reviewer: Reviewer) -> dict[str, Any]:
         """Return the private answer to what was typed, as arguments of ``ack``. Bad input is answered too."""
-        word, _, rest = text.strip().partition(" ")
+        word, _, rest = unwrapped(text).strip().partition(" ")
         if reviewer.kind != "member":
             return _say(":no_entry: Only full members of this workspace may use this. Nothing was done.")
         try:
@@ -95,6 +101,8 @@ class Commands:
                     return await self._freeze(rest, reviewer)
                 case "release":
                     return await self._release(_scope(rest), reviewer)
+                case known if known in absence.WORDS:
+                    return _say(await self._absences.answer(known, rest, reviewer))
                 case _:
                     return _say(f":grey_question: There is no `{escaped(word, 40)}`.\n{HELP}")
         except (MistypedError, Refused) as error:
@@ -188,10 +196,6 @@ def _scope(text: str) -> str:
     if len(words) != 1:
         raise MistypedError("Type one scope: `all`, `graph:NAME` or `action:NAME`. Nothing was changed.")
     return words[0].strip("`")
-
-
-class MistypedError(Exception):
-    """What was typed is no command; the text says what to type."""
 
 
 def read_input(body: str) -> dict[str, Any]:
@@ -311,4 +315,4 @@ def _blocks(text: str, blocks: Sequence[Block]) -> dict[str, Any]:
     return {"response_type": "ephemeral", "text": text[:3_000], "blocks": [b.to_dict() for b in blocks]}
 
 
-__all__ = ["HELP", "Commands", "read_input"]
+__all__ = ["HELP", "Commands", "MistypedError", "read_input"]

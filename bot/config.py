@@ -209,7 +209,8 @@ class Settings(BaseSettings):
         default=0, ge=0, description="how many finished threads are kept, those that ended last; 0 is all"
     )
     people: dict[str, str] = Field(
-        default_factory=dict, description="user of this machine = Slack user id, for signoff decide"
+        default_factory=dict,
+        description="user of this machine = Slack user id, for what is done in their name",
     )
     slack: Slack = Slack()
     http: Http = Http()

@@ -28,7 +28,7 @@ from graph_runtime import (
     keep_doing,
 )
 
-from . import cards
+from . import cards, lines
 from .fallback import CHANNEL_LOST, UNREACHABLE, Fallback, alarm_message
 from .identity import Identity
 from .redaction import Redaction
@@ -187,7 +187,7 @@ class Courier:
         else:
             # Without a card there is nothing to stand below; one that comes after all shows it by itself.
             places = [(card.channel, card.message) for card in view.cards.values()]
-        found, message = None, cards.trail(view, entry)
+        found, message = None, lines.trail(view, entry)
         for number, (channel, thread) in enumerate(places):
             there = None
             try:
@@ -220,7 +220,7 @@ class Courier:
         _log.info("line.redrawn", request_id=entry.request_id)
 
     async def _draw_anew(self, entry: OutboxEntry, view: RequestView, place: Place) -> None:
-        draw = cards.private if entry.payload["what"] == "told" else cards.trail
+        draw = lines.private if entry.payload["what"] == "told" else lines.trail
         arguments = draw(view, entry).arguments()
         try:
             await self._client.chat_update(channel=place.channel, ts=place.message, **arguments)
@@ -234,7 +234,7 @@ class Courier:
     async def _stands(self, entry: OutboxEntry, view: RequestView, found: Place | None) -> None:
         """Note where a line stands. One that was found may show words that were erased since."""
         if found is not None and entry.wanted > 1 and _may_have_landed(entry):
-            draw = cards.private if entry.payload["what"] == "told" else cards.trail
+            draw = lines.private if entry.payload["what"] == "told" else lines.trail
             arguments = draw(view, entry).arguments()
             await self._client.chat_update(channel=found.channel, ts=found.message, **arguments)
         await self._outbox.landed(entry, found)
@@ -244,7 +244,7 @@ class Courier:
         to, found = str(entry.payload["to"]), None
         if is_slack_id(to, "UW"):
             try:
-                found = await self._tell(entry, view, to, cards.private(view, entry))
+                found = await self._tell(entry, view, to, lines.private(view, entry))
                 if found is None:
                     return
             except SlackApiError as error:

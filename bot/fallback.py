@@ -16,7 +16,7 @@ from graph_runtime import Actor, Conflict, OperatorAlarm, Outbox, OutboxEntry, R
 from graph_runtime.policy import Rule
 from graph_runtime.types import PersonId
 
-from . import cards
+from . import cards, lines
 from .directory import SlackDirectory
 from .text import escaped, is_slack_id, person
 
@@ -211,4 +211,4 @@ def alarm_message(view: RequestView, entry: OutboxEntry) -> cards.Message:
             "`signoff outbox list` shows everything that was given up; once it is mended, "
             f"`signoff outbox retry` tells it. Until then: `signoff decide {request.id} approve`."
         )
-    return cards.line(text, view, entry)
+    return lines.line(text, view, entry)

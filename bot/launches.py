@@ -28,6 +28,7 @@ from graph_runtime.plan import Plan
 from .commands import MistypedError
 from .config import ConfigError, Settings, SlashCommand, find
 from .text import straight, worded
+from .typed import unwrapped
 
 M = TypeVar("M", bound=BaseModel)
 #: Declares that a text takes the rest of the line: ``Field(json_schema_extra={"rest_of_line": True})``.
@@ -37,10 +38,6 @@ _WORDS = (str, int, float, Decimal, dt.date, dt.time, dt.timedelta, uuid.UUID, e
 _NAMED = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
 #: What Slack makes of a person, a channel or a group that was typed: ``<@U123|name>``.
 _MENTION = re.compile(r"<(?:@|#|!subteam\^)([A-Z0-9]+)(?:\|([^<>]*))?>")
-#: And of an address: ``<https://x>``, ``<mailto:a@x|a@x>``.
-_LINK = re.compile(r"<(?:mailto:(?P<mail>[^\s|<>]+)|(?P<web>https?://[^\s|<>]+))(?:\|[^<>]*)?>")
-#: The three characters that its text escapes, the ampersand last.
-_ENTITIES = (("&lt;", "<"), ("&gt;", ">"), ("&amp;", "&"))
 #: What a value in a key is made of; something else has to stand between two of them.
 _PLAIN = re.compile(r"[A-Za-z0-9_.~%-]*")
 #: A longer key is hashed: databases index no text of any length.
@@ -121,7 +118,7 @@ def split_words(text: str) -> list[str]:
 
     An apostrophe is a letter, and so is a backslash: people write sentences here.
     """
-    lexer = shlex.shlex(_unescaped(_MENTION.sub(r"\1", straight(text))), posix=True)
+    lexer = shlex.shlex(unwrapped(_MENTION.sub(r"\1", straight(text))), posix=True)
     lexer.whitespace_split, lexer.commenters, lexer.quotes, lexer.escape = True, "", '"', ""
     try:
         return list(lexer)
@@ -131,14 +128,7 @@ def split_words(text: str) -> list[str]:
 
 def as_typed(text: str) -> str:
     """Return what was typed as it looked to who typed it."""
-    return _unescaped(_MENTION.sub(lambda found: f"@{found[2] or found[1]}", text))
-
-
-def _unescaped(text: str) -> str:
-    text = _LINK.sub(lambda found: found["mail"] or found["web"], text)
-    for entity, char in _ENTITIES:
-        text = text.replace(entity, char)
-    return text
+    return unwrapped(_MENTION.sub(lambda found: f"@{found[2] or found[1]}", text))
 
 
 def _assigned(model: type[BaseModel], words: Sequence[str]) -> dict[str, str]:

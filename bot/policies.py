@@ -60,6 +60,7 @@ def schedules_of(policies: Iterable[Policy]) -> set[str]:
     found = set()
     for policy in policies:
         found |= {rule.on_call for rule in policy.every_rule if rule.on_call}
-        if policy.escalate is not None and policy.escalate.to.startswith(ON_CALL):
-            found.add(policy.escalate.to.removeprefix(ON_CALL))
+        named = [policy.escalate.to] if policy.escalate else []
+        named += [policy.freeze_bypass.group] if policy.freeze_bypass else []
+        found |= {one.removeprefix(ON_CALL) for one in named if one.startswith(ON_CALL)}
     return found

@@ -13,8 +13,10 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from graph_runtime import SECOND, Action, ApprovalRequest, Policy, PolicyError, Reviewer, Vote
-from graph_runtime.judging import Case, check_satisfiable, judge, may_decide, merge, with_vote
+from graph_runtime import SECOND, Action, ApprovalRequest, Policy, PolicyError, Refused, Reviewer
+from graph_runtime.delegation import choose_place
+from graph_runtime.eligible import check_satisfiable
+from graph_runtime.judging import Case, judge, make_vote, may_decide, merge, with_vote
 from graph_runtime.policy import Duration
 from graph_runtime.types import (
     GroupId,
@@ -206,7 +208,7 @@ def _opened(one: PolicyCase, policy: Policy) -> Case:
         opened_at=0,
         closed_at=None,
     )
-    case = Case(request, policy, terms, same_person=one.same_person)
+    case = Case(request, policy, terms, same_person=frozenset(one.same_person.items()))
     if terms.do == "ask":
         check_satisfiable(case)
     return case
@@ -218,14 +220,25 @@ def _vote(case: Case, step: Step, cases: CaseFile, outcome: str) -> tuple[Case, 
         closed = {"timed_out": "EXPIRED", "withdrawn": "NOT_PENDING"}
         return case, outcome, closed.get(outcome, "ALREADY_DECIDED")
     assert step.by is not None and step.verdict is not None  # noqa: PT018 - a step without wait
-    person, before = cases.people[step.by], judge(case)
-    reviewer = Reviewer(step.by, frozenset(person.groups), frozenset(person.unknown), person.kind)
-    arguments = merge(case, before, step.edit) if step.edit is not None else None
-    refused = may_decide(case, reviewer, step.verdict, step.reason, arguments=arguments, confirm=step.confirm)
+    verdict, reason = step.verdict, step.reason
+    arguments = merge(case, judge(case), step.edit) if step.edit is not None else None
+    reviewer = _known(step.by, case, cases)
+
+    def allowed(behalf: Reviewer | None) -> Refused | None:
+        more: dict[str, Any] = {"behalf": behalf, "arguments": arguments, "confirm": step.confirm}
+        return may_decide(case, reviewer, verdict, reason, **more)
+
+    acted_for = sorted(whom for who, whom in case.same_person if who == step.by and whom in cases.people)
+    places = (_known(whom, case, cases) for whom in acted_for)
+    behalf, refused = choose_place(allowed(None), places, allowed)
     if refused is not None:
         return case, outcome, refused.code
-    asked = reviewer.groups & {*case.terms.refs}
-    more = before.round + (step.verdict == "edit")
-    vote = Vote(step.by, step.verdict, step.reason, "", 0, "cli", asked, before.stage, more, arguments)
+    vote = make_vote(case, reviewer, verdict, reason, behalf=behalf, arguments=arguments, surface="cli")
     case = with_vote(case, vote)
     return case, judge(case).outcome, None
+
+
+def _known(who: PersonId, case: Case, cases: CaseFile) -> Reviewer:
+    person = cases.people[who]
+    asked = frozenset(person.groups) & {*case.terms.refs}
+    return Reviewer(who, asked, frozenset(person.unknown), person.kind)

@@ -197,7 +197,16 @@ class Redaction:
             )
             for vote in view.votes
         )
-        return dataclasses.replace(view, request=shown, run=self.run(view.run), votes=votes)
+        given = (tuple(_reasoned(one, clean) for one in found) for found in (view.delegations, view.bypasses))
+        delegations, bypasses = given
+        return dataclasses.replace(
+            view,
+            request=shown,
+            run=self.run(view.run),
+            votes=votes,
+            delegations=delegations,
+            bypasses=bypasses,
+        )
 
     def run(self, run: Run) -> Run:
         """Return a run as it may be shown: with its error masked."""
@@ -294,6 +303,10 @@ def _fields(value: Any) -> Mapping[str, Any] | None:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: getattr(value, field.name, None) for field in dataclasses.fields(value)}
     return None
+
+
+def _reasoned(one: Any, clean: Callable[[str], str]) -> Any:
+    return dataclasses.replace(one, reason=clean(one.reason)) if one.reason else one
 
 
 def _is(one: Any, other: Any) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import examples
+from graph_runtime import Policy, read_policies
 
 from .policies import load_policies
 from .sandbox import Group
@@ -47,15 +48,16 @@ class Showcase:
         """The graph as the settings name it."""
         return f"examples.{self.graph}:graph"
 
-    def read_policies(self) -> dict[str, Any]:
+    def read_policies(self) -> dict[str, Policy]:
         """Return the example's policies by name, with one for plain questions."""
-        default = {"groups": ["S0SRE"]}
+        sre: dict[str, Any] = {"groups": ["S0SRE"]}
         if self.policies is None:
             # Without a change window: the demo is played at any hour.
-            rollback = {"groups": ["S0SRE"], "deadline": "10m", "on_timeout": "rollback"}
-            deploy = {"groups": ["S0SRE"], "deadline": "4h"}
-            return {"default": default, "prod-deploy": deploy, "rollback": rollback}
-        return {"default": default, **load_policies(_POLICIES / self.policies)}
+            rollback = {**sre, "deadline": "10m", "on_timeout": "rollback"}
+            return read_policies(
+                {"default": sre, "prod-deploy": {**sre, "deadline": "4h"}, "rollback": rollback}
+            )
+        return {**read_policies({"default": sre}), **load_policies(_POLICIES / self.policies)}
 
 
 SHOWCASES: Mapping[str, Showcase] = {
@@ -110,8 +112,8 @@ SHOWCASES: Mapping[str, Showcase] = {
         key="{customer}",
         policies="erase.toml",
         groups=(
-            Group("S0PRIVACY", "privacy", "Privacy", (ALICE,)),
-            Group("S0DATAOWNERS", "data-owners", "Owners of data", (BOB,)),
+            Group("S0PRIVACY", "privacy", "Privacy", (ALICE, DAVE)),
+            Group("S0DATAOWNERS", "data-owners", "Owners of data", (BOB, DAVE)),
         ),
     ),
     "agent": Showcase(

@@ -15,9 +15,7 @@ from graph_runtime import (
     SECOND,
     DatabaseSize,
     Event,
-    Freeze,
     Migration,
-    OutboxEntry,
     Refused,
     Replay,
     RequestView,
@@ -71,7 +69,7 @@ def runs(found: Sequence[Run]) -> RenderableType:
     """Return the runs as a table."""
     if not found:
         return "There are no such runs."
-    table = _table("RUN", "GRAPH", "STATUS", "STEP", "ASKED BY", "STARTED (UTC)")
+    table = headed("RUN", "GRAPH", "STATUS", "STEP", "ASKED BY", "STARTED (UTC)")
     for run in found:
         table.add_row(
             run.id, run.graph, _status(run.status), str(run.step), run.requester or "", moment(run.created_at)
@@ -101,13 +99,13 @@ def view(seen: RunView, requests: Sequence[RequestView], way: Way) -> Iterator[R
     yield facts
     yield _way(way)
     if seen.questions:
-        table = _table("INTERRUPT", "NODE", "STEP", "STATUS", "ASKED (UTC)", "ANSWERED BY")
+        table = headed("INTERRUPT", "NODE", "STEP", "STATUS", "ASKED (UTC)", "ANSWERED BY")
         for q in seen.questions:
             asked = (moment(q.asked_at), q.answered_by or "")
             table.add_row(q.interrupt.id, q.node, str(q.step), _status(q.status), *asked)
         yield table
     if requests:
-        table = _table("REQUEST", "TITLE", "POLICY", "STATUS", "BOUND TO", "DEADLINE (UTC)")
+        table = headed("REQUEST", "TITLE", "POLICY", "STATUS", "BOUND TO", "DEADLINE (UTC)")
         for r in (one.request for one in requests):
             bound = r.digest.removeprefix("sha256:")[:12]
             table.add_row(
@@ -117,7 +115,7 @@ def view(seen: RunView, requests: Sequence[RequestView], way: Way) -> Iterator[R
     for one in requests:
         if one.request.status == "open":
             yield _asked(one)
-    table = _table("STATE", "VALUE")
+    table = headed("STATE", "VALUE")
     for name, value in state.values.items():
         table.add_row(plain(name, 60), plain(worded(value), 500))
     yield table
@@ -125,7 +123,7 @@ def view(seen: RunView, requests: Sequence[RequestView], way: Way) -> Iterator[R
 
 def _way(way: Way) -> RenderableType:
     """Return the nodes of a run in the order in which it comes to them."""
-    table = _table("NODE", "MARK", "STEP", "WENT TO")
+    table = headed("NODE", "MARK", "STEP", "WENT TO")
     if way.cut:
         table.add_row("...", "done", "", "see signoff history")
     for stage in way.stages:
@@ -160,6 +158,7 @@ def _asked(seen: RequestView) -> RenderableType:
         "tier": case.terms.tier or "",
         "needs": needs(case.terms.stages),
         "stands at": str(seen.standing),
+        "voted": ", ".join(f"{voter(vote)} {vote.verdict}" for vote in seen.votes),
         "may not approve": ", ".join(barred) if case.policy.self_approval == "forbid" else "",
         "action": "" if request.action is None else request.action.name,
         **({} if request.action is None else request.action.arguments),
@@ -174,7 +173,7 @@ def _asked(seen: RequestView) -> RenderableType:
 
 def history(steps: Sequence[StateSnapshot], events: Sequence[Event]) -> Iterator[RenderableType]:
     """Yield the steps and the journal of a run."""
-    table = _table("STEP", "SOURCE", "NEXT", "ROUTE", "CHECKPOINT", "AT (UTC)")
+    table = headed("STEP", "SOURCE", "NEXT", "ROUTE", "CHECKPOINT", "AT (UTC)")
     for step in steps:
         routes = "; ".join(f"{r.source} → {', '.join(r.targets)} ({r.by or r.way})" for r in step.routes)
         names = ", ".join(step.next) or "END"
@@ -182,9 +181,9 @@ def history(steps: Sequence[StateSnapshot], events: Sequence[Event]) -> Iterator
         table.add_row(str(step.step), step.source, names, routes, step.checkpoint_id, at)
     if steps:
         yield table
-    table = _table("AT (UTC)", "EVENT", "BY", "DETAILS")
+    table = headed("AT (UTC)", "EVENT", "BY", "DETAILS")
     for event in events:
-        details = ", ".join(f"{k}={_short(v)}" for k, v in event.data.items() if v not in (None, "", []))
+        details = ", ".join(f"{k}={short(v)}" for k, v in event.data.items() if v not in (None, "", []))
         said = f"“{plain(event.words, 300)}” " if event.words else ""
         table.add_row(moment(event.at), event.kind, event.actor or "", said + plain(details, 300))
     yield table
@@ -212,7 +211,7 @@ def replay(found: Replay) -> Iterator[RenderableType]:
         return
     first = found.divergence
     yield Text("This differs first:", style="bold red")
-    table = _table("STEP", "IN", "WHAT", "NAME", "RECORDED", "NOW")
+    table = headed("STEP", "IN", "WHAT", "NAME", "RECORDED", "NOW")
     said = (first.name, first.recorded, first.recomputed)
     table.add_row(str(first.step), plain(first.ns, 200), first.what, *(plain(one, 500) for one in said))
     yield table
@@ -236,7 +235,7 @@ def migration(seen: Migration) -> Iterator[RenderableType]:
             facts.add_row(Text(name, style="bold"), Text(plain(value, 2_000)))
     yield facts
     if seen.changes:
-        table = _table("NODE", "WHAT CHANGED", "WHEN IT STOPPED", "NOW")
+        table = headed("NODE", "WHAT CHANGED", "WHEN IT STOPPED", "NOW")
         for change in seen.changes:
             then, now = (", ".join(said) or "none" for said in (change.then, change.now))
             table.add_row(*(plain(cell, 500) for cell in (change.node, change.part, then, now)))
@@ -247,7 +246,7 @@ def migration(seen: Migration) -> Iterator[RenderableType]:
         *((one, "was answered, and its node runs again: asked anew") for one in seen.used),
     ]
     if asked:
-        table = _table("INTERRUPT", "NODE", "ANSWERED BY", "WHAT BECOMES OF IT")
+        table = headed("INTERRUPT", "NODE", "ANSWERED BY", "WHAT BECOMES OF IT")
         for one, becomes in asked:
             table.add_row(one.id, plain(one.node, 60), one.answered_by or "", becomes)
         yield table
@@ -264,7 +263,7 @@ def volume(size: int) -> str:
 
 def size(found: DatabaseSize) -> RenderableType:
     """Return how large a database is."""
-    table = _table("WHAT", "SIZE")
+    table = headed("WHAT", "SIZE")
     rows = {"file": found.file, "of it free": found.free, "log": found.log, **found.tables}
     for name, taken in rows.items():
         table.add_row(name, volume(taken))
@@ -274,61 +273,6 @@ def size(found: DatabaseSize) -> RenderableType:
 def size_json(found: DatabaseSize) -> dict[str, Any]:
     """Return how large a database is in bytes, for --json."""
     return {"file": found.file, "free": found.free, "log": found.log, "tables": dict(found.tables)}
-
-
-def freezes(found: Sequence[Freeze]) -> RenderableType:
-    """Return what is frozen."""
-    table = _table("SCOPE", "BY", "SINCE", "RELEASED BY", "WHY")
-    for one in found:
-        agreed = ", ".join(one.released_by) or "nobody yet"
-        table.add_row(one.scope, one.by, moment(one.since), agreed, _short(one.reason))
-    return table if found else Text("Nothing is frozen.")
-
-
-def freezes_json(found: Sequence[Freeze]) -> list[dict[str, Any]]:
-    """Return what is frozen, for --json."""
-    return [
-        {
-            "scope": one.scope,
-            "by": one.by,
-            "reason": one.reason,
-            "since": one.since,
-            "released_by": list(one.released_by),
-        }
-        for one in found
-    ]
-
-
-def outbox(found: Sequence[OutboxEntry]) -> RenderableType:
-    """Return what could not be told, as a table."""
-    if not found:
-        return Text("Everything was told, or is on its way.")
-    table = _table("ENTRY", "WHAT", "REQUEST", "STATUS", "TRIES", "WHY")
-    for one in found:
-        why = Text(plain(one.error or "", 120))
-        table.add_row(one.id, Text(_told(one)), one.request_id, one.status, str(one.attempts), why)
-    return table
-
-
-def outbox_json(found: Sequence[OutboxEntry]) -> list[dict[str, Any]]:
-    """Return the same for --json."""
-    return [
-        {
-            "entry": one.id,
-            "what": _told(one),
-            "request": one.request_id,
-            "status": one.status,
-            "tries": one.attempts,
-            "why": one.error,
-        }
-        for one in found
-    ]
-
-
-def _told(entry: OutboxEntry) -> str:
-    """Say what an entry is, and for whom where it is for somebody."""
-    to = entry.payload.get("to") or entry.payload.get("channel")
-    return f"{'line' if entry.kind == 'trail' else entry.kind}" + (f" for {plain(to, 40)}" if to else "")
 
 
 def checks(found: Sequence[Finding]) -> RenderableType:
@@ -417,6 +361,7 @@ def votes_json(votes: Sequence[Vote]) -> list[dict[str, Any]]:
     return [
         {
             "reviewer": vote.reviewer,
+            "on_behalf_of": vote.on_behalf_of,
             "verdict": vote.verdict,
             "reason": vote.reason,
             "reason_erased": vote.erased,
@@ -426,6 +371,11 @@ def votes_json(votes: Sequence[Vote]) -> list[dict[str, Any]]:
         }
         for vote in votes
     ]
+
+
+def voter(vote: Vote) -> str:
+    """Return who voted, and in whose place."""
+    return vote.reviewer + (f" for {vote.on_behalf_of}" if vote.on_behalf_of else "")
 
 
 def standing_json(standing: Standing) -> dict[str, Any]:
@@ -502,11 +452,13 @@ def replay_json(found: Replay) -> dict[str, Any]:
     }
 
 
-def _table(*heads: str) -> Table:
+def headed(*heads: str) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
     for head in heads:
         # An id that is cut cannot be copied.
-        table.add_column(head, no_wrap=head in {"RUN", "REQUEST", "INTERRUPT", "ENTRY"}, overflow="fold")
+        table.add_column(
+            head, no_wrap=head in {"ID", "RUN", "REQUEST", "INTERRUPT", "ENTRY"}, overflow="fold"
+        )
     return table
 
 
@@ -514,5 +466,5 @@ def _status(status: str) -> Text:
     return Text(status, style=_STYLE.get(status, ""))
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
     return ",".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -16,7 +16,7 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 
-from graph_runtime import Approvals, Refused, Runtime, SignoffError, open_store
+from graph_runtime import Absences, Approvals, Refused, Runtime, SignoffError, open_store
 
 from .commands import MistypedError
 from .config import ConfigError, Settings, load_settings
@@ -40,6 +40,7 @@ class Desk:
     def __init__(self, runtime: Runtime) -> None:
         self.runtime = runtime
         self.approvals = Approvals(runtime, _Nobody())
+        self.absences = Absences(runtime, _Nobody())
 
 
 class _Nobody:

@@ -5,13 +5,16 @@ The names are LangGraph's where the thing is the same. It has never heard of Sla
 
 from __future__ import annotations
 
+from .absences import Absences
 from .alarms import Alarms, Freeze
 from .approvals import Approvals
 from .beginnings import Limits
+from .bypasses import Bypasses
 from .calendars import Calendar
 from .calls import ExecutionInfo, NodeError, NodeRuntime, RetryPolicy, RunControl, StreamWriter
 from .clock import SECOND, Bell, Clock, NewId, TimeOrderedIds, system_clock
 from .compiled import CompiledGraph
+from .delegation import Delegation
 from .divergence import Divergence
 from .drawing import Stage, Stop, Way
 from .erasing import Erasure, Erasures
@@ -105,6 +108,7 @@ from .storage import Store, open_store
 from .storage.copying import copy_database
 from .storage.files import DatabaseSize
 from .streaming import GraphOutput
+from .timeouts import TimeoutPolicy
 from .tools import ToolPolicy, ToolRule, ToolVerdict, load_tool_policy, read_tool_policy
 from .types import (
     END,
@@ -126,7 +130,6 @@ from .types import (
     Send,
     StateUpdate,
     Ticket,
-    TimeoutPolicy,
     Vote,
 )
 from .upkeep import Upkeep
@@ -162,6 +165,7 @@ __all__ = [
     "SECOND",
     "START",
     "AIMessage",
+    "Absences",
     "Action",
     "Actor",
     "Alarms",
@@ -173,6 +177,7 @@ __all__ = [
     "AsyncSqliteSaver",
     "Bell",
     "Broken",
+    "Bypasses",
     "Calendar",
     "Clock",
     "Command",
@@ -182,6 +187,7 @@ __all__ = [
     "DatabaseSize",
     "Decision",
     "DecisionNeeded",
+    "Delegation",
     "Directory",
     "Divergence",
     "Duration",

@@ -17,6 +17,7 @@ from .runtime import Runtime
 from .storage import Ask, Batch, Do, Params, Row
 from .texts import spoken
 from .types import InterruptId
+from .waiting import request_of
 
 #: How many people lift a freeze.
 RELEASERS = 2
@@ -44,8 +45,9 @@ class Alarms:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._store = runtime.store
-        #: The freezes that held when those who wait for their end were looked at, and when to look again.
-        self._held: set[tuple[str, int]] | None = None
+        #: The freezes that held when those who wait for their end were looked at, and which requests were let
+        #: through which of them; and when to look again.
+        self._held: tuple[set[tuple[str, int]], set[tuple[str, str, int]]] | None = None
         self._look_again = 0
 
     async def ring_due(self, limit: int = _PAGE) -> bool:
@@ -130,21 +132,26 @@ class Alarms:
     async def ring_released(self) -> bool:
         """Wake every run that waits for the end of a freeze which has ended; True when there were any.
 
-        They are looked at when the freezes have changed, and each minute: a run may have come to rest just
-        after its freeze ended, and whoever ended one may have died before it rang.
+        And those whose request enough people let through it. They are looked at when that or the freezes have
+        changed, and each minute: a run may have come to rest just after its freeze ended, and whoever ended
+        one may have died before it rang.
         """
-        holds = {(freeze.scope, freeze.since) for freeze in await self.freezes()}
+        freezes, bypassed = await self._store.read(Ask("find_freezes"), Ask("find_bypassed"))
+        holds = {(row["scope"], row["since"]) for row in freezes}
+        passed = {(row["request_id"], row["scope"], row["since"]) for row in bypassed}
         now = self._runtime.clock()
-        if holds == self._held and now < self._look_again:
+        if (holds, passed) == self._held and now < self._look_again:
             return False
         rung, after = False, ""
         while rows := await self._frozen(after):
             for row in rows:
                 after = row["interrupt_id"]
-                if not holds & set(read_json(row["value"])["scopes"].items()):
+                waits = holds & set(read_json(row["value"])["scopes"].items())
+                request_id = request_of(row["key"])
+                if all((request_id, *freeze) in passed for freeze in waits):
                     await self._ring(row, "freeze.over")
                     rung = True
-        self._held, self._look_again = holds, now + LOOK_AGAIN
+        self._held, self._look_again = (holds, passed), now + LOOK_AGAIN
         return rung
 
     async def _frozen(self, after: str) -> Sequence[Row]:
@@ -167,10 +174,13 @@ class Alarms:
             run_id=run.id,
             interrupt=row["interrupt_id"],
         )
+        # Of a gate that was frozen, whose card says so.
+        gate = request_of(row["key"]) if kind == "freeze.over" else None
         writes = (
             answers.wake(run),
             answers.answer(run, InterruptId(row["interrupt_id"]), "null", None, now),
             Do("drop_wait", {"interrupt_id": row["interrupt_id"]}),
+            *(() if gate is None else (Do("redraw_card", {"request_id": gate, "now": now}),)),
             event,
         )
         with contextlib.suppress(Conflict):
@@ -178,11 +188,10 @@ class Alarms:
 
 
 def _read(row: Row) -> Freeze:
-    left = records.erased_of(row)
     return Freeze(
         row["scope"],
         row["frozen_by"],
-        row["said"] or (f"(erased: {left[:19]})" if left else ""),
+        records.said_of(row) or "",
         row["since"],
         tuple(read_json(row["released_by"])),
     )

@@ -52,10 +52,9 @@ class Answers:
         while True:
             run, writes = await self._taking(thread_id, run_id, answers, actor, command)
             try:
-                returned = await self._ground.commit_waking(Batch("answer", writes), run)
+                return await self._ground.commit_waking(Batch("answer", writes), run)
             except Conflict:
                 continue
-            return records.read_left(returned)  # as it was woken, or claimed at once
 
     async def take_up(
         self, thread_id: str, run_id: str, answers: Mapping[str, Any], *, command: Command[Any]

@@ -8,26 +8,37 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
-from . import quotas, records
+from . import records
+from .ballots import commit_or_lose, decision_of, note, put_vote, said_with, whose
 from .closings import closing, trail
-from .errors import Conflict, Refused, StoreError, StoreUnavailable
-from .judging import Case, Directory, Standing, bound_digest, check_kind, judge, may_decide, with_vote
-from .plainjson import write_json
-from .requests import POLICY, due_of, put_card
+from .errors import Refused, StoreError
+from .judging import (
+    Case,
+    Directory,
+    Standing,
+    bound_digest,
+    check_kind,
+    judge,
+    make_vote,
+    may_decide,
+    with_vote,
+)
+from .lookup import asks_of, read_view
+from .overdue import Overdue
 from .runtime import Runtime
 from .shown import RequestView
-from .storage import Ask, Batch, Do, Params, Row
-from .texts import Spoken, spoken
+from .standins import Asked
+from .storage import Ask, Batch, Do, Params
+from .texts import Spoken
 from .tickets import check_open, check_ticket
 from .types import (
     Actor,
     ApprovalRequest,
-    Decision,
-    GroupId,
     Place,
     RequestStatus,
     Reviewer,
@@ -53,6 +64,7 @@ class Approvals:
         self._runtime = runtime
         self._store = runtime.store
         self._directory = directory
+        self._overdue = Overdue(runtime, directory)
 
     async def decide(
         self,
@@ -92,11 +104,15 @@ class Approvals:
         """
         view = await self._checked(ticket, actor, place)
         case = view.case
-        reviewer = await self._reviewer(view, case.terms.refs, actor)
-        refusal = may_decide(case, reviewer, verdict, None)
-        if refusal is None or refusal.code in ASKED_NEXT:
-            refusal = check_form(case) if verdict == "edit" else None
-        if refusal is not None:
+
+        def allowed(reviewer: Reviewer, behalf: Reviewer | None) -> Refused | None:
+            refusal = may_decide(case, reviewer, verdict, None, behalf=behalf)
+            if verdict == "edit" and (refusal is None or refusal.code in ASKED_NEXT):
+                return check_form(case)
+            return refusal
+
+        *_, refusal = await Asked(self._directory, actor, case.terms.refs).choose(view, allowed)
+        if refusal is not None and refusal.code not in ASKED_NEXT:
             await self.refuse(refusal, actor, place, ticket)
             raise refusal
         return view
@@ -112,8 +128,8 @@ class Approvals:
         :meth:`decide` does, but whoever is a full member may look.
         """
         view = await self._checked(ticket, actor, place)
-        reviewer = await self._reviewer(view, (), actor)
-        refusal = check_kind(reviewer)
+        asked = Asked(self._directory, actor, ())
+        reviewer, *_, refusal = await asked.choose(view, lambda who, _: check_kind(who))
         if refusal is not None and refusal.code != "MEMBERSHIP_UNKNOWN":
             refusal = Refused(refusal.code, _MEMBERS)
         digest = bound_digest(view.request, view.standing.arguments)
@@ -123,7 +139,8 @@ class Approvals:
             await self.refuse(refusal, actor, place, ticket)
             raise refusal
         if seen is None:
-            event = self._noted(
+            event = note(
+                self._runtime,
                 view.request,
                 "details_shown",
                 self._runtime.clock(),
@@ -163,7 +180,7 @@ class Approvals:
 
     async def view(self, request_id: str) -> RequestView | None:
         """Return the request with its run, votes and cards from one snapshot, or None when there is none."""
-        return _view(*await self._store.read(*_asks_of(request_id)))
+        return read_view(await self._store.read(*asks_of(request_id, self._runtime.clock())))
 
     async def find(
         self, *, run_id: str = "", status: RequestStatus | None = None, limit: int = 50
@@ -184,14 +201,7 @@ class Approvals:
         Requests past their deadline close as timed_out and by nobody; what a policy decides by itself is
         decided; those who may decide are reminded.
         """
-        params: Params = {"now": self._runtime.clock(), "limit": limit}
-        (rows,) = await self._store.read(Ask("find_due", params))
-        for row in rows:
-            if row["kind"] in {"deadline", "policy"}:
-                await self._settle(row["request_id"], row["kind"])
-            else:
-                await self._remind(row["request_id"], row["kind"])
-        return bool(rows)
+        return await self._overdue.do_due(limit)
 
     async def _decide(
         self,
@@ -203,102 +213,59 @@ class Approvals:
         until: float,
     ) -> RequestView:
         reason, _, _, seen = said
-        reviewer: Reviewer | None = None
+        asked: Asked | None = None
         run: Run | None = None
         while run is None:
             # The commit is not under this timeout: once begun it ends, and only then is its outcome known.
             async with asyncio.timeout_at(until):
                 view = await self._checked(ticket, actor, place)
                 case = view.case
-                # Asked once per click: the answer is at most as old as this click.
-                reviewer = reviewer or await self._reviewer(view, case.terms.refs, actor)
-            before = judge(case)
-            arguments, refusal = weigh(case, reviewer, before, verdict, said)
+                asked = asked or Asked(self._directory, actor, case.terms.refs)
+                before = judge(case)
+                allowed = partial(_allowed, case, before, verdict, said)
+                reviewer, behalf, by, refusal = await asked.choose(view, allowed)
+            arguments, _ = weigh(case, reviewer, before, verdict, said, behalf=behalf)
             if seen not in {None, before.round} and (refusal is None or refusal.code in ASKED_NEXT):
                 refusal = Refused("STALE_ACTION", _CHANGED)
             if refusal is not None:
                 await self.refuse(refusal, actor, place, ticket)
                 raise refusal
             now = self._runtime.clock()
-            vote = Vote(
-                reviewer.id,
+            vote = make_vote(
+                case,
+                reviewer,
                 verdict,
                 reason,
-                bound_digest(view.request, before.arguments if arguments is None else arguments),
-                now,
-                place.surface,
-                reviewer.groups,
-                before.stage,
-                before.round + (verdict == "edit"),
-                arguments,
+                behalf=behalf,
+                delegation=None if by is None else by.id,
+                arguments=arguments,
+                at=now,
+                surface=place.surface,
             )
-            after, why = judge(with_vote(case, vote)), self._spoken(view, vote)
+            after, why = judge(with_vote(case, vote)), said_with(self._runtime, view, vote)
             if after.outcome == "open":
                 event = self._event(view, "voted", vote, after, place, why)
                 writes = (*self._vote(view, vote, after, why), event)
-                run = await self._won(Batch("vote", writes, give_up_at=until), view.run, wakes=False)
+                run = await commit_or_lose(
+                    self._runtime, Batch("vote", writes, give_up_at=until), view.run, wakes=False
+                )
             else:
-                decision = self._decision(case, after, reason, now)
+                decision = decision_of(case, after, reason, now)
                 async with asyncio.timeout_at(until):
-                    closed = await closing(self._runtime, view, decision, reviewer.id)
+                    closed = await closing(self._runtime, view, decision, vote.reviewer)
                 writes = (
                     *closed.writes,
-                    *self._put_vote(view, vote, why),
+                    *put_vote(self._runtime, view, vote, why),
                     self._event(view, after.outcome, vote, after, place, why),
                 )
                 batch = Batch("decide" if closed.wakes else "decide part", writes, give_up_at=until)
-                run = await self._won(batch, view.run, wakes=closed.wakes)
+                run = await commit_or_lose(self._runtime, batch, view.run, wakes=closed.wakes)
         # As this batch left it, without reading it back: whoever clicked waits for the acknowledgement.
         closed_at = None if after.outcome == "open" else now
         left = replace(
             view.request, status=after.outcome, revision=view.request.revision + 1, closed_at=closed_at
         )
-        return RequestView(left, run, (*view.votes, vote), view.cards, view.frozen)
-
-    def _decision(self, case: Case, after: Standing, reason: str | None, now: int) -> Decision:
-        request = case.request
-        decision = Decision(
-            after.outcome,
-            request.id,
-            bound_digest(request, after.arguments),
-            after.by,
-            reason,
-            now,
-            tier=case.terms.tier,
-            arguments=after.arguments if after.outcome == "edited" else None,
-        )
-        return replace(decision, opens_at=case.policy.opens_at(now)) if decision.approved else decision
-
-    def _spoken(self, view: RequestView, vote: Vote) -> Spoken:
-        request = view.request
-        return spoken(
-            self._runtime.new_id("evt"),
-            vote.reviewer,
-            vote.reason,
-            vote.at,
-            thread_id=request.thread_id,
-            request_id=request.id,
-        )
-
-    def _put_vote(self, view: RequestView, vote: Vote, why: Spoken) -> tuple[Do, ...]:
-        put = Do(
-            "put_decision",
-            {
-                "decision_id": self._runtime.new_id("dec"),
-                "request_id": view.request.id,
-                "reviewer": vote.reviewer,
-                "verdict": vote.verdict,
-                "text_id": why.text_id,
-                "digest": vote.digest,
-                "surface": vote.surface,
-                "groups": write_json(sorted(vote.groups)),
-                "stage": vote.stage,
-                "round": vote.round,
-                "arguments": None if vote.arguments is None else _plain.encode(vote.arguments),
-                "now": vote.at,
-            },
-        )
-        return put, *why.writes
+        return replace(view, request=left, run=run, votes=(*view.votes, vote))
 
     def _vote(self, view: RequestView, vote: Vote, after: Standing, why: Spoken) -> tuple[Do, ...]:
         """Return what a vote writes that leaves its request open."""
@@ -308,6 +275,7 @@ class Approvals:
             "what": "vote",
             "status": vote.verdict,
             "by": vote.reviewer,
+            "for": vote.on_behalf_of,
             "seats": [[s.name, s.filled, s.count, [*s.people], [*s.groups]] for s in after.seats],
             "stage": after.stage,
             "stages": after.stages,
@@ -316,7 +284,7 @@ class Approvals:
         }
         return (
             Do("vote_request", counted, guard="request open"),
-            *self._put_vote(view, vote, why),
+            *put_vote(self._runtime, view, vote, why),
             Do("redraw_card", {"request_id": request.id, "now": vote.at}),
             trail(self._runtime, request, said, vote.at),
         )
@@ -338,6 +306,7 @@ class Approvals:
             message=place.message,
             **({} if what != "voted" else {"verdict": vote.verdict, "standing": str(after)}),
             **why.told,
+            **whose(vote),
         )
 
     async def _checked(self, ticket: Ticket, actor: Actor, place: Place) -> RequestView:
@@ -350,9 +319,9 @@ class Approvals:
         owners, asking, *rows = await self._store.read(
             Ask("get_receipt_at", at),
             Ask("find_asking", {"run_id": ticket.run_id}),
-            *_asks_of(ticket.request_id),
+            *asks_of(ticket.request_id, self._runtime.clock()),
         )
-        view = _view(*rows)
+        view = read_view(rows)
         refusal = check_ticket(
             ticket,
             place,
@@ -386,174 +355,14 @@ class Approvals:
         (known,) = await self._store.read(Ask("get_opening", named))
         return bool(known)
 
-    async def _reviewer(self, view: RequestView, groups: Collection[GroupId], actor: Actor) -> Reviewer:
-        if view.card is not None and actor.workspace and actor.workspace != view.card.workspace:
-            return Reviewer(actor.id, kind="external")
-        return await self._directory.reviewer(actor, groups)
 
-    async def _settle(self, request_id: str, kind: str) -> None:
-        """Close a request past its deadline, or one that its policy decides by itself."""
-        won = False
-        while not won:
-            view = await self._due(request_id)
-            if view is None:
-                return
-            request, now = view.request, self._runtime.clock()
-            case = view.case
-            if kind == "policy" and case.terms.do == "ask":
-                return  # somebody else saw meanwhile that it is past its limits, and people are asked
-            if kind == "policy":
-                batch, wakes = await self._by_policy(view, case, now)
-            elif request.deadline_at is None or now < request.deadline_at:
-                return
-            else:
-                decision = Decision(
-                    "timed_out",
-                    request.id,
-                    request.digest,
-                    at=now,
-                    tier=case.terms.tier,
-                    on_timeout=case.policy.on_timeout,
-                )
-                event = self._noted(request, "timed_out", now)
-                closed = await closing(self._runtime, view, decision, None)
-                batch, wakes = Batch("expire", (*closed.writes, event)), closed.wakes
-            won = await self._won(batch, view.run, wakes=wakes) is not None
-
-    async def _by_policy(self, view: RequestView, case: Case, now: int) -> tuple[Batch, bool]:
-        """Return what closes a request of a tier that asks nobody, and whether its run goes on.
-
-        Past the limits of its tier that is none: it goes on by the next tier.
-        """
-        request, terms = view.request, case.terms
-        approves = terms.do == "approve"
-        counted = await quotas.take(self._store, case, now) if approves else ()
-        if counted is None:
-            return Batch("next tier", self._next_tier(view, case, now)), False
-        standing = Standing("approved" if approves else "rejected", by=(POLICY,))
-        vote = Vote(POLICY, "approve" if approves else "reject", terms.why, request.digest, now, "policy")
-        why = self._spoken(view, vote)
-        said = {"tier": terms.tier, "rule": terms.why, **why.told}
-        event = self._noted(request, standing.outcome, now, actor=POLICY, line=why.line, **said)
-        decision = self._decision(case, standing, terms.why, now)
-        # It has no card, so nothing is told in a thread below one.
-        closed = await closing(self._runtime, view, decision, POLICY, told=False)
-        writes = (*closed.writes, *self._put_vote(view, vote, why), *counted, event)
-        return Batch("policy", writes), closed.wakes
-
-    def _next_tier(self, view: RequestView, case: Case, now: int) -> tuple[Do, ...]:
-        """Return what has the next tier decide a request, with its card where that asks people."""
-        request, terms = view.request, quotas.next_terms(case)
-        asks = terms.do == "ask"
-        deadline = case.policy.deadline_at(now) if asks else None
-        changed: Params = {
-            "request_id": request.id,
-            "revision": request.revision,
-            "terms": terms.model_dump_json(exclude_none=True),
-            "deadline_at": deadline,
-        }
-        due = due_of(case.policy, terms, now, deadline)
-        return (
-            Do("retier_request", changed, guard="request open"),
-            Do("drop_due", {"request_id": request.id}),
-            *(Do("put_due", {"kind": kind, "request_id": request.id, "due_at": at}) for kind, at in due),
-            *((put_card(self._runtime.new_id("out"), request.id, now),) if asks else ()),
-            self._noted(request, "limited", now, actor=POLICY, tier=case.terms.tier, next=terms.tier),
-        )
-
-    async def _remind(self, request_id: str, kind: str) -> None:
-        """Tell below the card that nobody has decided yet, once."""
-        view = await self._due(request_id)
-        if view is None:
-            return
-        request, now = view.request, self._runtime.clock()
-        escalation = view.case.policy.escalate if kind == "escalate" else None
-        said: list[dict[str, Any]] = [{"what": "remind", "status": "open", "by": None}]
-        if escalation is not None:
-            said = [{"what": "escalate", "status": "open", "by": None, "to": escalation.to}]
-            said += [{**said[0], "channel": escalation.notify}] if escalation.notify else []
-        taken = Do("take_due", {"request_id": request_id, "kind": kind}, guard="line due")
-        event = self._noted(request, "escalated" if escalation else "reminded", now)
-        # Somebody else told it when it was not there any more.
-        with contextlib.suppress(Conflict):
-            lines = (trail(self._runtime, request, one, now) for one in said)
-            # Drawn anew, so that a card that somebody has deleted is missed by then.
-            redrawn = Do("redraw_card", {"request_id": request.id, "now": now})
-            await self._store.commit(Batch("remind", (taken, redrawn, *lines, event)))
-            self._runtime.outbox_bell.ring()
-
-    async def _due(self, request_id: str) -> RequestView | None:
-        """Return a request for which something is due; None when it is closed, or its run waits."""
-        view = await self.view(request_id)
-        if view is None or view.request.status != "open":
-            await self._store.commit(Batch("drop due", (Do("drop_due", {"request_id": request_id}),)))
-            return None
-        waits = view.frozen or view.run.status not in {"queued", "running", "interrupted"}
-        return None if waits else view
-
-    def _noted(
-        self,
-        request: ApprovalRequest,
-        what: str,
-        now: int,
-        actor: str | None = None,
-        line: str | None = None,
-        **data: str | None,
-    ) -> Do:
-        return records.put_event(
-            line or self._runtime.new_id("evt"),
-            f"request.{what}",
-            now,
-            actor=actor,
-            thread_id=request.thread_id,
-            run_id=request.run_id,
-            request_id=request.id,
-            **data,
-        )
-
-    async def _won(self, batch: Batch, run: Run, *, wakes: bool = True) -> Run | None:
-        """Return the run as the batch left it: woken, or claimed at once. None when another batch won."""
-        try:
-            if wakes:
-                returned = await self._runtime.ground.commit_waking(batch, run)
-            else:
-                await self._store.commit(batch)
-        except Conflict:
-            return None
-        except StoreUnavailable:
-            late = batch.give_up_at is not None and asyncio.get_running_loop().time() >= batch.give_up_at
-            if late:
-                raise TimeoutError from None
-            raise
-        self._runtime.outbox_bell.ring()
-        return records.read_left(returned) if wakes else run
-
-
-def _asks_of(request_id: str) -> tuple[Ask, ...]:
-    params: Params = {"request_id": request_id}
-    return (
-        Ask("get_request", params),
-        Ask("get_run_of_request", params),
-        Ask("find_decisions", params),
-        Ask("find_cards", params),
-        Ask("find_freezes"),
-    )
-
-
-def _view(
-    requests: Sequence[Row],
-    runs: Sequence[Row],
-    decisions: Sequence[Row],
-    cards: Sequence[Row],
-    freezes: Sequence[Row],
-) -> RequestView | None:
-    if not requests:
-        return None
-    request = records.read_request(requests[0])
-    return RequestView(
-        request=request,
-        run=records.read_run(runs[0]),
-        votes=tuple(records.read_vote(row) for row in decisions),
-        cards={row["entry_id"]: records.read_place(row) for row in cards},
-        frozen=any(row["scope"] in {"all", f"graph:{request.graph}"} for row in freezes),
-    )
+def _allowed(
+    case: Case,
+    before: Standing,
+    verdict: Verdict,
+    said: Said,
+    reviewer: Reviewer,
+    behalf: Reviewer | None,
+) -> Refused | None:
+    _, refusal = weigh(case, reviewer, before, verdict, said, behalf=behalf)
+    return refusal

@@ -14,7 +14,7 @@ from types import GenericAlias
 from typing import Any, NamedTuple, NoReturn, Protocol
 
 from .errors import NodeTimeoutError, Unsupported
-from .types import TimeoutPolicy, read_seconds
+from .timeouts import TimeoutPolicy, read_seconds
 
 
 def default_retry_on(error: Exception) -> bool:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 
 import structlog
 
-from .judging import Case, Directory, check_satisfiable
-from .types import Actor, PersonId
+from .errors import PolicyError
+from .judging import Case, Directory, people_of
+from .matching import match
+from .policy import Rule
+from .types import Actor, GroupId, PersonId
 
 _log = structlog.get_logger("signoff.eligible")
 #: For how long, and how many people at most, are looked up before a run may pause.
@@ -70,3 +74,53 @@ class _Looks:
 
     def _may_be(self, person: PersonId) -> bool:
         return self._member.get(person, True)
+
+
+def check_satisfiable(
+    case: Case, members: Mapping[GroupId, Sequence[PersonId]] | None = None
+) -> tuple[PersonId, ...]:
+    """Raise :class:`PolicyError` when there are not enough distinct people left who may approve.
+
+    A group, channel or schedule is as large as ``members`` says; one that it does not name may hold anybody.
+    Returns those of ``members`` who would fill a place, the first that can: with the people whom the policy
+    names, they are enough.
+    """
+    known = members or {}
+    if not {"approve", "edit"} & {*case.policy.decisions}:
+        return ()
+    rules = [rule for stage in case.terms.stages for rule in stage]
+    bounded = [rule for rule in rules if all(ref in known for ref in rule.refs)]
+    places = sum(rule.count for rule in bounded)
+    may: dict[PersonId, set[int]] = {}
+    who: dict[PersonId, PersonId] = {}
+    for number, rule in enumerate(bounded):
+        # Of so many one is always left for this rule, whoever of them fills another.
+        for person in itertools.islice(_could_fill(rule, case, known), places):
+            one = case.one(person)
+            may.setdefault(one, set()).add(number)
+            who.setdefault(one, person)
+    filled = match([rule.count for rule in bounded], list(may.values()))
+    for rule, there in zip(bounded, filled, strict=True):
+        if len(there) < rule.count:
+            names = rule.name or " or ".join((*rule.refs, *rule.people)) or "the requester"
+            raise PolicyError(
+                f"nobody was asked: it could never be approved. {rule.count} of {names} must approve, and "
+                f"only {len(there)} could: the requester and co-authors may not, nor guests and bots, and "
+                "nobody counts twice; name another person or a group in the policy"
+            )
+    people = list(who.values())
+    seated = ((rule, people[n]) for rule, there in zip(bounded, filled, strict=True) for n in there)
+    return tuple(person for rule, person in seated if person not in people_of(rule, case))
+
+
+def _could_fill(rule: Rule, case: Case, known: Mapping[GroupId, Sequence[PersonId]]) -> Iterator[PersonId]:
+    """Yield who may fill a place of the rule, nobody twice, whoever acts for them."""
+    named, seen = people_of(rule, case), set()
+    grouped = (person for ref in rule.refs for person in known[ref])
+    for person, groups in itertools.chain(
+        ((one, ()) for one in named), ((one, rule.refs) for one in grouped)
+    ):
+        one = case.one(person)
+        if one not in seen and case.may_fill(rule, person, groups):
+            seen.add(one)
+            yield person

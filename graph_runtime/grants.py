@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from . import records
+from .bypass import holding, scopes_of
 from .calls import call_effect, is_stopped
 from .clock import SECOND
 from .errors import FrozenError, GrantRefused, NodeMisused, NotDone, ValueRefused
@@ -28,7 +29,7 @@ from .requests import POLICY
 from .storage import Ask, Do, Row
 from .types import Action, ApprovalRequest, Decision, Grant, Verdict
 from .values import Codec, Unstorable
-from .waiting import UNSETTLED, settle_waits, wait_for_release, wait_until
+from .waiting import UNSETTLED, gate_of, settle_waits, wait_for_release, wait_until
 
 _plain = Codec()
 #: Parameters of the statements that reserve: of what a freeze may be that holds them up.
@@ -52,8 +53,9 @@ async def execute_once(
     ``function`` starts, and the use of the grant too. When the node runs again, what is recorded is returned.
 
     While a freeze holds for the graph or the action nothing is carried out: the run waits for its end, or,
-    without ``wait_for_release``, :class:`FrozenError` is raised. Outside the windows of its policy the run
-    waits for the next one.
+    without ``wait_for_release``, :class:`FrozenError` is raised. A freeze that enough people of the policy's
+    ``freeze_bypass`` let this request through does not hold it; one of ``all`` always does. Outside the
+    windows of its policy the run waits for the next one.
 
     ``function`` raises :class:`NotDone` when surely nothing has happened: then the grant is unused again, and
     the error is raised. After any other error, and after a crash meanwhile, the outcome is indeterminate:
@@ -144,7 +146,8 @@ class _Seen:
     """What stood in the store when the gate looked."""
 
     execution: Row | None
-    #: What a freeze may be of that holds this up, and the freezes that do, each with its beginning.
+    #: What a freeze may be of that holds this up, and the freezes that do, each with its beginning: those
+    #: through which enough people let it are left out.
     scopes: frozenset[str]
     frozen: dict[str, int]
     case: Case
@@ -163,7 +166,7 @@ class _Gate:
         self._scope = scope
         self._host = host
         self._grant = grant
-        self.name = f"execute_once {grant.request_id}"
+        self.name = gate_of(grant.request_id)
         self.at = write_json(["execute_once", grant.request_id])
         self._key = f"{grant.request_id}:{grant.digest.removeprefix('sha256:')[:32]}"
 
@@ -224,12 +227,13 @@ class _Gate:
     async def look(self, action: Action | None) -> _Seen:
         """Return what stands in the store. Raises :class:`GrantRefused`."""
         of = {"request_id": self._grant.request_id}
-        requests, executions, freezes, decisions, runs = await self._host.read(
+        requests, executions, freezes, decisions, runs, bypasses = await self._host.read(
             Ask("get_request", of),
             Ask("get_execution", of),
             Ask("find_freezes"),
             Ask("find_decisions", of),
             Ask("get_run", {"run_id": self._scope.run}),
+            Ask("find_bypasses", of),
         )
         if not requests or requests[0]["status"] not in {"approved", "edited"}:
             raise GrantRefused("NOT_APPROVED", "nothing was carried out: that request was not approved")
@@ -250,10 +254,10 @@ class _Gate:
         execution = executions[0] if executions else None
         if execution is not None:
             self._check_ours(execution)
-        scopes = {"all", f"graph:{request['graph']}", f"graph:{runs[0]['graph']}"}
-        scopes |= {f"action:{approved.name}"} if approved else set()
+        scopes = scopes_of(case, {request["graph"], runs[0]["graph"]})
         frozen = {row["scope"]: row["since"] for row in freezes if row["scope"] in scopes}
-        return _Seen(execution, frozenset(scopes), frozen, case)
+        frozen = holding(frozen, [records.read_bypass(row) for row in bypasses])
+        return _Seen(execution, scopes, frozen, case)
 
     async def check_members(self, case: Case) -> None:
         """Judge the request again by who its voters are now, where its policy wants that.
@@ -262,16 +266,23 @@ class _Gate:
         """
         if not case.policy.recheck_members or case.terms.do != "ask":
             return
+        used = {"request_id": self._grant.request_id}
+        (rows,) = await self._host.read(Ask("find_delegations_used", used))
+        revoked = {row["delegation_id"] for row in rows if row["revoked_at"] is not None}
         votes = []
         for vote in case.votes:
             who = await self._host.reviewer(vote.reviewer, case.terms.refs)
+            if vote.on_behalf_of is not None and who.kind == "member":
+                # Whose place it was must still have it, and must not have taken it back.
+                who = await self._host.reviewer(vote.on_behalf_of, case.terms.refs)
             if who.kind == "unknown" or who.unknown:
                 raise GrantRefused(
                     "MEMBERSHIP_UNKNOWN",
                     "nothing was carried out: it could not be checked whether who approved still may; try "
                     "again in a minute",
                 )
-            if who.kind == "member" or vote.verdict not in {"approve", "edit"}:
+            there = who.kind == "member" and vote.delegation not in revoked
+            if there or vote.verdict not in {"approve", "edit"}:
                 votes.append(replace(vote, groups=who.groups))
         if judge(replace(case, votes=tuple(votes))).outcome != case.request.status:
             raise GrantRefused(

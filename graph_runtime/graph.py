@@ -18,7 +18,8 @@ from .errors import InvalidGraph, Unsupported
 from .plan import Branch, Join, Node, Plan
 from .saver import AsyncSqliteSaver
 from .state import Channel, Schema, codec_for, has_keys, read_schema
-from .types import END, START, Command, TimeoutPolicy
+from .timeouts import TimeoutPolicy
+from .types import END, START, Command
 
 _RESERVED = frozenset({START, END})
 #: What joins the names of nodes in a namespace.

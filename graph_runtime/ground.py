@@ -14,7 +14,7 @@ from .judging import Directory
 from .kept import Kept
 from .plan import After, Plan, Result, after_step, start_task
 from .quick import quick
-from .storage import Batch, Do, Params, Row, Store
+from .storage import Ask, Batch, Do, Params, Row, Store
 from .stored import Stored, growing, put_value, read_stored, read_versions, storing
 from .types import (
     START,
@@ -115,17 +115,17 @@ class Ground:
         lease: Params = {"run_id": run_id, "owner": self.owner, "until": now + self.lease, "now": now}
         return Do("claim_this_run", lease)
 
-    async def commit_waking(self, batch: Batch, run: Run) -> Sequence[Sequence[Row]]:
+    async def commit_waking(self, batch: Batch, run: Run) -> Run:
         """Commit what queues the run; when a lane of this process is free, claim and drive it at once.
 
-        Returns what the statements returned. Raises as :meth:`Store.commit` does. A
-        caller that is cancelled meanwhile leaves a claimed run to the end of its lease.
+        Returns the run as the batch left it. Raises as :meth:`Store.commit` does. A caller that is cancelled
+        meanwhile leaves a claimed run to the end of its lease.
         """
         lane = self.reserve() if run.driver == "worker" else None
         if lane is None:
             returned = await self.store.commit(batch)
             self.runs_bell.ring()
-            return returned
+            return await self._left(returned, run)
         try:
             returned, claimed = await self.commit_claiming(batch, run)
         except BaseException:
@@ -135,7 +135,16 @@ class Ground:
             lane.free()
         else:
             lane.take(claimed)
-        return returned
+        return await self._left(returned, run)
+
+    async def _left(self, returned: Sequence[Sequence[Row]], run: Run) -> Run:
+        """Return the run as a batch left it, which the last of its statements returned."""
+        rows = [row for one in returned for row in one]
+        if not rows:
+            # It was written, and the connection was lost before it said so.
+            ((row,),) = await self.store.read(Ask("get_run", {"run_id": run.id}))
+            return records.read_run(row)
+        return records.read_run(rows[-1])
 
     async def commit_claiming(self, batch: Batch, run: Run) -> tuple[Sequence[Sequence[Row]], Run | None]:
         """Commit what queues the run, claiming it as well; None when somebody drives it, who will see to it.

@@ -6,18 +6,19 @@ which is not told by the first rule that fits but by a matching: no vote is lost
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Protocol
 
 from .errors import PolicyError, Refused
+from .matching import match
 from .policy import Policy, Rule, Terms
 from .types import (
     Action,
     Actor,
     ApprovalRequest,
+    DelegationId,
     GroupId,
     PersonId,
     RequestStatus,
@@ -28,8 +29,8 @@ from .types import (
 from .values import Codec
 
 _plain = Codec()
-#: Who acts for whom. The two, and whoever acts for one of them, count as one person.
-SamePerson = Mapping[PersonId, PersonId]
+#: Whose place another may fill, and whose. The two, and whoever is one with either, count as one person.
+SamePerson = frozenset[tuple[PersonId, PersonId]]
 _YES: frozenset[Verdict] = frozenset({"approve", "edit"})
 
 
@@ -102,7 +103,8 @@ class Case:
     policy: Policy
     terms: Terms
     votes: tuple[Vote, ...] = ()
-    same_person: SamePerson = field(default_factory=dict)
+    #: Who is one person now. Votes keep who was when they were cast, and are judged by that.
+    same_person: SamePerson = frozenset()
 
     @classmethod
     def of(
@@ -112,11 +114,26 @@ class Case:
         policy = Policy.model_validate(request.policy)
         kept = request.terms
         terms = policy.choose(request.facts) if kept is None else Terms.model_validate(kept)
-        return cls(request, policy, terms, tuple(votes), same_person or {})
+        return cls(request, policy, terms, tuple(votes), same_person or frozenset())
+
+    @property
+    def as_cast(self) -> Case:
+        """The case as its votes were cast: who is one person by what was so at each of them."""
+        kept = {(vote.reviewer, other) for vote in self.votes for other in (*vote.one_with, vote.holder)}
+        return replace(self, same_person=frozenset(pair for pair in kept if pair[0] != pair[1]))
+
+    def as_now(self, reviewer: Reviewer, behalf: Reviewer | None = None) -> Case:
+        """Return the case for who decides now: who was one at a vote still is, and who is now."""
+        acting = {(behalf.id, reviewer.id)} if behalf is not None else set()
+        return replace(self, same_person=self.as_cast.same_person | self.same_person | acting)
 
     def one(self, person: PersonId) -> PersonId:
         """Return the one person who this is, whoever acts for them."""
         return _one(person, self.same_person)
+
+    def has_asked(self, person: PersonId) -> bool:
+        """Say whether this is the requester or a co-author."""
+        return person in {self.request.requester, *self.request.also}
 
     def is_party(self, person: PersonId) -> bool:
         """Say whether this is the requester or a co-author, or acts for one, or one acts for them."""
@@ -126,8 +143,7 @@ class Case:
     def may_fill(self, rule: Rule, person: PersonId, groups: Collection[GroupId]) -> bool:
         """Say whether this person, in these groups, may fill a place of the rule."""
         if rule.requester:
-            asked = self.request.requester
-            return asked is not None and self.one(person) == self.one(asked)
+            return person == self.request.requester
         if self.policy.self_approval == "forbid" and self.is_party(person):
             return False
         return person in rule.people or not frozenset(groups).isdisjoint(rule.refs)
@@ -135,14 +151,16 @@ class Case:
 
 def _one(person: PersonId, same: SamePerson) -> PersonId:
     """Return the first by name of all who are one person with this one."""
-    if not same:
-        return person
+    return min(_all_one(person, same)) if same else person
+
+
+def _all_one(person: PersonId, same: SamePerson) -> set[PersonId]:
     known, grown = {person}, True
     while grown:
-        found = {p for pair in same.items() if not known.isdisjoint(pair) for p in pair}
+        found = {p for pair in same if not known.isdisjoint(pair) for p in pair}
         grown = not found <= known
         known |= found
-    return min(known)
+    return known
 
 
 def bound_digest(request: ApprovalRequest, arguments: Mapping[str, Any] | None) -> str:
@@ -152,35 +170,9 @@ def bound_digest(request: ApprovalRequest, arguments: Mapping[str, Any] | None) 
     return _plain.digest({"action": Action(request.action.name, arguments), "facts": request.facts})
 
 
-def match(counts: Sequence[int], may: Sequence[Collection[int]]) -> list[list[int]]:
-    """Return who fills each rule when as many places as possible are filled, each person one at most.
-
-    ``counts`` are the places of each rule, ``may`` the rules that each person fits. A place once filled stays
-    filled when more people come, perhaps by another.
-    """
-    filled: list[list[int]] = [[] for _ in counts]
-
-    def place(person: int, tried: set[int]) -> bool:
-        for rule in sorted(may[person]):
-            if rule in tried:
-                continue
-            tried.add(rule)
-            if len(filled[rule]) < counts[rule]:
-                filled[rule].append(person)
-                return True
-            for number, other in enumerate(filled[rule]):
-                if place(other, tried):
-                    filled[rule][number] = person
-                    return True
-        return False
-
-    for person in range(len(may)):
-        place(person, set())
-    return filled
-
-
 def judge(case: Case) -> Standing:
     """Return what the votes make of the request. Only votes of people who might cast them count."""
+    case = case.as_cast
     votes = _last_votes(case)
     edits = [vote for vote in case.votes if vote.verdict == "edit"]
     edited = edits[-1].arguments if edits else None
@@ -202,13 +194,13 @@ def judge(case: Case) -> Standing:
         said = [vote for vote in votes if vote.verdict == verdict]
         if said:
             return standing(outcome, said)
-    if len(rejected) >= case.policy.veto.deny or any(case.is_party(vote.reviewer) for vote in rejected):
+    if len(rejected) >= case.policy.veto.deny or any(case.has_asked(vote.holder) for vote in rejected):
         return standing("rejected", rejected)
     for number, stage in enumerate(case.terms.stages):
         voters, filled = _seated(case, votes, stage, number, current)
         if sum(map(len, filled)) < sum(rule.count for rule in stage):
             seats = tuple(
-                Seat(rule.name or "", len(there), rule.count, _people_of(rule, case), rule.refs)
+                Seat(rule.name or "", len(there), rule.count, people_of(rule, case), rule.refs)
                 for rule, there in zip(stage, filled, strict=True)
             )
             seated = {number for there in filled for number in there}
@@ -238,7 +230,7 @@ def _seated(
     case: Case, votes: Sequence[Vote], stage: Sequence[Rule], number: int, current: int
 ) -> tuple[list[Vote], list[list[int]]]:
     voters = [v for v in votes if v.verdict in _YES and v.round == current and v.stage == number]
-    may = [_fits(case, stage, vote.reviewer, vote.groups) for vote in voters]
+    may = [_fits(case, stage, vote.holder, vote.groups) for vote in voters]
     return voters, match([rule.count for rule in stage], may)
 
 
@@ -246,7 +238,7 @@ def _fits(case: Case, stage: Sequence[Rule], person: PersonId, groups: Collectio
     return frozenset(n for n, rule in enumerate(stage) if case.may_fill(rule, person, groups))
 
 
-def _people_of(rule: Rule, case: Case) -> tuple[PersonId, ...]:
+def people_of(rule: Rule, case: Case) -> tuple[PersonId, ...]:
     return (case.request.requester,) if rule.requester and case.request.requester else rule.people
 
 
@@ -256,38 +248,43 @@ def may_decide(
     verdict: Verdict,
     reason: str | None,
     *,
+    behalf: Reviewer | None = None,
     arguments: Mapping[str, Any] | None = None,
     confirm: str | None = None,
 ) -> Refused | None:
     """Say why this reviewer may not give this verdict now; None when they may. An unknown is a no.
 
-    ``arguments`` are those that an edit would leave, ``confirm`` what was typed to confirm an approval.
+    ``behalf`` is in whose place, as the directory knows them now: what may be filled is theirs, and what bars
+    either of them bars both. That a delegation says so is not looked at here. ``arguments`` are those that an
+    edit would leave, ``confirm`` what was typed to confirm an approval.
     """
-    refusal = check_kind(reviewer) or _check_verdict(case, reviewer, verdict)
+    case = case.as_now(reviewer, behalf)
+    holder = behalf or reviewer
+    refusal = check_kind(reviewer, behalf) or _check_verdict(case, holder, verdict)
     if refusal is not None:
         return refusal
     party = case.is_party(reviewer.id)
     standing = judge(case)
-    earlier = [vote for vote in _last_votes(case) if case.one(vote.reviewer) == case.one(reviewer.id)]
-    if party and verdict in {"reject", "withdraw"}:
+    earlier = [vote for vote in case.votes if case.one(vote.reviewer) == case.one(reviewer.id)][-1:]
+    if case.has_asked(holder.id) and verdict in {"reject", "withdraw"}:
         # Taking back what one asked for needs no group, and no earlier vote stands against it.
         again = any(vote.verdict == "reject" for vote in earlier)
         return _already(earlier[0], reviewer) if again else _check_reason(case, verdict, reason)
     stage = case.terms.stages[standing.stage] if case.terms.stages else ()
     rules = stage if verdict != "reject" else [rule for rules in case.terms.stages for rule in rules]
-    fits = _fits(case, rules, reviewer.id, reviewer.groups)
-    unknown = any(reviewer.unknown & set(rule.refs) for rule in rules)
+    fits = _fits(case, rules, holder.id, holder.groups)
+    unknown = any(holder.unknown & set(rule.refs) for rule in rules)
     if not fits:
         if party and case.policy.self_approval == "forbid":
             return Refused("SELF_APPROVAL", "You asked for this, so somebody else must approve it.")
         if unknown:
             return _unknown("whether you are in the group that may decide")
-        later = any(_fits(case, one, reviewer.id, reviewer.groups) for one in case.terms.stages)
+        later = any(_fits(case, one, holder.id, holder.groups) for one in case.terms.stages)
         return Refused("NOT_APPROVER", _not_yet(standing) if later else _NOBODY)
     if earlier and earlier[0].round == standing.round:
         return _already(earlier[0], reviewer)
     if verdict in _YES:
-        refusal = _check_needed(case, reviewer, stage, standing, verdict, unknown=unknown)
+        refusal = _check_needed(case, holder, stage, standing, verdict, unknown=unknown)
         refusal = refusal or _check_confirmed(case, confirm)
     if verdict == "edit" and refusal is None:
         refusal = check_edit(case, standing, arguments)
@@ -304,8 +301,17 @@ def _not_yet(standing: Standing) -> str:
     )
 
 
-def check_kind(reviewer: Reviewer) -> Refused | None:
-    """Say why somebody of this kind may not decide; None for a full member."""
+def check_kind(reviewer: Reviewer, behalf: Reviewer | None = None) -> Refused | None:
+    """Say why somebody like this decides nothing, or nobody decides in that place; None for full members."""
+    refusal = _check_kind(reviewer)
+    if refusal is not None or behalf is None or behalf.kind == "member":
+        return refusal
+    if behalf.kind == "unknown":
+        return _unknown("for whom you act")
+    return Refused("NOT_APPROVER", f"{behalf.id} is no full member any more, so nobody acts for them.")
+
+
+def _check_kind(reviewer: Reviewer) -> Refused | None:
     match reviewer.kind:
         case "external":
             return Refused("EXTERNAL_USER", "People of other workspaces may not decide here.")
@@ -322,7 +328,7 @@ def check_kind(reviewer: Reviewer) -> Refused | None:
 
 def _check_verdict(case: Case, reviewer: Reviewer, verdict: Verdict) -> Refused | None:
     if verdict == "withdraw":
-        if case.is_party(reviewer.id):
+        if case.has_asked(reviewer.id):
             return None
         return Refused("NOT_ALLOWED", "Only who asked for this may withdraw it. Nothing was recorded.")
     if verdict not in case.policy.decisions:
@@ -357,7 +363,8 @@ def _check_needed(
     cast = Vote(
         reviewer.id, verdict, None, "", 0, "", reviewer.groups, stage=standing.stage, round=standing.round
     )
-    _, filled = _seated(case, [*_last_votes(case), cast], stage, standing.stage, standing.round)
+    counted = case.as_cast
+    _, filled = _seated(counted, [*_last_votes(counted), cast], stage, standing.stage, standing.round)
     if sum(map(len, filled)) > before:
         return None
     if unknown:
@@ -451,65 +458,43 @@ def covers(terms: Terms, needed: Terms) -> bool:
     return sum(map(len, match([1] * len(have), may))) == len(want)
 
 
-# -- what could never be -------------------------------------------------------------------------------------
-
-
-def check_satisfiable(
-    case: Case, members: Mapping[GroupId, Sequence[PersonId]] | None = None
-) -> tuple[PersonId, ...]:
-    """Raise :class:`PolicyError` when there are not enough distinct people left who may approve.
-
-    A group, channel or schedule is as large as ``members`` says; one that it does not name may hold anybody.
-    Returns those of ``members`` who would fill a place, the first that can: with the people whom the policy
-    names, they are enough.
-    """
-    known = members or {}
-    if not {"approve", "edit"} & {*case.policy.decisions}:
-        return ()
-    rules = [rule for stage in case.terms.stages for rule in stage]
-    bounded = [rule for rule in rules if all(ref in known for ref in rule.refs)]
-    places = sum(rule.count for rule in bounded)
-    may: dict[PersonId, set[int]] = {}
-    who: dict[PersonId, PersonId] = {}
-    for number, rule in enumerate(bounded):
-        # Of so many one is always left for this rule, whoever of them fills another.
-        for person in itertools.islice(_could_fill(rule, case, known), places):
-            one = case.one(person)
-            may.setdefault(one, set()).add(number)
-            who.setdefault(one, person)
-    filled = match([rule.count for rule in bounded], list(may.values()))
-    for rule, there in zip(bounded, filled, strict=True):
-        if len(there) < rule.count:
-            names = rule.name or " or ".join((*rule.refs, *rule.people)) or "the requester"
-            raise PolicyError(
-                f"nobody was asked: it could never be approved. {rule.count} of {names} must approve, and "
-                f"only {len(there)} could: the requester and co-authors may not, nor guests and bots, and "
-                "nobody counts twice; name another person or a group in the policy"
-            )
-    people = list(who.values())
-    seated = ((rule, people[n]) for rule, there in zip(bounded, filled, strict=True) for n in there)
-    return tuple(person for rule, person in seated if person not in _people_of(rule, case))
-
-
-def _could_fill(rule: Rule, case: Case, known: Mapping[GroupId, Sequence[PersonId]]) -> Iterator[PersonId]:
-    """Yield who may fill a place of the rule, nobody twice, whoever acts for them."""
-    named, seen = _people_of(rule, case), set()
-    grouped = (person for ref in rule.refs for person in known[ref])
-    for person, groups in itertools.chain(
-        ((one, ()) for one in named), ((one, rule.refs) for one in grouped)
-    ):
-        one = case.one(person)
-        if one not in seen and case.may_fill(rule, person, groups):
-            seen.add(one)
-            yield person
-
-
 def merge(case: Case, standing: Standing, changes: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return the action's arguments with these changes; None when there is no action."""
     action = case.request.action
     if action is None:
         return None
     return {**(action.arguments if standing.arguments is None else standing.arguments), **changes}
+
+
+def make_vote(
+    case: Case,
+    reviewer: Reviewer,
+    verdict: Verdict,
+    reason: str | None,
+    *,
+    behalf: Reviewer | None = None,
+    delegation: DelegationId | None = None,
+    arguments: Mapping[str, Any] | None = None,
+    at: int = 0,
+    surface: str = "",
+) -> Vote:
+    """Return the vote that this reviewer casts now, with all that later judgments of it rest on."""
+    before, now, holder = judge(case), case.as_now(reviewer, behalf), behalf or reviewer
+    return Vote(
+        reviewer.id,
+        verdict,
+        reason,
+        bound_digest(case.request, before.arguments if arguments is None else arguments),
+        at,
+        surface,
+        holder.groups,
+        before.stage,
+        before.round + (verdict == "edit"),
+        arguments,
+        on_behalf_of=None if behalf is None else behalf.id,
+        delegation=delegation,
+        one_with=frozenset(_all_one(reviewer.id, now.same_person) - {reviewer.id}),
+    )
 
 
 def with_vote(case: Case, vote: Vote) -> Case:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from .bypass import Bypass
+from .delegation import Delegation
 from .drawing import Passed
 from .plainjson import read_json, write_json
 from .plan import Chosen, Result, Target
 from .storage import Do, Param, Params, Row
 from .stored import Place as StoredPlace
 from .stored import read_stored, read_versions
+from .timeouts import TimeoutPolicy
 from .types import (
     START,
     Action,
@@ -30,7 +33,6 @@ from .types import (
     Send,
     Task,
     TaskId,
-    TimeoutPolicy,
     Vote,
 )
 from .values import Codec
@@ -85,12 +87,6 @@ def read_run(row: Row) -> Run:
         created_at=row["created_at"],
         updated_at=row["updated_at"],
     )
-
-
-def read_left(returned: Iterable[Iterable[Row]]) -> Run:
-    """Return the run as a batch left it: what the last of its statements returned of it."""
-    (*_, row) = (row for rows in returned for row in rows)
-    return read_run(row)
 
 
 def write_tasks(codec: Codec, tasks: Sequence[Task]) -> str:
@@ -341,7 +337,48 @@ def read_vote(row: Row) -> Vote:
         round=row["round"],
         arguments=None if row["arguments"] is None else _plain.decode(row["arguments"]),
         erased=erased_of(row),
+        on_behalf_of=row["on_behalf_of"],
+        delegation=row["delegation_id"],
+        one_with=frozenset(read_json(row["one_with"])),
     )
+
+
+def read_delegation(row: Row) -> Delegation:
+    """Return the delegation that a row of ``delegations`` stands for."""
+    return Delegation(
+        id=row["delegation_id"],
+        person=row["person"],
+        delegate=row["delegate"],
+        since=row["since"],
+        until=row["until"],
+        policy=row["policy"],
+        request_id=row["request_id"],
+        reason=said_of(row),
+        made_by=row["made_by"],
+        made_at=row["made_at"],
+        revoked_at=row["revoked_at"],
+    )
+
+
+def read_bypass(row: Row) -> Bypass:
+    """Return the consent that a row of ``bypasses`` stands for."""
+    return Bypass(
+        scope=row["scope"],
+        since=row["since"],
+        person=row["person"],
+        on_behalf_of=row["on_behalf_of"],
+        one_with=frozenset(read_json(row["one_with"])),
+        reason=said_of(row),
+        needed=row["needed"],
+        at=row["given_at"],
+    )
+
+
+def said_of(row: Row) -> str | None:
+    """Return what is shown of words that lie beside the journal; None when there were none."""
+    left = erased_of(row)
+    said: str | None = row["said"]
+    return said or (f"(erased: {left[:19]})" if left else None)
 
 
 def erased_of(row: Row) -> str | None:

@@ -15,11 +15,11 @@ from pydantic import BaseModel
 from . import neighbours, records
 from .clock import SECOND
 from .companions import EndFacts, PauseFacts
-from .eligible import check_members
+from .eligible import check_members, check_satisfiable
 from .errors import PolicyError, ValueRefused
 from .forms import check_fits, form_of
 from .inside import ask
-from .judging import Case, Directory, check_satisfiable
+from .judging import Case, Directory
 from .plainjson import write_json
 from .policy import Policy, Terms
 from .quotas import next_terms

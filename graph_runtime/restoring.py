@@ -86,7 +86,9 @@ async def renew(
     )
     named = Do("set_deployment", {"value": name}, guard="it has a name")
     revoked = Do("revoke_unused_grants", {"now": clock()})
-    await store.commit(Batch("restore", (named, Do("doubt_outbox"), revoked, restored)))
+    # One that was revoked since the backup would let somebody act for another again.
+    ended = Do("revoke_delegations", {"now": clock(), "revoked_by": actor})
+    await store.commit(Batch("restore", (named, Do("doubt_outbox"), revoked, ended, restored)))
     return Restored(name, asked, tuple(attention))
 
 

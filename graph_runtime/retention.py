@@ -24,6 +24,8 @@ _DROPS: tuple[QueryName, ...] = (
     "drop_decisions_of_thread",
     "drop_waits_of_thread",
     "drop_executions_of_thread",
+    "drop_bypasses_of_thread",
+    "drop_reassignments_of_thread",
     "drop_requests_of_thread",
     "drop_interrupts_of_thread",
     "drop_effects_of_thread",

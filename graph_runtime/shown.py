@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from .bypass import Bypass
+from .delegation import Delegation, pairs
 from .judging import Case, Standing, judge
 from .types import (
     ApprovalRequest,
@@ -115,6 +117,14 @@ class RequestView:
     cards: Mapping[EntryId, Place]
     #: Whether all, or its graph, is frozen: its deadline does not count then.
     frozen: bool = False
+    #: Who acts for whom in it.
+    delegations: tuple[Delegation, ...] = ()
+    #: The freezes that hold its action up, each with its beginning; none once it was carried out.
+    held_by: Mapping[str, int] = field(default_factory=dict)
+    #: Who lets it through which of them.
+    bypasses: tuple[Bypass, ...] = ()
+    #: Whether its action was carried out, or is at this moment.
+    used: bool = False
 
     @property
     def card(self) -> Place | None:
@@ -123,8 +133,8 @@ class RequestView:
 
     @property
     def case(self) -> Case:
-        """The request and its votes, with its policy and terms read."""
-        return Case.of(self.request, self.votes)
+        """The request and its votes, with its policy and terms read, and who is one person now."""
+        return Case.of(self.request, self.votes, pairs(self.delegations))
 
     @property
     def standing(self) -> Standing:

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any, ClassVar, Generic, Literal, NamedTuple, NewType, TypeVar
 
 from .quick import quick
+from .timeouts import TimeoutPolicy
 
 ThreadId = NewType("ThreadId", str)
 RunId = NewType("RunId", str)
@@ -15,6 +16,7 @@ CheckpointId = NewType("CheckpointId", str)
 TaskId = NewType("TaskId", str)
 InterruptId = NewType("InterruptId", str)
 RequestId = NewType("RequestId", str)
+DelegationId = NewType("DelegationId", str)
 EntryId = NewType("EntryId", str)
 PersonId = NewType("PersonId", str)
 GroupId = NewType("GroupId", str)
@@ -110,6 +112,7 @@ RefusalCode = Literal[
     "STALE_ACTION",
     "NOT_ALLOWED",
     "GRAPH_CHANGED",
+    "FROZEN",
     "BUSY",
 ]
 
@@ -128,35 +131,6 @@ class Interrupt:
     occurrence: int = 0
     #: What an answer must fit: a type, or a JSON schema; None takes any value.
     response_schema: Any = field(default=None, compare=False)
-
-
-@dataclass(frozen=True, slots=True)
-class TimeoutPolicy:
-    """How long one attempt of a node may take, in seconds: in all, and without a sign of life.
-
-    That is ``runtime.heartbeat()`` and, unless ``refresh_on`` is "heartbeat", a write to the custom stream.
-    """
-
-    run_timeout: float | timedelta | None = None
-    idle_timeout: float | timedelta | None = None
-    refresh_on: Literal["auto", "heartbeat"] = "auto"
-
-    @classmethod
-    def coerce(cls, value: float | timedelta | TimeoutPolicy | None) -> TimeoutPolicy | None:
-        """Return the policy in seconds, None for one without limits. Raises ValueError unless above zero."""
-        policy = value if isinstance(value, TimeoutPolicy) else cls(run_timeout=value)
-        if policy.refresh_on not in {"auto", "heartbeat"}:
-            raise ValueError("refresh_on must be 'auto' or 'heartbeat'")
-        run, idle = read_seconds(policy.run_timeout), read_seconds(policy.idle_timeout)
-        return None if run is None and idle is None else cls(run, idle, policy.refresh_on)
-
-
-def read_seconds(given: float | timedelta | None) -> float | None:
-    """Return a length of time in seconds. Raises ValueError unless it is above zero."""
-    seconds = given.total_seconds() if isinstance(given, timedelta) else given
-    if seconds is not None and seconds <= 0:
-        raise ValueError(f"a timeout of {seconds} s would stop the node before it starts")
-    return None if seconds is None else float(seconds)
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -478,11 +452,21 @@ class Vote:
     arguments: Mapping[str, Any] | None = None
     #: The digest of the reason, once that is erased.
     erased: str | None = None
+    #: In whose place it was cast, and by which delegation; None: in their own.
+    on_behalf_of: PersonId | None = None
+    delegation: DelegationId | None = None
+    #: Who counted as one person with the reviewer when it was cast.
+    one_with: frozenset[PersonId] = frozenset()
 
     @property
     def words(self) -> str | None:
         """What is shown of the reason."""
         return _words(self.reason, self.erased)
+
+    @property
+    def holder(self) -> PersonId:
+        """Whose place it fills."""
+        return self.on_behalf_of or self.reviewer
 
 
 def _words(said: str | None, erased: str | None) -> str | None:

@@ -22,14 +22,20 @@ _plain = Codec()
 
 
 def weigh(
-    case: Case, reviewer: Reviewer, before: Standing, verdict: Verdict, said: Said
+    case: Case,
+    reviewer: Reviewer,
+    before: Standing,
+    verdict: Verdict,
+    said: Said,
+    *,
+    behalf: Reviewer | None = None,
 ) -> tuple[Mapping[str, Any] | None, Refused | None]:
     """Return the action's arguments as an edit leaves them, and why the verdict may not be taken."""
     reason, edited, confirm, _ = said
 
     def refused(arguments: Mapping[str, Any] | None) -> Refused | None:
         return _check_storable(arguments) or may_decide(
-            case, reviewer, verdict, reason, arguments=arguments, confirm=confirm
+            case, reviewer, verdict, reason, behalf=behalf, arguments=arguments, confirm=confirm
         )
 
     if edited is None or verdict != "edit":

@@ -6,6 +6,7 @@ waits for, and goes on exactly once. Time answers it, or whoever lifts the freez
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -51,6 +52,17 @@ async def wait_while_frozen(scope: TaskScope, host: Host, name: str, action: str
     settle_waits(scope, name)
 
 
+def gate_of(request_id: str) -> str:
+    """Return how the execution gate of a request calls what it waits for."""
+    return f"execute_once {request_id}"
+
+
+def request_of(key: str | None) -> str | None:
+    """Return the request at whose execution gate a wait of this key was asked; None for any other."""
+    found = re.match(r"execute_once (\S+) frozen ", key or "")
+    return None if found is None else found[1]
+
+
 def wait_for_release(name: str, frozen: Mapping[str, int]) -> None:
     """Leave the node until these freezes, each with its beginning, have ended; return where there are none.
 
@@ -82,7 +94,10 @@ class Waits:
         """Return the statements that store each new wait, and drop those that are waited for no more."""
         dropped = [Do("drop_wait", {"interrupt_id": id_}) for id_ in facts.superseded]
         asked = ((interrupt.id, interrupt.value) for interrupt, _ in facts.opened)
-        return [*dropped, *(_put(id_, value, facts) for id_, value in asked if _kind(value))]
+        # The card says that it waits for the end of a freeze.
+        at_gates = (request_of(interrupt.key) for interrupt, _ in facts.opened if _kind(interrupt.value))
+        shown = (Do("redraw_card", {"request_id": one, "now": facts.now}) for one in at_gates if one)
+        return [*dropped, *(_put(id_, value, facts) for id_, value in asked if _kind(value)), *shown]
 
     def on_end(self, facts: EndFacts) -> Sequence[Do]:
         """Return what drops the run's waits; those of a run that an operator must look at stay."""

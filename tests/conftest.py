@@ -17,6 +17,12 @@ from postgres import Databases, NoPostgresError, any_server
 from graph_runtime import CompiledGraph, Runtime, Store, TimeOrderedIds, open_store
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _outside(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What the examples do outside is done in a folder of its own, whichever test lets them."""
+    os.environ["SIGNOFF_OUTSIDE"] = str(tmp_path_factory.mktemp("outside"))
+
+
 @pytest.fixture
 def clock() -> SettableClock:
     return SettableClock()

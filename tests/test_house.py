@@ -48,6 +48,7 @@ DOORS = {
     "yarl": {"bot/app.py"},
     "typer": {
         "bot/cli.py",
+        "bot/cli_absence.py",
         "bot/cli_audit.py",
         "bot/cli_database.py",
         "bot/cli_gate.py",
@@ -58,13 +59,26 @@ DOORS = {
 }
 #: Imports point down: a module may import only from its own row or a lower one.
 LEVELS = [
-    {"clock", "config", "errors", "faults", "messages", "plainjson", "quick", "types"},
+    {"clock", "config", "errors", "faults", "messages", "plainjson", "quick", "timeouts", "types"},
     {"calendars", "calls", "conditions", "storage", "values"},
-    {"beside", "forms", "neighbours", "policy", "state"},
+    {"beside", "delegation", "forms", "matching", "neighbours", "policy", "state"},
     {"judging"},
+    {"bypass"},
     {"eligible", "shown", "tickets", "verdicts"},
     {"plan"},
-    {"branching", "companions", "drawing", "executor", "host", "kept", "records", "stored", "streaming"},
+    {
+        "branching",
+        "companions",
+        "drawing",
+        "executor",
+        "host",
+        "kept",
+        "lookup",
+        "records",
+        "standins",
+        "stored",
+        "streaming",
+    },
     {
         "divergence",
         "erasing",
@@ -95,7 +109,7 @@ LEVELS = [
     {"replay"},
     {"advance"},
     {"runtime"},
-    {"alarms", "approvals", "closings", "compiled", "outbox"},
+    {"absences", "alarms", "approvals", "ballots", "bypasses", "closings", "compiled", "outbox", "overdue"},
     {"graph", "procrastinate", "worker"},
 ]
 LONGEST_ROOM = 540

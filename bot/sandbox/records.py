@@ -184,7 +184,7 @@ class Seed:
     bot_user_id: str = "U0SIGNOFF"
     bot_id: str = "B0SIGNOFF"
     commands: tuple[SlashCommand, ...] = (
-        SlashCommand("/signoff", "Ask for approval and look after runs", "runs | show <id> | help"),
+        SlashCommand("/signoff", "Ask for approval and look after runs", "runs | show <id> | help", True),
     )
 
 

@@ -42,6 +42,8 @@ TABLES: Mapping[str, str] = {
     "freezes": "scope",
     "quotas": "name",
     "texts": "text_id",
+    "delegations": "delegation_id",
+    "bypasses": "request_id, scope, since, person",
 }
 _PAGE = 500
 #: Seconds that connections may take to go away after their store was closed.

@@ -354,6 +354,16 @@ DELETE FROM decisions WHERE request_id IN (
   SELECT q.request_id FROM runs r JOIN requests q ON q.run_id = r.run_id WHERE r.thread_id = :thread_id
 );
 
+-- name: drop_reassignments_of_thread
+DELETE FROM delegations WHERE request_id IN (
+  SELECT q.request_id FROM runs r JOIN requests q ON q.run_id = r.run_id WHERE r.thread_id = :thread_id
+);
+
+-- name: drop_bypasses_of_thread
+DELETE FROM bypasses WHERE request_id IN (
+  SELECT q.request_id FROM runs r JOIN requests q ON q.run_id = r.run_id WHERE r.thread_id = :thread_id
+);
+
 -- name: drop_requests_of_thread
 DELETE FROM requests WHERE run_id IN (SELECT run_id FROM runs WHERE thread_id = :thread_id);
 
@@ -599,9 +609,9 @@ WHERE run_id = :run_id AND request_id = :request_id AND kind = 'request.opened' 
 
 -- name: put_decision
 INSERT INTO decisions (decision_id, request_id, reviewer, verdict, text_id, digest, surface, groups, stage, round,
-  arguments, decided_at)
+  arguments, on_behalf_of, delegation_id, one_with, decided_at)
 VALUES (:decision_id, :request_id, :reviewer, :verdict, :text_id, :digest, :surface, :groups, :stage, :round,
-  :arguments, :now);
+  :arguments, :on_behalf_of, :delegation_id, :one_with, :now);
 
 -- Clocks differ: what was edited last is said by the rounds.
 -- name: find_decisions
@@ -823,12 +833,10 @@ WHERE status = 'open' AND deadline_at IS NOT NULL AND (:scope = 'all' OR 'graph:
 UPDATE outbox SET wanted = wanted + 1, status = 'pending', available_at = :now, updated_at = :now
 WHERE kind = 'card' AND status IN ('pending', 'delivered') AND request_id IN (
   SELECT request_id FROM requests
-  WHERE (:scope = 'all' OR 'graph:' || graph = :scope) AND (
-    status = 'open' OR (
-      status IN ('approved', 'edited')
-      AND run_id IN (SELECT run_id FROM runs WHERE status = 'interrupted')
-    )
-  )
+  WHERE status = 'open' AND (:scope = 'all' OR 'graph:' || graph = :scope)
+  UNION
+  SELECT q.request_id FROM waits w JOIN requests q ON q.run_id = w.run_id
+  WHERE q.status IN ('approved', 'edited') AND (:scope = 'all' OR 'graph:' || q.graph = :scope)
 );
 
 -- name: drop_due
@@ -864,7 +872,7 @@ WHERE w.kind = 'time' AND w.due_at <= :now AND r.driver = 'worker'
 ORDER BY w.due_at LIMIT :limit;
 
 -- name: find_frozen_waits
-SELECT w.interrupt_id, w.run_id, i.status, i.value
+SELECT w.interrupt_id, w.run_id, i.status, i.value, i.key
 FROM waits w JOIN runs r ON r.run_id = w.run_id JOIN interrupts i ON i.interrupt_id = w.interrupt_id
 WHERE w.kind = 'freeze' AND w.interrupt_id > :after AND r.status IN ('queued', 'running', 'interrupted')
 ORDER BY w.interrupt_id LIMIT :limit;
@@ -872,12 +880,16 @@ ORDER BY w.interrupt_id LIMIT :limit;
 -- name: get_execution
 SELECT * FROM executions WHERE request_id = :request_id;
 
--- A freeze that began since the gate looked shuts it.
+-- A freeze that began since the gate looked shuts it, but for one that enough people let this request through.
 -- name: reserve_execution
 INSERT INTO executions (request_id, run_id, task_id, key, digest, status, started_at, ended_at)
 SELECT q.request_id, :run_id, :task_id, :key, :digest, :status, :now, NULL FROM requests q
 WHERE q.request_id = :request_id AND NOT EXISTS (
-  SELECT 1 FROM freezes WHERE scope IN (:scope_a, :scope_b, :scope_c, :scope_d)
+  SELECT 1 FROM freezes f WHERE f.scope IN (:scope_a, :scope_b, :scope_c, :scope_d) AND NOT EXISTS (
+    SELECT 1 FROM bypasses b
+    WHERE b.request_id = :request_id AND b.scope = f.scope AND b.since = f.since AND f.scope <> 'all'
+    GROUP BY b.scope HAVING count(*) >= max(b.needed)
+  )
 );
 
 -- What a restored database does not know to be used may have been.
@@ -890,7 +902,11 @@ WHERE q.status IN ('approved', 'edited')
 -- name: reserve_again
 UPDATE executions SET status = 'reserved', started_at = :now, ended_at = NULL
 WHERE request_id = :request_id AND status = 'indeterminate' AND NOT EXISTS (
-  SELECT 1 FROM freezes WHERE scope IN (:scope_a, :scope_b, :scope_c, :scope_d)
+  SELECT 1 FROM freezes f WHERE f.scope IN (:scope_a, :scope_b, :scope_c, :scope_d) AND NOT EXISTS (
+    SELECT 1 FROM bypasses b
+    WHERE b.request_id = :request_id AND b.scope = f.scope AND b.since = f.since AND f.scope <> 'all'
+    GROUP BY b.scope HAVING count(*) >= max(b.needed)
+  )
 );
 
 -- name: end_execution
@@ -913,6 +929,89 @@ UPDATE freezes SET released_by = :released_by WHERE scope = :scope AND released_
 
 -- name: drop_freeze
 DELETE FROM freezes WHERE scope = :scope AND released_by = :before;
+
+-- Of two consents at once, the second sees the first.
+-- name: lock_request
+UPDATE requests SET revision = revision WHERE request_id = :request_id;
+
+-- One consent for one freeze that holds; :before is how many there are for the request, so that who consents is
+-- judged by all of them.
+-- name: put_bypass
+INSERT INTO bypasses (request_id, scope, since, person, on_behalf_of, one_with, text_id, needed, given_at)
+SELECT q.request_id, f.scope, f.since, :person, :on_behalf_of, :one_with, :text_id, :needed, :now
+FROM requests q, freezes f
+WHERE q.request_id = :request_id AND q.status IN ('approved', 'edited') AND f.scope = :scope AND f.since = :since
+  AND (SELECT count(*) FROM bypasses b WHERE b.request_id = :request_id) = :before
+  AND NOT EXISTS (
+    SELECT 1 FROM executions e WHERE e.request_id = :request_id AND e.status IN ('reserved', 'done', 'revoked')
+  );
+
+-- name: find_bypasses
+SELECT b.*, t.said, t.digest AS words_digest, t.erased_in
+FROM bypasses b LEFT JOIN texts t ON t.text_id = b.text_id
+WHERE b.request_id = :request_id ORDER BY b.given_at, b.person, b.scope;
+
+-- Which requests enough people let through which freezes that hold.
+-- name: find_bypassed
+SELECT b.request_id, b.scope, b.since
+FROM bypasses b JOIN freezes f ON f.scope = b.scope AND f.since = b.since
+WHERE b.scope <> 'all'
+GROUP BY b.request_id, b.scope, b.since HAVING count(*) >= max(b.needed)
+ORDER BY b.request_id, b.scope;
+
+
+-- Who acts for whom --------------------------------------------------------------------------------
+
+-- name: get_delegation_count
+SELECT value FROM deployment WHERE key = 'delegations';
+
+-- name: count_delegation
+UPDATE deployment SET value = :after WHERE key = 'delegations' AND value = :before;
+
+-- name: put_delegation
+INSERT INTO delegations (delegation_id, person, delegate, since, until, policy, request_id, text_id, made_by, made_at)
+VALUES (:delegation_id, :person, :delegate, :since, :until, :policy, :request_id, :text_id, :made_by, :now);
+
+-- name: get_delegation
+SELECT d.*, t.said, t.digest AS words_digest, t.erased_in
+FROM delegations d LEFT JOIN texts t ON t.text_id = d.text_id
+WHERE d.delegation_id = :delegation_id;
+
+-- Those that hold, or will.
+-- name: find_delegations
+SELECT d.*, t.said, t.digest AS words_digest, t.erased_in
+FROM delegations d LEFT JOIN texts t ON t.text_id = d.text_id
+WHERE d.revoked_at IS NULL AND d.until > :now ORDER BY d.delegation_id;
+
+-- Those that hold for a request.
+-- name: find_delegations_for
+SELECT d.*, t.said, t.digest AS words_digest, t.erased_in
+FROM delegations d LEFT JOIN texts t ON t.text_id = d.text_id
+WHERE d.revoked_at IS NULL AND d.until > :now AND d.since <= :now
+  AND (d.request_id IS NULL OR d.request_id = :request_id)
+  AND (d.policy IS NULL OR d.policy = (SELECT q.policy_name FROM requests q WHERE q.request_id = :request_id))
+ORDER BY d.delegation_id;
+
+-- Those by which votes on a request were cast, whatever became of them.
+-- name: find_delegations_used
+SELECT d.*, t.said, t.digest AS words_digest, t.erased_in
+FROM delegations d LEFT JOIN texts t ON t.text_id = d.text_id
+WHERE d.delegation_id IN (
+  SELECT v.delegation_id FROM decisions v WHERE v.request_id = :request_id AND v.delegation_id IS NOT NULL
+) ORDER BY d.delegation_id;
+
+-- Whether somebody may still act for another at this moment. A statement that changes nothing.
+-- name: hold_delegation
+UPDATE delegations SET until = until
+WHERE delegation_id = :delegation_id AND revoked_at IS NULL AND until > :now AND since <= :now;
+
+-- name: revoke_delegation
+UPDATE delegations SET revoked_at = :now, revoked_by = :revoked_by
+WHERE delegation_id = :delegation_id AND revoked_at IS NULL AND until > :now;
+
+-- What a restored database does not know to be revoked may have been.
+-- name: revoke_delegations
+UPDATE delegations SET revoked_at = :now, revoked_by = :revoked_by WHERE revoked_at IS NULL AND until > :now;
 
 
 -- The journal --------------------------------------------------------------------------------------

@@ -203,6 +203,22 @@ QueryName = Literal[
     "find_untold_erasures",
     "find_erasures",
     "find_broken",
+    "drop_reassignments_of_thread",
+    "drop_bypasses_of_thread",
+    "lock_request",
+    "put_bypass",
+    "find_bypasses",
+    "find_bypassed",
+    "get_delegation_count",
+    "count_delegation",
+    "put_delegation",
+    "get_delegation",
+    "find_delegations",
+    "find_delegations_for",
+    "find_delegations_used",
+    "hold_delegation",
+    "revoke_delegation",
+    "revoke_delegations",
 ]
 
 #: Whoever makes or changes a PostgreSQL schema holds this advisory lock, as does whoever opens a store.

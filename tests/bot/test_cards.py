@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kit import much
 
-from bot import cards, dialogs, text
+from bot import cards, dialogs, lines, text
 from bot.payloads import DialogOrigin, read_ticket, write_ticket
 from bot.replies import error_code, seconds_to_wait
 from bot.sandbox.limits import view_body
@@ -104,7 +104,7 @@ def test_slack_takes_every_line_of_a_thread(
 ):
     votes = (vote("reject", reason, by),) if by else ()
     what, status = said
-    line = cards.trail(
+    line = lines.trail(
         view(request(requester=requester), votes=votes), entry("trail", what=what, status=status, by=by)
     )
     taken(line)
@@ -141,28 +141,28 @@ def test_slack_takes_every_card_and_line_of_several_people(status: str, said: li
     stood = {"seats": seats, "stage": 0, "stages": 2, "rejections": 1, "veto": 2}
     for verdict, _, who in said[:2]:
         if verdict != "respond":
-            taken(cards.trail(seen, entry("trail", what="vote", status=verdict, by=who, **stood)))
-    taken(cards.trail(seen, entry("trail", what="remind", status="open", by=None)))
-    taken(cards.trail(seen, entry("trail", what="escalate", status="open", by=None, to="S0LEAD")))
+            taken(lines.trail(seen, entry("trail", what="vote", status=verdict, by=who, **stood)))
+    taken(lines.trail(seen, entry("trail", what="remind", status="open", by=None)))
+    taken(lines.trail(seen, entry("trail", what="escalate", status="open", by=None, to="S0LEAD")))
     closed = "approved" if status == "open" else status
     if closed != "superseded":
-        taken(cards.trail(seen, entry("trail", what="request", status=closed, by="U0ALICE")))
+        taken(lines.trail(seen, entry("trail", what="request", status=closed, by="U0ALICE")))
 
 
 def test_the_largest_policy_still_fits():
     rules = [{"groups": [f"S0GROUP{n:03}{m:03}" for m in range(60)], "count": 50} for n in range(20)]
     seen = view(request(policy={"require": rules}, deadline_at=AT))
     taken(cards.card(seen, entry(), "d"))
-    line = cards.trail(seen, entry("trail", what="remind", status="open", by=None))
+    line = lines.trail(seen, entry("trail", what="remind", status="open", by=None))
     assert "Still needed: 1000 more" in line.text
     seats = [[s.name, s.filled, s.count, [*s.people], [*s.groups]] for s in seen.standing.seats]
     stood = {"seats": seats, "stage": 0, "stages": 1, "rejections": 0, "veto": 1}
-    line = cards.trail(seen, entry("trail", what="vote", status="approve", by="U0ALICE", **stood))
+    line = lines.trail(seen, entry("trail", what="vote", status="approve", by="U0ALICE", **stood))
     assert line.text == ":white_check_mark: <@U0ALICE> approved: 0 of 1000."
 
 
 def told(seen: RequestView, **payload: Any) -> str:
-    return cards.trail(seen, entry("trail", **payload)).text
+    return lines.trail(seen, entry("trail", **payload)).text
 
 
 def test_an_edit_shows_what_it_is_now_who_changed_it_and_what_it_was():
@@ -443,7 +443,7 @@ def test_reading_garbage_is_refused_and_never_fails_otherwise(garbage: str):
 
 @pytest.mark.parametrize("kind", ["completed", "failed", "cancelled", "needs_attention"])
 def test_the_line_of_a_run_says_how_it_went_on_and_where_to_look(kind: str):
-    line = cards.trail(view(), entry("trail", what="run", status=kind)).text
+    line = lines.trail(view(), entry("trail", what="run", status=kind)).text
     assert "<@U0CAROL>" in line
     assert ("signoff show run-1" in line) == (kind in {"failed", "needs_attention"})
 

@@ -40,7 +40,7 @@ async def test_check_says_what_each_policy_asks(cli: Cli):
         assert words in said.out
     said = await cli("policy", "check", str(EXAMPLES / "deploy.toml"))
     assert "when risk ==" in said.out and "10m" in said.out
-    assert "freeze_bypass: kept, not acted on yet" in " ".join(said.out.split())
+    assert "2 of S0SRELEADS let it through a freeze" in " ".join(said.out.split())
 
 
 async def test_check_without_a_file_looks_at_the_settings(cli: Cli):

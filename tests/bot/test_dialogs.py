@@ -24,7 +24,7 @@ from card_bench import AT, TICKET, entry, new_ids, request, taken, view
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bot import cards, dialogs, forms
+from bot import cards, dialogs, forms, lines
 from bot.fields import offered
 from bot.payloads import DialogOrigin, write_ticket
 from bot.sandbox import Delivery, Message
@@ -318,7 +318,7 @@ def test_slack_takes_whatever_who_asked_is_told(
         for verdict, reason in said
     )
     asked = dataclasses.replace(seen({"it": 1}).request, status=status, title=title, closed_at=AT)
-    taken(cards.private(view(asked, votes=votes), entry("trail", what="told", status=status, to=CAROL)))
+    taken(lines.private(view(asked, votes=votes), entry("trail", what="told", status=status, to=CAROL)))
 
 
 def test_the_largest_edit_still_fits_its_card():

@@ -49,11 +49,6 @@ async def test_access_is_given_when_an_owner_agrees_and_not_when_the_requester_d
         await bench.rests(run, "interrupted")
         (opened,) = doors().opened()
         assert (opened["resource"], opened["level"], opened["requester"]) == ("prod-db", "read", CAROL)
-        await bench.slash("freeze all an incident")
-        await bench.drawn(card, "frozen: nothing is carried out")
-        for person in (OPERATOR, ALICE):
-            await bench.slash("release all", user=person)
-        await bench.drawn(card, "the run waits")
 
 
 async def test_d1_nobody_is_asked_where_only_the_requester_could_answer_and_the_run_says_so(

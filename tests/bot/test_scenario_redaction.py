@@ -13,7 +13,7 @@ from bot_bench import ALICE, BOB, CAROL, CHANNEL, Bench, Cli, bot_here, settings
 from card_bench import entry, request, view, vote
 from post_bench import Post
 
-from bot import cards, dialogs
+from bot import cards, dialogs, forms
 from bot.fields import offered
 from bot.redaction import HIDDEN, Masked, Redaction, mask
 from bot.sandbox.faults import Fault
@@ -59,7 +59,7 @@ def all_of(bench: Bench, channel: str) -> list[Any]:
 async def edit(bot: Bench, card: Any, **typed: str) -> Any:
     assert (await bot.click(card, cards.EDIT)).outcome == "acked"
     (dialog,) = bot.slack.modals(ALICE)
-    values = {f"edit:{n}": {dialogs.VALUE_INPUT: v} for n, v in typed.items() if n != "why"}
+    values = {f"edit:{n}": {forms.VALUE_INPUT: v} for n, v in typed.items() if n != "why"}
     values[dialogs.COMMENT_BLOCK] = {dialogs.COMMENT_INPUT: typed["why"]}
     return await bot.slack.submit(user=ALICE, view_id=dialog.id, values=values)
 

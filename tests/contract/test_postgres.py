@@ -15,6 +15,7 @@ import pytest
 from aside import aside, impatient
 from graphs import Log, answer_only, begin, one_after_another, review_then_publish
 from kit import SettableClock
+from people import API, approvals_of, boss, deploy, open_view, requests, ticket_of, view_of
 from postgres import Databases, OwnServer, own_server
 from severed import Wire, wire_to
 from writes import event, event_ids, thread
@@ -363,3 +364,25 @@ async def test_a_server_that_was_stopped_is_said_and_it_heals_when_it_is_back(
         assert time.monotonic() - back < 10
         assert "e2" in await event_ids(store)
         assert "e1" not in await event_ids(store)
+
+
+async def test_a_click_whose_answer_was_lost_is_told_what_it_came_to(database: str, wire: Wire) -> None:
+    async with open_store(wire.address) as store, open_store(database) as direct:
+        runtime = Runtime(store, [deploy()], companions=[requests()])
+        run = await begin(runtime)
+        approvals = approvals_of(runtime)
+        view = await open_view(approvals, run.id)
+        ticket = ticket_of(view, store)
+        deciding = asyncio.create_task(approvals.decide(ticket, boss(), "approve", place=API))
+        looking = approvals_of(Runtime(direct, [deploy()]))
+        # What it reads is answered, what it writes is not.
+        while not approvals._store._under_way:
+            await asyncio.sleep(0)
+        wire.silent = True
+        while (await view_of(looking, view.request.id)).request.status == "open":
+            await asyncio.sleep(0.01)
+        await wire.cut()
+        wire.silent = False
+        await wire.lay()
+        told = await deciding
+        assert (told.request.status, told.run.status) == ("approved", "queued")

@@ -415,6 +415,8 @@ async def test_votes_that_were_cast_before_policies_of_several_are_there_after_t
             "waits",
             "quotas",
             "blocks",
+            "bypasses",
+            "delegations",
             "events",
             "due",
             "turns",

@@ -42,6 +42,7 @@ POLICIES: Mapping[str, Any] = {
         }
     },
     "reminded": {"people": ["U_BOSS"], "deadline": "1h", "remind": ["50%"]},
+    "passed": {"people": ["U_BOSS"], "freeze_bypass": {"group": "G_OPS"}},
     "free": {"people": ["U_BOSS", "U_REQ"], "self_approval": "allow", "reject_reason": "optional"},
 }
 

@@ -54,7 +54,8 @@ from graph_runtime import (
     read_duration,
     read_policies,
 )
-from graph_runtime.judging import Case, check_satisfiable, judge, may_decide
+from graph_runtime.eligible import check_satisfiable
+from graph_runtime.judging import Case, judge, may_decide
 from graph_runtime.storage import Ask
 from graph_runtime.tickets import check_open, check_ticket
 
@@ -771,7 +772,7 @@ async def test_two_timekeepers_at_once_close_a_request_once(
     desk = await _desk(make_runtime, "slow")
     others = [approvals_of(make_runtime(deploy("slow"))) for _ in range(4)]
     clock.pass_seconds(3_600)
-    await asyncio.gather(*(one._settle(desk.id, "deadline") for one in others))
+    await asyncio.gather(*(one._overdue._settle(desk.id, "deadline") for one in others))
     assert len(await events(store, kind="request.timed_out")) == 1
     assert (await view_of(desk.approvals, desk.id)).request.revision == 2
 
@@ -781,13 +782,13 @@ async def test_a_timekeeper_that_comes_too_early_or_at_a_bad_time_changes_nothin
 ) -> None:
     desk = await _desk(make_runtime, "slow")
     before = await desk.seen()
-    await desk.approvals._settle(desk.id, "deadline")
-    await desk.approvals._settle("req-9", "deadline")
+    await desk.approvals._overdue._settle(desk.id, "deadline")
+    await desk.approvals._overdue._settle("req-9", "deadline")
     assert await desk.seen() == before
     run = await _stuck(make_runtime)
     clock.pass_seconds(3_600)
     (request,) = await desk.approvals.find(run_id=run.id, status="open")
-    await desk.approvals._settle(request.id, "deadline")
+    await desk.approvals._overdue._settle(request.id, "deadline")
     assert (await view_of(desk.approvals, request.id)).request.status == "open"
 
 

@@ -18,8 +18,8 @@ from structlog.testing import capture_logs
 
 import graph_runtime.eligible
 from graph_runtime import LeaseLost, PolicyError, Run, Runtime, Store, interrupt, read_policies
-from graph_runtime.eligible import LOOKUPS
-from graph_runtime.judging import Case, check_satisfiable
+from graph_runtime.eligible import LOOKUPS, check_satisfiable
+from graph_runtime.judging import Case
 from graph_runtime.types import ApprovalRequest
 
 TWO = {"require": [{"name": "crew", "group": "G_CREW", "count": 2}]}

@@ -191,8 +191,10 @@ def test_what_was_said_before_there_were_digests_is_kept_and_has_none():
         for _, name, script in migrations():
             if name.endswith("_texts.sql"):
                 database.execute(
-                    "INSERT INTO requests SELECT 'req-1', 'i', 'case-1', 'run-1', 'g', 'n', 't', NULL, '{}', 'd',"
-                    " 'p', '{}', NULL, '[]', 'rejected', 1, NULL, 1, 2, NULL, NULL, 0, 1, NULL"
+                    "INSERT INTO requests (request_id, interrupt_id, thread_id, run_id, graph, node, title, facts, digest,"
+                    " policy_name, policy, also, status, revision, opened_at, closed_at, part, parts) VALUES"
+                    " ('req-1', 'i', 'case-1', 'run-1', 'g', 'n', 't', '{}', 'd', 'p', '{}', '[]', 'rejected',"
+                    " 1, 1, 2, 0, 1)"
                 )
                 database.execute(
                     "INSERT INTO decisions SELECT 'dec-1', 'req-1', 'U1', 'reject', 'too late', 'd', 'slack', '[]',"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -14,19 +14,21 @@ from hypothesis import strategies as st
 from kit import much
 
 from graph_runtime import Action, PolicyError, Reviewer, read_policies
+from graph_runtime.delegation import Delegation, check_new, held_by, in_force, pairs
+from graph_runtime.eligible import check_satisfiable
 from graph_runtime.judging import (
     Case,
     Standing,
-    check_satisfiable,
     covers,
     judge,
-    match,
+    make_vote,
     may_decide,
     merge,
     with_vote,
 )
+from graph_runtime.matching import match
 from graph_runtime.policy import Rule, Terms
-from graph_runtime.types import ApprovalRequest, Vote
+from graph_runtime.types import ApprovalRequest
 
 A, B, C, D, E, REQ, ALSO = "U_A", "U_B", "U_C", "U_D", "U_E", "U_REQ", "U_ALSO"
 SRE, OWN, LEAD = "G_SRE", "G_OWN", "G_LEAD"
@@ -57,26 +59,18 @@ def vote(
     standing = judge(case)
     arguments = merge(case, standing, more.pop("edited")) if "edited" in more else None
     reason = more.pop("reason", "because I say so")
-    unknown = more.pop("unknown", ())
-    refusal = may_decide(
-        case, reviewer(who, *groups, unknown=unknown), verdict, reason, arguments=arguments, **more
-    )
+    voter, behalf = reviewer(who, *groups, unknown=more.pop("unknown", ())), more.pop("behalf", None)
+    refusal = may_decide(case, voter, verdict, reason, behalf=behalf, arguments=arguments, **more)
     if refusal is not None:
         assert refusal.sentence
         return case, refusal.code
-    cast = Vote(
-        who,  # type: ignore[arg-type]
-        verdict,
-        reason,
-        "",
-        0,
-        "cli",
-        frozenset(groups),  # type: ignore[arg-type]
-        standing.stage,
-        standing.round + (verdict == "edit"),
-        arguments,
-    )
+    cast = make_vote(case, voter, verdict, reason, behalf=behalf, arguments=arguments)
     return with_vote(case, cast), None
+
+
+def one(case: Case, *pairs: Any) -> Case:
+    """Return the case while these are one person, two and two."""
+    return dataclasses.replace(case, same_person=frozenset(pairs))
 
 
 def outcome(case: Case, *votes: Any) -> Standing:
@@ -126,21 +120,59 @@ def test_a_second_vote_of_one_person_is_told_so():
 
 
 def test_who_acts_for_somebody_is_one_person_with_them():
-    case = dataclasses.replace(case_of(require=[{"group": SRE, "count": 2}]), same_person={B: A, C: B})
+    case = one(case_of(require=[{"group": SRE, "count": 2}]), (B, A), (C, B))
     case, _ = vote(case, A, SRE)
     assert vote(case, B, SRE)[1] == "ALREADY_VOTED"
     assert vote(case, C, SRE)[1] == "ALREADY_VOTED", "through B"
     assert vote(case, D, SRE)[1] is None
-    of_requester = dataclasses.replace(case, same_person={D: REQ})
-    assert vote(of_requester, D, SRE)[1] == "SELF_APPROVAL"
-    assert vote(dataclasses.replace(case, same_person={ALSO: E}), E, SRE)[1] == "SELF_APPROVAL"
+    assert vote(one(case, (D, REQ)), D, SRE)[1] == "SELF_APPROVAL"
+    assert vote(one(case, (ALSO, E)), E, SRE)[1] == "SELF_APPROVAL"
 
 
-def test_two_who_voted_before_they_became_one_count_once():
+def test_two_who_voted_before_they_became_one_are_the_two_that_they_were():
     case = case_of(require=[{"group": SRE, "count": 3}])
     for who in (A, B):
         case, _ = vote(case, who, SRE)
-    assert str(judge(dataclasses.replace(case, same_person={B: A}))) == "1 of 3 G_SRE"
+    assert str(judge(one(case, (A, B)))) == "2 of 3 G_SRE"
+    assert vote(one(case, (A, C)), C, SRE)[1] == "ALREADY_VOTED", "who votes after that is one with A"
+
+
+def test_two_who_were_one_when_the_first_voted_stay_so_for_that_request():
+    case, _ = vote(one(case_of(require=[{"group": SRE, "count": 2}]), (A, B)), A, SRE)
+    assert vote(one(case), B, SRE)[1] == "ALREADY_VOTED", "it ended before B's own vote"
+
+
+def test_who_acts_for_somebody_fills_what_they_could_fill_and_says_so():
+    case = one(case_of(**TWO_AND_ONE), (A, B))
+    assert vote(case, B)[1] == "NOT_APPROVER"
+    cast, refused = vote(case, B, behalf=reviewer(A, OWN))
+    assert (refused, str(judge(cast))) == (None, "0 of 2 sre, 1 of 1 owners")
+    (one_vote,) = cast.votes
+    assert (one_vote.reviewer, one_vote.on_behalf_of, one_vote.one_with) == (B, A, {A})
+    for who in (A, B):
+        assert vote(one(cast), who, SRE, OWN)[1] == "ALREADY_VOTED", "also when it has ended"
+    assert vote(one(case), B, behalf=reviewer(A))[1] == "NOT_APPROVER", "A is in no group any more"
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [("deactivated", "NOT_APPROVER"), ("guest", "NOT_APPROVER"), ("unknown", "MEMBERSHIP_UNKNOWN")],
+)
+def test_nobody_acts_for_who_is_no_full_member_any_more(kind: Any, code: str):
+    gone = dataclasses.replace(reviewer(A, SRE), kind=kind)
+    assert vote(case_of(people=[A]), B, behalf=gone)[1] == code
+
+
+def test_what_bars_one_of_the_two_bars_both_and_what_one_may_as_asker_only_they_may():
+    case = case_of(people=[A, B, REQ])
+    assert vote(case, REQ, behalf=reviewer(A))[1] == "SELF_APPROVAL"
+    assert vote(case, B, behalf=reviewer(REQ))[1] == "SELF_APPROVAL"
+    assert vote(one(case, (A, REQ)), A, verdict="withdraw")[1] == "NOT_ALLOWED", "A asked nothing"
+    gone, refused = vote(one(case, (REQ, E)), E, behalf=reviewer(REQ), verdict="withdraw")
+    assert (refused, judge(gone).outcome) == (None, "withdrawn")
+    confirmed = case_of(require=[{"requester": True}])
+    assert vote(one(confirmed, (A, REQ)), A)[1] == "SELF_APPROVAL"
+    assert vote(one(confirmed, (REQ, E)), E, behalf=reviewer(REQ))[1] is None
 
 
 # -- stages ----------------------------------------------------------------------------------------------------
@@ -412,54 +444,140 @@ BODIES = st.one_of(
     st.lists(st.lists(RULES, min_size=1, max_size=2), min_size=1, max_size=2).map(lambda s: {"stages": s}),
     st.just({"tiers": REFUND["tiers"]}),
 )
+#: Most people are in most groups: what is to be tried is not that somebody is in none.
+IN = st.sampled_from([{SRE}, {OWN}, {SRE, OWN}, {SRE, LEAD}, {SRE, OWN, LEAD}, set[str]()])
+MEMBERS = st.fixed_dictionaries(dict.fromkeys(PEOPLE, IN))
+SOMEBODY = st.sampled_from(PEOPLE)
+VOTE = st.tuples(st.just("vote"), SOMEBODY, st.just("approve"), st.just(0))
+SCOPES = st.sampled_from([None, None, None, "p", "q"])
 STEPS = st.one_of(
+    VOTE,
+    VOTE,
     st.tuples(
         st.just("vote"),
-        st.sampled_from(PEOPLE),
-        st.sampled_from(["approve"] * 5 + ["edit", "edit", "reject"]),
-        st.sets(st.sampled_from(GROUPS)),
+        SOMEBODY,
+        st.sampled_from(["edit", "edit", "reject"]),
         st.sampled_from([30, 400, 700, 9_000]),
     ),
-    st.tuples(st.just("act for"), st.sampled_from(PEOPLE), st.sampled_from(PEOPLE)),
-    st.tuples(st.just("return"), st.sampled_from(PEOPLE)),
+    st.tuples(st.just("delegate"), SOMEBODY, SOMEBODY, SCOPES),
+    # One of two votes while the other is away, and the other afterwards.
+    st.tuples(st.just("away and back"), SOMEBODY, SOMEBODY, st.booleans()),
+    st.tuples(st.just("return"), SOMEBODY),
+    st.tuples(st.just("join"), SOMEBODY, IN),
     st.tuples(st.just("wait"), st.integers(1, 40)),
 )
 
 
-def joined(person: str, same: Mapping[Any, Any]) -> frozenset[str]:
+def spelled(steps: Sequence[Any]) -> Iterator[Any]:
+    for step in steps:
+        if step[0] != "away and back":
+            yield step
+            continue
+        _, who, to, first = step
+        yield "delegate", who, to, None
+        yield "vote", who if first else to, "approve", 0
+        yield "return", who
+        yield "vote", to if first else who, "approve", 0
+
+
+def joined(person: str, ties: Collection[tuple[str, str]]) -> frozenset[str]:
     known = {person}
     for _ in PEOPLE:
-        known |= {p for pair in same.items() if known & {*pair} for p in pair}
+        known |= {p for pair in ties if known & {*pair} for p in pair}
     return frozenset(known)
 
 
-def sufficient(case: Case, terms: Terms, content: Mapping[str, Any]) -> bool:
+@dataclasses.dataclass
+class Ballot:
+    """A vote that was taken, and the world as it was then."""
+
+    who: str
+    whose: str
+    verdict: str
+    round: int
+    groups: frozenset[str]
+    #: Who acted for whom then, for this request.
+    ties: frozenset[tuple[str, str]]
+
+    def is_one_with(self, other: Ballot) -> bool:
+        mine = {self.who, self.whose}
+        return any(mine & joined(who, self.ties | other.ties) for who in (other.who, other.whose))
+
+
+def sufficient(case: Case, terms: Terms, content: Mapping[str, Any], ballots: Sequence[Ballot]) -> bool:
     """Say by trying everything whether distinct people who may have approved exactly this content."""
-    people: dict[frozenset[str], frozenset[int]] = {}
     rules = [rule for stage in terms.stages for rule in stage]
-    slots = [number for number, rule in enumerate(rules) for _ in range(rule.count)]
-    parties = joined(REQ, case.same_person) | joined(ALSO, case.same_person)
-    present = case.request.action.arguments  # type: ignore[union-attr]
-    for one in case.votes:
-        if one.verdict == "edit":
-            present = one.arguments or {}
-            people.clear()
-        who = joined(one.reviewer, case.same_person)
-        people.pop(who, None)
-        if one.verdict == "reject":
-            continue
-        if case.policy.self_approval == "forbid" and who & parties:
-            continue
-        people[who] = frozenset(
-            n for n, rule in enumerate(rules) if one.reviewer in rule.people or one.groups & {*rule.refs}
-        )
-    return present == content and assignable(slots, list(people.values()))
+    slots = [rule for rule in rules for _ in range(rule.count)]
+    edits = [vote.arguments for vote in case.votes if vote.verdict == "edit"]
+    present = edits[-1] if edits else case.request.action.arguments  # type: ignore[union-attr]
+    current = [b for b in ballots if b.round == len(edits) and b.verdict != "reject"]
+
+    def fits(ballot: Ballot, rule: Rule) -> bool:
+        of_party = any({REQ, ALSO} & joined(who, ballot.ties) for who in (ballot.who, ballot.whose))
+        if case.policy.self_approval == "forbid" and of_party:
+            return False
+        return ballot.whose in rule.people or bool(ballot.groups & {*rule.refs})
+
+    return present == content and any(
+        all(fits(ballot, rule) for ballot, rule in zip(chosen, slots, strict=True))
+        and not any(a.is_one_with(b) for a, b in itertools.combinations(chosen, 2))
+        for chosen in itertools.permutations(current, len(slots))
+    )
 
 
-@given(BODIES, st.sampled_from(["forbid", "allow"]), st.integers(1, 2), st.lists(STEPS, max_size=14))
+class Absent:
+    """Who is away, by the rules of delegations themselves; the model keeps its own account beside it."""
+
+    def __init__(self) -> None:
+        self.made: list[Delegation] = []
+
+    def delegate(self, now: int, person: str, to: str, policy: str | None) -> None:
+        new = Delegation(f"d{len(self.made)}", person, to, now, now + 60, policy)  # type: ignore[arg-type]
+        alive = [one for one in self.made if one.revoked_at is None and one.until > now]
+        if check_new(new, alive, now) is None:
+            self.made.append(new)
+
+    def back(self, now: int, person: str) -> None:
+        self.made = [
+            dataclasses.replace(one, revoked_at=now) if one.person == person and one.holds(now) else one
+            for one in self.made
+        ]
+
+    def holding(self, now: int) -> tuple[Delegation, ...]:
+        return in_force(one for one in self.made if one.holds(now) and one.policy in {None, "p"})
+
+    def ties(self, now: int) -> frozenset[tuple[str, str]]:
+        """Say it once more, without those rules: the narrowest of each person's that hold."""
+        found: dict[str, tuple[bool, str]] = {}
+        for one in self.made:
+            open_ = one.revoked_at is None and one.since <= now < one.until
+            if open_ and one.policy != "q" and not found.get(one.person, (False, ""))[0]:
+                found[one.person] = (one.policy == "p", one.delegate)
+        return frozenset((person, to) for person, (_, to) in found.items())
+
+
+def cast(
+    case: Case, who: str, verdict: Any, members: Mapping[str, Any], absent: Absent, now: int, amount: int
+) -> tuple[Case, Ballot | None]:
+    """Vote as ``decide`` does, with one's own place before those of others."""
+    held = absent.holding(now)
+    case = dataclasses.replace(case, same_person=pairs(held))
+    more = {"edited": {"amount": amount}} if verdict == "edit" else {}
+    places = [None, *(reviewer(one.person, *members[one.person]) for one in held_by(held, who))]  # type: ignore[arg-type]
+    for behalf in places:
+        after, refused = vote(case, who, *members[who], verdict=verdict, behalf=behalf, **more)
+        if refused is None:
+            whose = who if behalf is None else behalf.id
+            round_ = after.votes[-1].round
+            groups = frozenset(members[whose])
+            return after, Ballot(who, whose, verdict, round_, groups, absent.ties(now))
+    return case, None
+
+
+@given(BODIES, st.sampled_from(["forbid", "allow"]), st.integers(1, 2), MEMBERS, st.lists(STEPS, max_size=12))
 @settings(max_examples=much(150, 400), deadline=None)
 def test_no_sequence_of_votes_delegations_edits_and_waiting_lets_an_insufficient_set_approve(
-    body: Any, self_approval: str, deny: int, steps: list[Any]
+    body: Any, self_approval: str, deny: int, members: dict[str, set[str]], steps: list[Any]
 ):
     case = refund(
         700,
@@ -468,33 +586,47 @@ def test_no_sequence_of_votes_delegations_edits_and_waiting_lets_an_insufficient
         veto={"deny": deny},
         **{key: value for key, value in body.items() if key != "tiers"},
     )
-    now, deadline, rejected = 0, 100, 0
-    for step, *said in steps:
+    now, deadline, absent = 0, 100, Absent()
+    ballots: list[Ballot] = []
+    for step, *said in spelled(steps):
         if step == "wait":
             now += said[0]
-        elif step == "act for":
-            case = dataclasses.replace(case, same_person={**case.same_person, said[0]: said[1]})
+        elif step == "delegate":
+            absent.delegate(now, *said)
         elif step == "return":
-            same = {who: whom for who, whom in case.same_person.items() if who != said[0]}
-            case = dataclasses.replace(case, same_person=same)
+            absent.back(now, said[0])
+        elif step == "join":
+            members = {**members, said[0]: said[1]}
         elif now < deadline:  # past it, check_open refuses: see its own table
-            who, verdict, groups, amount = said
-            more = {"edited": {"amount": amount}} if verdict == "edit" else {}
-            case, refused = vote(case, who, *groups, verdict=verdict, **more)
-            if refused is not None:
+            who, verdict, amount = said
+            before = absent.ties(now)
+            assert before == pairs(absent.holding(now))
+            case, ballot = cast(case, who, verdict, members, absent, now, amount)
+            if ballot is None:
                 continue
-            rejected += verdict == "reject"
+            assert ballot.whose == who or (ballot.whose, who) in before, "nobody acts for who did not say so"
+            barred = {REQ, ALSO} & (joined(who, ballot.ties) | joined(ballot.whose, ballot.ties))
+            assert verdict == "reject" or self_approval == "allow" or not barred, (
+                "who asked, or is one with them"
+            )
+            for earlier in ballots:
+                if earlier.round == ballot.round and verdict != "reject":
+                    assert not earlier.is_one_with(ballot), "two votes of one person"
+            ballots.append(ballot)
             standing = judge(case)
             content = standing.arguments or case.request.action.arguments  # type: ignore[union-attr]
             if standing.outcome in {"approved", "edited"}:
-                assert rejected < deny
-                assert sufficient(case, case.terms, content)
+                assert standing.rejections < deny
+                assert sufficient(case, case.terms, content, ballots)
                 # By the rules of what was asked for, and by those of what is carried out.
                 needed = case.policy.choose({"amount": content["amount"]})
                 assert needed.do != "reject"
-                assert needed.do == "approve" or sufficient(case, needed, content)
+                assert needed.do == "approve" or sufficient(case, needed, content, ballots)
                 assert (standing.outcome == "edited") is (content["amount"] != 700 or standing.round > 0)
             elif standing.outcome == "open" and len(case.terms.stages) == 1:
-                assert not sufficient(case, case.terms, content), "nobody is asked in vain"
+                assert not sufficient(case, case.terms, content, ballots), "nobody is asked in vain"
+            # Whoever goes or comes back afterwards, it stays as it was decided.
+            later = dataclasses.replace(case, same_person=frozenset({(A, B), (B, C), (C, D)}))
+            assert judge(later) == judge(dataclasses.replace(case, same_person=frozenset())) == standing
             if standing.outcome != "open":
                 return

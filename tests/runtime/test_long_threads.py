@@ -186,7 +186,7 @@ async def test_the_hundredth_question_of_a_run_is_answered_like_the_tenth(tmp_pa
 
 #: What operators ask for now and then, and nothing else waits for.
 READS_A_WHOLE_TABLE = {"count_outbox", "count_runs", "find_broken", "find_requests", "revoke_unused_grants"}
-READS_A_WHOLE_TABLE |= {"count_words_of_person"}
+READS_A_WHOLE_TABLE |= {"count_words_of_person", "find_troubled", "redraw_cards_of_scope", "take_up_parked"}
 
 
 def test_no_statement_reads_a_whole_table_but_what_operators_list() -> None:

@@ -325,8 +325,8 @@ async def test_a_run_whose_policy_would_decide_can_still_be_cancelled_first(
 ) -> None:
     desk = await desk_of(make_runtime, REFUND, paying(5))
     await desk.runtime.cancel(desk.view.run.thread_id, desk.view.run.id)
-    await desk.approvals._settle(desk.id, "policy")
-    await desk.approvals._remind(desk.id, "remind 0")
+    await desk.approvals._overdue._settle(desk.id, "policy")
+    await desk.approvals._overdue._remind(desk.id, "remind 0")
     assert (await desk.now()).request.status == "withdrawn"
     (outbox,) = await store.read(Ask("count_outbox"))
     assert outbox == []

@@ -64,7 +64,7 @@ async def test_an_unmodified_app_takes_click_modal_command_and_event_over_signed
         await slack.wait_for(lambda: slack.home("U0ALICE"))
     assert [one.outcome for one in (click, refused, good, command, event)] == ["acked"] * 5
     assert slack.modals("U0ALICE") == []
-    assert slack.ephemerals("U0BOB")[0].text == "You asked for show 1 & 2"
+    assert slack.ephemerals("U0BOB")[0].text == "You asked for show 1 &amp; 2"
     assert ran == {"reject": 1, "reason": 2, "signoff": 1, "home": 1}
 
 
@@ -97,7 +97,7 @@ async def test_every_kind_of_body_is_signed_over_its_raw_bytes(slack: Sandbox, e
         assert verifier.is_valid_request(body, headers)
         assert not verifier.is_valid_request(body + " ", headers)
     fields = dict(parse_qsl(endpoint.bodies[0]))
-    assert fields["text"] == "ä & b"
+    assert fields["text"] == "ä &amp; b"
     assert fields["is_enterprise_install"] == "false"
     assert json.loads(endpoint.bodies[1])["event"]["type"] == "user_change"
 

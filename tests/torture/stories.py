@@ -15,13 +15,15 @@ from dataclasses import dataclass
 
 from graphs import Log, one_after_another
 from living import HOUR, SECOND, World
-from people import CLI, approvals_of, boss, person, requests, ticket_of
+from people import CLI, People, approvals_of, boss, person, requests, ticket_of
 
 from graph_runtime import (
     START,
+    Absences,
     Action,
     Alarms,
     AsyncSqliteSaver,
+    Bypasses,
     Erasures,
     Journal,
     NotPaused,
@@ -493,6 +495,43 @@ async def play_guarded(world: World) -> None:
         pass
 
 
+async def play_absent(world: World) -> None:
+    """Somebody decides in another's place, and what they approved is let through a freeze."""
+    await world.start("passing")
+    begun = world.folder / "begun"
+    if not begun.exists():
+        with contextlib.suppress(Refused):
+            await Alarms(world.runtime).freeze("graph:passing", by="U_ANN", reason="a drill")
+        begun.touch()
+    await world.settle()
+    people = People({"G_OPS": ["U_OPS"]})
+    (request,) = await world.approvals.find(run_id=(await world.last("passing")).id)
+    view = await world.approvals.view(request.id)
+    assert view is not None
+    with contextlib.suppress(Refused):  # it was made before it broke off
+        until = world.now + 24 * HOUR * SECOND
+        await Absences(world.runtime, people).delegate("U_BOSS", "U_SUB", until=until, by="U_BOSS")
+    with contextlib.suppress(Refused):
+        await world.approvals.decide(ticket_of(view, world.store), person("U_SUB"), "approve", place=CLI)
+        world.ack("decided", request.id, "U_SUB", "approve", "passing")
+    await world.settle()
+    with contextlib.suppress(Refused):
+        await Bypasses(world.runtime, people).consent(request.id, person("U_OPS"), place=CLI, reason="now")
+    await Alarms(world.runtime).ring_released()
+    await world.settle()
+
+
+async def end_absent(world: World) -> None:
+    await ended(world, "passing", "passing approved", "paid once")
+    assert len(world.told()) == 1, "neither twice nor never"
+    (request,) = await world.approvals.find()
+    view = await world.approvals.view(request.id)
+    assert view is not None
+    assert [(vote.reviewer, vote.on_behalf_of) for vote in view.votes] == [("U_SUB", "U_BOSS")]
+    kinds = [event.kind for event in await world.runtime.events()]
+    assert (kinds.count("delegation.made"), kinds.count("freeze.bypassed")) == (1, 1)
+
+
 def journal_of(world: World) -> Journal:
     return Journal(world.store, {"k": b"a key of thirty-two letters, more"}, key="k", clock=world.clock)
 
@@ -698,6 +737,7 @@ OTHERS = {
         end_guarded,
         ("gate", "ring", "drop wait", "freeze", "release", "erase", "seal"),
     ),
+    "absent": Story(nothing, play_absent, end_absent, ("delegate", "bypass")),
     "halt": Story(nothing, play_halt, end_halt, ("go on", "pause")),
     "nested": Story(nothing, play_nested, end_nested, ("subgraph",)),
     "overtaken": Story(begin_overtaken, play_overtaken, end_two, ("receipt", "decide")),

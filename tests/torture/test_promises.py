@@ -15,7 +15,7 @@ from promises import ACKNOWLEDGED, PROMISES, Told, broken
 BREAKS = {
     "2: somebody has voted twice on the same": """
         INSERT INTO decisions SELECT 'dec-2', request_id, reviewer, verdict, reason, digest, surface, groups, stage,
-          round, arguments, decided_at
+          round, arguments, decided_at, on_behalf_of, delegation_id, one_with
         FROM decisions""",
     "2: a vote did not move its request on by one, or an end or the next tier did not": "UPDATE requests SET revision = 1",
     "2: a question has two requests for one of its parts, or none": "UPDATE requests SET parts = 2",
