@@ -29,6 +29,7 @@ from yarl import query_to_pairs
 from graph_runtime import (
     Absences,
     Bypasses,
+    Clock,
     StoreError,
     Worker,
     open_queue,
@@ -58,17 +59,22 @@ _LAST_WORDS = 5.0
 
 
 async def serve(
-    settings: Settings, stop: asyncio.Event, *, role: Role = "all", started: asyncio.Event | None = None
+    settings: Settings,
+    stop: asyncio.Event,
+    *,
+    role: Role = "all",
+    started: asyncio.Event | None = None,
+    clock: Clock | None = None,
 ) -> None:
     """Take clicks and commands, advance runs and tell what happened, until ``stop`` is set.
 
     In the role "web" it does only the first, in the role "worker" only the rest; any number of each may
-    share a database. ``started`` is set once it is at work. Raises :class:`ConfigError` before anything was
-    started.
+    share a database. ``started`` is set once it is at work; ``clock`` takes the place of the store's. Raises
+    :class:`ConfigError` before anything was started.
     """
     takes, works = role != "worker", role != "web"
     async with (
-        open_house(settings, takes=takes) as house,
+        open_house(settings, takes=takes, clock=clock) as house,
         open_queue(settings.database, house.store) as queue,
     ):
         whispers = Whispers(house.session, api_url=settings.slack.api_url)
@@ -143,11 +149,9 @@ def _listening_app(settings: Settings, house: House, whispers: Whispers) -> Asyn
         operators=settings.operators,
     )
     commands = Commands(house.runtime, house.approvals, absences, settings.operators, redaction)
-    launchpad = Launchpad(house.runtime, house.directory, house.launches, redaction)
-    window = Window(
-        house.approvals, commands, house.directory, whispers, house.identity, launchpad, redaction
-    )
+    window = Window(house.approvals, commands, house.directory, whispers, house.identity, redaction)
     window.listen(app)
+    Launchpad(house.runtime, house.directory, house.identity, house.launches, redaction).listen(app)
     Channels(house.outbox, house.identity).listen(app)
     return app
 

@@ -97,13 +97,13 @@ def confirm_input(phrase: str, *, focus: bool = False) -> Block:
     )
 
 
-def notice_dialog(sentence: str, title: str = "Not recorded") -> View:
+def notice_dialog(sentence: str, title: str = "Not recorded", *more: Block) -> View:
     """Return a dialog that only says something, in place of one whose question was decided meanwhile."""
     return View(
         type="modal",
         title=PlainTextObject(text=title),
         close=PlainTextObject(text="Close"),
-        blocks=[SectionBlock(text=MarkdownTextObject(text=sentence, verbatim=True))],
+        blocks=[SectionBlock(text=MarkdownTextObject(text=sentence, verbatim=True)), *more],
     )
 
 

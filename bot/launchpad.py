@@ -1,48 +1,144 @@
-"""Answers the commands that start runs: one private sentence, after the run is on disk."""
+"""The commands that start runs: what is typed, or filled in to a dialog, is on disk before the answer.
+
+Typed alone, a command whose arguments fit into a dialog opens one. Closing it starts nothing.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, Protocol
 
+import structlog
+from aiohttp import ClientError
+from pydantic import BaseModel, ValidationError
+from slack_sdk.errors import SlackApiError, SlackObjectFormationError
 from slack_sdk.models.blocks import (
     Block,
     MarkdownTextObject,
+    PlainTextObject,
     RichTextBlock,
     RichTextElementParts,
     RichTextPreformattedElement,
     SectionBlock,
 )
+from slack_sdk.models.views import View
+from slack_sdk.web.async_client import AsyncWebClient
 
-from graph_runtime import Actor, Reviewer, Run, Runtime, SignoffError
+from graph_runtime import Actor, Reviewer, Run, Runtime, SignoffError, ValueRefused
 
+from . import forms
 from .cards import lines
 from .commands import MistypedError
+from .dialogs import notice_dialog
 from .directory import SlackDirectory
+from .identity import Identity
 from .launches import Launch, as_typed, explain, read_arguments
+from .payloads import LaunchOrigin, Submission, Typed, read_typed
 from .redaction import Redaction, mask
 from .text import escaped, group, person, plain, worded
 
+_log = structlog.get_logger("signoff.launchpad")
+DIALOG = "signoff_launch_dialog"
+_MEMBERS = ":no_entry: Only full members of this workspace may use this. Nothing was done."
+_GONE = ":no_entry: This dialog could not be read, or its command is gone. Nothing was started."
 _ECHOED = 2_900
 _VALUE = 300
 _NAMES = 20
+
+
+Ack = Callable[..., Awaitable[Any]]
+
+
+class Listens(Protocol):
+    """What of a Bolt app is needed here."""
+
+    def command(self, command: str, /) -> Callable[..., Any]:
+        """Return what registers a listener for a slash command."""
+        ...
+
+    def view(self, callback_id: str, /) -> Callable[..., Any]:
+        """Return what registers a listener for a dialog."""
+        ...
 
 
 class Launchpad:
     """Starts runs for who types a command that an author has mapped to a graph."""
 
     def __init__(
-        self, runtime: Runtime, directory: SlackDirectory, launches: Iterable[Launch], redaction: Redaction
+        self,
+        runtime: Runtime,
+        directory: SlackDirectory,
+        identity: Identity,
+        launches: Iterable[Launch],
+        redaction: Redaction,
     ) -> None:
         self._runtime = runtime
         self._directory = directory
+        self._identity = identity
         self._redaction = redaction
         self._launches = {launch.command: launch for launch in launches}
 
-    @property
-    def commands(self) -> Sequence[str]:
-        """What can be typed, as in ``/deploy``."""
-        return [*self._launches]
+    def listen(self, app: Listens) -> None:
+        """Register every command; they are the authors' own, and ``signoff manifest`` adds them."""
+        for command in self._launches:
+            app.command(command)(self.on_command)
+        if self._launches:
+            app.view(DIALOG)(self.on_dialog)
+
+    async def on_command(self, body: dict[str, Any], ack: Ack, client: AsyncWebClient) -> None:
+        """Start a run with what was typed, or ask for it in a dialog when that is nothing."""
+        typed = read_typed(body, self._identity)
+        if isinstance(typed, str):
+            await ack(text=typed)
+        elif not typed.text.strip() and await self._opened(typed, client):
+            await ack()
+        else:
+            await ack(**await self.answer(typed.command, typed.text, typed.actor))
+
+    async def on_dialog(self, body: dict[str, Any], ack: Ack) -> None:
+        """Start a run with what was filled in; an error shows at its field."""
+        try:
+            sent = Submission.model_validate(body)
+            launch = self._launches[LaunchOrigin.model_validate_json(sent.view.private_metadata).command]
+        except (ValidationError, KeyError):
+            await ack(response_action="update", view=notice_dialog(_GONE, "Nothing started"))
+            return
+        if sent.api_app_id != self._identity.app:
+            await ack(response_action="update", view=notice_dialog(_GONE, "Nothing started"))
+            return
+        reviewer = await self._directory.reviewer(sent.actor, launch.terms.groups)
+        refusal = _may_use(launch, reviewer)
+        if refusal is not None:
+            await ack(response_action="update", view=notice_dialog(refusal, "Nothing started"))
+            return
+        arguments, wrong = forms.read(launch.model, sent)
+        if arguments is None:
+            await ack(response_action="errors", errors=dict(wrong))
+            return
+        try:
+            said, shown, title = await self._begun(launch, arguments, reviewer)
+        except SignoffError as error:
+            # At a field, so that what was filled in is kept.
+            first = str(forms.inputs(launch.model)[0].block_id)
+            why = plain(f"Nothing was started: {mask(str(error))}", 300)
+            await ack(response_action="errors", errors={first: why})
+            return
+        more = [lines(shown)] if shown else []
+        await ack(response_action="update", view=notice_dialog(said, title, *more))
+
+    async def _opened(self, typed: Typed, client: AsyncWebClient) -> bool:
+        """Open the command's dialog for who may use it; False when it has none, or Slack opens none."""
+        launch = self._launches[typed.command]
+        reviewer = await self._directory.reviewer(typed.actor, launch.terms.groups)
+        if not launch.needs_some or _may_use(launch, reviewer) is not None:
+            return False
+        try:
+            view = _dialog(launch)
+            await client.views_open(trigger_id=typed.trigger_id, view=view)
+        except (ValueRefused, SlackApiError, SlackObjectFormationError, ClientError, TimeoutError) as error:
+            _log.info("dialog.none", command=launch.command, error=type(error).__name__)
+            return False
+        return True
 
     async def answer(self, command: str, text: str, actor: Actor) -> dict[str, Any]:
         """Start a run with what was typed, and return the private answer, as arguments of ``ack``.
@@ -52,7 +148,7 @@ class Launchpad:
         launch = self._launches[command]
         reviewer = await self._directory.reviewer(actor, launch.terms.groups)
         if reviewer.kind != "member":
-            return _say(":no_entry: Only full members of this workspace may use this. Nothing was done.")
+            return _say(_MEMBERS)
         if text.strip().lower() == "help":
             return _help(launch)
         refusal = _may_use(launch, reviewer)
@@ -72,7 +168,13 @@ class Launchpad:
             return _say(f":no_entry: {escaped(str(error)[:1].upper() + str(error)[1:], 500)}")
 
     async def _start(self, launch: Launch, text: str, reviewer: Reviewer) -> dict[str, Any]:
-        arguments = read_arguments(launch.model, text)
+        said, shown, _ = await self._begun(launch, read_arguments(launch.model, text), reviewer)
+        return _say(said, *([lines(shown)] if shown else []))
+
+    async def _begun(
+        self, launch: Launch, arguments: BaseModel, reviewer: Reviewer
+    ) -> tuple[str, list[tuple[str, str]], str]:
+        """Return what is said of the run that these arguments start, or have started before."""
         key = launch.key(arguments)
         begun = await self._runtime.begin(
             launch.terms.graph,
@@ -82,17 +184,33 @@ class Launchpad:
             allow_empty=True,
         )
         if not begun.opened:
-            return _say(_again(begun.run, key or ""))
+            return _again(begun.run, key or ""), [], "Nothing started"
         shown = [
             (plain(name, 60), plain(worded(value), _VALUE))
             for name, value in self._redaction.values(arguments.model_dump(exclude_none=True)).items()
         ]
         said = f":arrow_forward: Started `{begun.run.id}` of {escaped(launch.terms.graph, 60)}."
-        return _say(said, *([lines(shown)] if shown else []))
+        return said, shown, "Started"
+
+
+def _dialog(launch: Launch) -> View:
+    """Return what asks for the arguments. Raises :class:`ValueRefused` for a field that no dialog has."""
+    about = SectionBlock(text=PlainTextObject(text=plain(launch.about, 300), emoji=False))
+    return View(
+        type="modal",
+        callback_id=DIALOG,
+        title=PlainTextObject(text=plain(launch.command, 24)),
+        submit=PlainTextObject(text="Start"),
+        close=PlainTextObject(text="Cancel"),
+        private_metadata=LaunchOrigin(command=launch.command).model_dump_json(),
+        blocks=[about, *forms.inputs(launch.model)],
+    )
 
 
 def _may_use(launch: Launch, reviewer: Reviewer) -> str | None:
     """Say why this person may not use the command; None when they may."""
+    if reviewer.kind != "member":
+        return _MEMBERS
     people, groups = launch.terms.people, launch.terms.groups
     if (not people and not groups) or reviewer.id in people or reviewer.groups:
         return None

@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from graph_runtime import Actor, Place, Refused, Ticket
 from graph_runtime.types import InterruptId, PersonId, RequestId, RunId, ThreadId
 
+from .identity import Identity
+
 #: Longer than any id of ours; a longer one is garbage.
 Id = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9:_-]+$")]
 SlackId = Annotated[str, Field(min_length=1, max_length=32, pattern=r"^[A-Z0-9]+$")]
@@ -137,11 +139,23 @@ class Typed(_Payload):
     channel_id: SlackId
     command: str
     text: str = ""
+    trigger_id: str = ""
 
     @property
     def actor(self) -> Actor:
         """Who typed."""
         return Actor(PersonId(self.user_id), self.team_id)
+
+
+def read_typed(body: Any, identity: Identity) -> Typed | str:
+    """Return what was typed, or why it is not for us."""
+    try:
+        typed = Typed.model_validate(body)
+    except ValidationError:
+        return ":no_entry: This command could not be read. Nothing was done."
+    if typed.api_app_id != identity.app or typed.team_id != identity.workspace:
+        return ":no_entry: This command came from another app or workspace. Nothing was done."
+    return typed
 
 
 class _Ticket(BaseModel):
@@ -169,6 +183,14 @@ class DialogOrigin(BaseModel):
     message: Ts
     #: How often the action had been edited when the dialog was drawn.
     round: int | None = None
+
+
+class LaunchOrigin(BaseModel):
+    """What a dialog remembers of the command that it was opened by."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    command: str = Field(max_length=40)
 
 
 class DetailsOrigin(DialogOrigin):

@@ -33,8 +33,7 @@ from .commands import Commands
 from .directory import SlackDirectory
 from .fields import offered
 from .identity import Identity
-from .launchpad import Launchpad
-from .payloads import Click, DialogOrigin, Submission, Turn, Typed, read_round, read_ticket, write_ticket
+from .payloads import Click, DialogOrigin, Submission, Turn, read_round, read_ticket, read_typed, write_ticket
 from .redaction import Redaction
 from .replies import error_code
 
@@ -131,22 +130,17 @@ class Window:
         directory: SlackDirectory,
         whispers: Whispers,
         identity: Identity,
-        launchpad: Launchpad | None = None,
         redaction: Redaction | None = None,
     ) -> None:
         self._approvals = approvals
         self._commands = commands
-        self._launchpad = launchpad
         self._directory = directory
         self._whispers = whispers
         self._identity = identity
         self._redaction = redaction or Redaction()
 
     def listen(self, app: AsyncApp) -> None:
-        """Register every listener. The manifest declares what stands here; a test compares the two.
-
-        Commands of authors are their own: `signoff manifest` adds them.
-        """
+        """Register every listener. The manifest declares what stands here; a test compares the two."""
         app.use(_Shape(self.read_click))
         app.action(cards.APPROVE)(self.on_approve)
         app.action(cards.CONFIRM)(self.on_confirm)
@@ -164,8 +158,6 @@ class Window:
         app.view(dialogs.EDIT_DIALOG)(self.on_edit_dialog)
         app.view(dialogs.RESPOND_DIALOG)(self.on_respond_dialog)
         app.command("/signoff")(self.on_command)
-        for command in self._launchpad.commands if self._launchpad else ():
-            app.command(command)(self.on_launch)
         app.event("user_change")(self.on_user_change)
         app.event("subteam_members_changed")(self.on_group_change)
         app.event("subteam_updated")(self.on_group_change)
@@ -399,35 +391,12 @@ class Window:
 
     async def on_command(self, body: dict[str, Any], ack: AsyncAck) -> None:
         """Answer ``/signoff ...`` privately; what the command changed is committed before the answer."""
-
-        async def answer(typed: Typed) -> dict[str, Any]:
-            reviewer = await self._directory.reviewer(typed.actor, ())
-            return await self._commands.answer(typed.text, reviewer)
-
-        await self._typed(body, ack, answer)
-
-    async def on_launch(self, body: dict[str, Any], ack: AsyncAck) -> None:
-        """Start a run by an author's command: it is on disk before the private answer names it."""
-        launchpad = self._launchpad
-        assert launchpad is not None
-
-        async def answer(typed: Typed) -> dict[str, Any]:
-            return await launchpad.answer(typed.command, typed.text, typed.actor)
-
-        await self._typed(body, ack, answer)
-
-    async def _typed(
-        self, body: dict[str, Any], ack: AsyncAck, answer: Callable[[Typed], Awaitable[dict[str, Any]]]
-    ) -> None:
-        try:
-            typed = Typed.model_validate(body)
-        except ValidationError:
-            await ack(text=":no_entry: This command could not be read. Nothing was done.")
+        typed = read_typed(body, self._identity)
+        if isinstance(typed, str):
+            await ack(text=typed)
             return
-        if typed.api_app_id != self._identity.app or typed.team_id != self._identity.workspace:
-            await ack(text=":no_entry: This command came from another app or workspace. Nothing was done.")
-            return
-        await ack(**await answer(typed))
+        reviewer = await self._directory.reviewer(typed.actor, ())
+        await ack(**await self._commands.answer(typed.text, reviewer))
 
     async def on_user_change(self, event: dict[str, Any]) -> None:
         """Forget what was known of a user whose account changed."""

@@ -10,7 +10,7 @@ from aiohttp import ClientError, ClientSession, ClientTimeout
 from slack_sdk.errors import SlackApiError
 from slack_sdk.web.async_client import AsyncWebClient
 
-from graph_runtime import SECOND, Approvals, Outbox, Requests, Runtime, Store, open_store, system_clock
+from graph_runtime import SECOND, Approvals, Clock, Outbox, Requests, Runtime, Store, open_store, system_clock
 
 from .config import ConfigError, Settings
 from .directory import SlackDirectory
@@ -35,10 +35,11 @@ class House:
     launches: tuple[Launch, ...] = ()
 
 
-def open_runtime(settings: Settings, store: Store) -> Runtime:
-    """Return a runtime over the store with the settings' graphs and policies."""
+def open_runtime(settings: Settings, store: Store, *, clock: Clock | None = None) -> Runtime:
+    """Return a runtime over the store with the settings' graphs and policies, and its clock or another."""
     companions = [Requests(settings.policies, tools=settings.tool_policies)]
-    return Runtime(store, settings.load_graphs(), companions=companions, lease=settings.lease * SECOND)
+    lease = settings.lease * SECOND
+    return Runtime(store, settings.load_graphs(), companions=companions, lease=lease, clock=clock)
 
 
 def slack_client(settings: Settings, session: ClientSession) -> AsyncWebClient:
@@ -71,7 +72,9 @@ async def learn_identity(client: AsyncWebClient) -> Identity:
 
 
 @contextlib.asynccontextmanager
-async def open_house(settings: Settings, *, takes: bool = False) -> AsyncIterator[House]:
+async def open_house(
+    settings: Settings, *, takes: bool = False, clock: Clock | None = None
+) -> AsyncIterator[House]:
     """Open the store, Slack's client and what stands on them; close them in the opposite order.
 
     Who ``takes`` what Slack delivers needs more secrets. Raises :class:`ConfigError` for one that is missing.
@@ -79,7 +82,7 @@ async def open_house(settings: Settings, *, takes: bool = False) -> AsyncIterato
     settings.need_slack(takes=takes)
     async with contextlib.AsyncExitStack() as stack:
         store = await stack.enter_async_context(open_store(settings.database))
-        runtime = open_runtime(settings, store)
+        runtime = open_runtime(settings, store, clock=clock)
         launches = load_launches(settings, runtime.graphs)
         # A call that hangs must be over before the lease of what it delivers.
         timeout = ClientTimeout(total=min(10.0, settings.lease * 0.4))
@@ -87,7 +90,7 @@ async def open_house(settings: Settings, *, takes: bool = False) -> AsyncIterato
         client = slack_client(settings, session)
         identity = await learn_identity(client)
         directory = SlackDirectory(
-            client, workspace=identity.workspace, clock=system_clock, on_call=settings.on_call
+            client, workspace=identity.workspace, clock=clock or system_clock, on_call=settings.on_call
         )
         # What is carried out may depend on who its approvers are by then.
         runtime.ground.directory = directory

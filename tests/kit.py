@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from graph_runtime import CompiledGraph, Runtime, open_store
+from graph_runtime import CompiledGraph, Runtime, open_store, system_clock
 
 T = TypeVar("T")
 #: Everything, however long it takes; otherwise what fits into a coffee break.
@@ -42,6 +42,16 @@ class SettableClock:
     def pass_seconds(self, seconds: float) -> None:
         """Move the time on, or back."""
         self.now += round(seconds * SECOND)
+
+
+class MovedClock(SettableClock):
+    """The time goes on from a Monday morning by itself, for a bot that waits for it, and a test moves it on."""
+
+    def __init__(self, now: int = MONDAY) -> None:
+        super().__init__(now - system_clock())
+
+    def __call__(self) -> int:
+        return system_clock() + self.now
 
 
 class MakeRuntime(Protocol):

@@ -35,6 +35,7 @@ from graph_runtime import (
     SECOND,
     Actor,
     Approvals,
+    Clock,
     Event,
     Outbox,
     RequestView,
@@ -339,14 +340,17 @@ def settings_for(slack: Sandbox, folder: Path, mode: Mode = "socket", **more: An
 
 
 @asynccontextmanager
-async def bot_here(settings: Settings, role: Role = "all") -> AsyncIterator[None]:
+async def bot_here(
+    settings: Settings, role: Role = "all", *, clock: Clock | None = None
+) -> AsyncIterator[None]:
     """Run the real bot in this process until the block ends, and end it as a second Ctrl-C does.
 
     An ordered stop takes up to a second; the tests of processes stop theirs so.
     """
     started = asyncio.Event()
     async with asyncio.timeout(60), asyncio.TaskGroup() as group:
-        task = group.create_task(serve(settings, asyncio.Event(), role=role, started=started), name=role)
+        work = serve(settings, asyncio.Event(), role=role, started=started, clock=clock)
+        task = group.create_task(work, name=role)
         waiting = group.create_task(started.wait())
         await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
         waiting.cancel()

@@ -17,7 +17,7 @@ from bot.policies import load_policies
 from bot.sandbox import Group, Message, User
 from bot.showcases import SHOWCASES
 from bot.wiring import open_runtime
-from graph_runtime import Actor, Alarms, Approvals, Place, Policy, Run, Runtime
+from graph_runtime import Actor, Alarms, Approvals, Clock, Place, Policy, Run, Runtime
 from graph_runtime.types import PersonId, Verdict
 
 POLICIES = Path(__file__).parents[2] / "examples" / "policies"
@@ -34,9 +34,15 @@ def policies_of(name: str, **changed: Mapping[str, Any]) -> dict[str, Policy]:
 
 @asynccontextmanager
 async def behind_the_bot(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, name: str, policies: Mapping[str, Policy], **more: Any
+    bench: Bench,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    policies: Mapping[str, Policy],
+    *,
+    clock: Clock | None = None,
+    **more: Any,
 ) -> AsyncIterator[Bench]:
-    """Run the bot with an example, its people and its policies."""
+    """Run the bot with an example, its people and its policies; by the machine's clock, or the test's."""
     monkeypatch.setenv("SIGNOFF_OUTSIDE", str(bench.folder))
     # This Slack takes as many messages as come, and a scenario has many.
     monkeypatch.setattr(courier, "CHANNEL_PACE", 1)
@@ -47,8 +53,8 @@ async def behind_the_bot(
     more = {"operators": [OPERATOR, ALICE], **more}
     shown = {"graphs": {name: SHOWCASES[name].target}, "policies": policies, "on_call": on_call, **more}
     settings = settings_for(bench.slack, bench.folder, **shown)
-    bench.runtime = open_runtime(settings, bench.store)
-    async with bot_here(settings):
+    bench.runtime = open_runtime(settings, bench.store, clock=clock)
+    async with bot_here(settings, clock=clock):
         yield bench
 
 

@@ -40,6 +40,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, Field, field_validator
 from test_manifest import SCHEMA
 
+from bot import forms
 from bot.commands import MistypedError
 from bot.config import ConfigError, Settings, SlashCommand, load_settings
 from bot.launches import Launch, as_typed, load_launches, read_arguments
@@ -216,8 +217,8 @@ async def test_what_is_typed_wrong_starts_nothing_and_is_said_in_one_sentence(bo
     assert {one.user for one in bot.slack.ephemerals()} == {CAROL}, "nobody else is told"
 
 
-async def test_help_and_nothing_at_all_say_what_each_argument_is(bot: Bench):
-    for line in ("/access", "/access   ", "/access help", "/access HELP"):
+async def test_help_says_what_each_argument_is(bot: Bench):
+    for line in ("/access help", "/access HELP"):
         answer = await type_(bot, line)
         assert (
             "`/access RESOURCE LEVEL DURATION REASON [EXTENDS]` Ask for access to a resource for a while."
@@ -227,6 +228,58 @@ async def test_help_and_nothing_at_all_say_what_each_argument_is(bot: Bench):
         assert "• LEVEL (read or write): what you may do there" in answer
         assert "• DURATION: for how long, such as 30m or 4h; 8h at most" in answer
     assert await bot.runtime.runs() == []
+
+
+# -- a dialog for what was not typed ---------------------------------------------------------------------------
+
+
+def filled(**values: str) -> dict[str, dict[str, str]]:
+    return {f"edit:{name}": {forms.VALUE_INPUT: value} for name, value in values.items()}
+
+
+@in_both_modes
+async def test_a_command_alone_asks_in_a_dialog_whose_errors_stand_at_their_fields(bot: Bench):
+    typed = await bot.slack.slash(user=CAROL, channel=CHANNEL, command="/access", text="  ")
+    assert typed.outcome == "acked"
+    (dialog,) = bot.slack.modals(CAROL)
+    labels = [block["label"]["text"] for block in dialog.blocks if block["type"] == "input"]
+    assert labels == ["resource", "level", "duration", "reason", "extends"]
+    assert "Ask for access to a resource for a while." in texts(dialog.blocks)
+    wanted = {"resource": "prod-db", "level": "read", "duration": "9h", "reason": "INC-123", "extends": ""}
+    wrong = await bot.slack.submit(user=CAROL, view_id=dialog.id, values=filled(**wanted))
+    assert wrong.response == {
+        "response_action": "errors",
+        "errors": {"edit:duration": "At most 8 hours are given, and more than none."},
+    }
+    assert await bot.runtime.runs() == []
+    await bot.slack.submit(user=CAROL, view_id=dialog.id, values=filled(**wanted | {"duration": "4h"}))
+    (run,) = await bot.runtime.runs()
+    (told,) = bot.slack.modals(CAROL)
+    assert f":arrow_forward: Started `{run.id}` of access." in texts(told.blocks)
+    assert (run.requester, (await values(bot))["duration"]) == (CAROL, "4h")
+
+
+async def test_a_dialog_that_is_closed_starts_nothing_and_one_that_is_submitted_twice_one_run(bot: Bench):
+    await bot.slack.slash(user=CAROL, channel=CHANNEL, command="/deploy", text="")
+    (closed,) = bot.slack.modals(CAROL)
+    await bot.slack.close_view(user=CAROL, view_id=closed.id)
+    assert await bot.runtime.runs() == []
+    await bot.slack.slash(user=CAROL, channel=CHANNEL, command="/deploy", text="")
+    (first,) = bot.slack.modals(CAROL)
+    given = filled(service="payments", commit="4f2c9e1", author="")
+    await bot.slack.submit(user=CAROL, view_id=first.id, values=given)
+    await bot.slack.slash(user=DAVE, channel=CHANNEL, command="/deploy", text="")
+    (other,) = bot.slack.modals(DAVE)
+    await bot.slack.submit(user=DAVE, view_id=other.id, values=given)
+    assert len(await bot.runtime.runs()) == 1
+    assert "Nothing new was started" in "".join(texts(bot.slack.modals(DAVE)[0].blocks))
+
+
+async def test_where_slack_opens_no_dialog_the_command_says_what_to_type(bot: Bench):
+    bot.slack.faults.add(Fault("views.open", "error:expired_trigger_id"))
+    assert "`/deploy SERVICE COMMIT [AUTHOR]`" in await type_(bot, "/deploy")
+    assert "Only full members" in await type_(bot, "/deploy", user=GUEST)
+    assert bot.slack.modals(CAROL) == bot.slack.modals(GUEST) == []
 
 
 @in_both_modes
