@@ -24,10 +24,10 @@ from graph_runtime import (
     system_clock,
 )
 
+from .anchors import read_anchors, write_anchor
 from .config import ConfigError, Settings
 from .interchange import envelopes
 from .redaction import Redaction
-from .sealer import read_anchors, write_anchor
 from .terminal import AsJson, Config, fail, open_desk, os_user, out, run_it, settings_of, show_it
 
 audit = typer.Typer(help="Look into the journal, and prove it.", no_args_is_help=True)

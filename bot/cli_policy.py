@@ -12,7 +12,6 @@ from rich.table import Table
 from rich.text import Text
 
 from graph_runtime import Actor, Policy, PolicyError, Refused, RequestView, Reviewer, system_clock
-from graph_runtime.conditions import holds
 from graph_runtime.delegation import choose_place, held_by
 from graph_runtime.judging import judge, make_vote, may_decide, with_vote
 from graph_runtime.policy import BusinessDeadline, Limit
@@ -227,6 +226,9 @@ def _duration(seconds: int) -> str:
 
 def _tried(view: RequestView) -> Iterator[tuple[str, str]]:
     """Yield each tier up to the one that was taken, with what its condition came to."""
+    # Loaded here, because the other commands answer no condition.
+    from graph_runtime.conditions import holds  # noqa: PLC0415
+
     case, action = view.case, view.request.action
     facts = view.request.facts if action is None else {"args": action.arguments, **view.request.facts}
     for tier in case.policy.tiers:

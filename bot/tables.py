@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from rich.console import RenderableType
 from rich.table import Table
@@ -29,9 +29,11 @@ from graph_runtime import (
 from graph_runtime.policy import Rule
 from graph_runtime.types import RunStatus
 
-from .check import Finding
 from .redaction import mask
 from .text import plain, worded
+
+if TYPE_CHECKING:
+    from .check import Finding  # it loads what asks Slack
 
 _STYLE = {
     "queued": "blue",

@@ -13,6 +13,7 @@ from bot_bench import texts
 from card_bench import AT, TICKET, entry, new_ids, request, taken, view, vote
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kit import much
 
 from bot import cards, dialogs, lines, text
 from bot.payloads import DialogOrigin, read_ticket, write_ticket
@@ -49,7 +50,7 @@ values = st.recursive(
 facts = st.dictionaries(anything, values, max_size=40)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=much(25, 80), deadline=None)
 @given(
     title=anything,
     arguments=facts,
@@ -88,7 +89,7 @@ def test_slack_takes_every_card_whatever_is_on_it(
     assert any(block["type"] == "actions" for block in blocks) == (status == "open")
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=much(15, 40), deadline=None)
 @given(
     reason=anything,
     by=st.none() | anything.filter(bool),
@@ -117,7 +118,7 @@ SEVERAL = {
 }
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=much(25, 80), deadline=None)
 @given(
     status=st.sampled_from(STATUSES),
     said=st.lists(
@@ -242,7 +243,7 @@ def test_stages_say_which_one_is_open():
     assert "needs one of <!subteam^S0FIN>, then one of <!subteam^S0LEAD>" in json.dumps(taken(shown))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=much(15, 40), deadline=None)
 @given(title=anything, phrase=anything)
 def test_slack_takes_every_dialog_of_a_confirmation(title: str, phrase: str):
     origin = DialogOrigin(ticket=write_ticket(TICKET), channel="C0DEPLOYS", message="1.000100")
@@ -250,7 +251,7 @@ def test_slack_takes_every_dialog_of_a_confirmation(title: str, phrase: str):
     view_body(json.loads(json.dumps(dialog)), "modal", new_ids())
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=much(15, 40), deadline=None)
 @given(title=anything, required=st.booleans())
 def test_slack_takes_every_dialog(title: str, *, required: bool):
     origin = DialogOrigin(ticket=write_ticket(TICKET), channel="C0DEPLOYS", message="1.000100")

@@ -6,7 +6,6 @@ import asyncio
 import os
 import random
 import signal
-import sys
 from collections.abc import AsyncIterator
 from decimal import Decimal
 from pathlib import Path
@@ -14,6 +13,9 @@ from typing import Any
 
 import pytest
 from bot_bench import ALICE, CAROL, CHANNEL, DAVE, Bench, Everybody, bot_here, settings_for
+from forked import Forked
+from kit import NIGHTLY
+from refund_child import main
 
 from bot import cards
 from bot.showcases import SHOWCASES
@@ -22,7 +24,6 @@ from examples.refund import Bank
 from graph_runtime import Actor, Approvals, Place, Run, Runtime
 from graph_runtime.types import PersonId
 
-NIGHTLY = bool(os.environ.get("SIGNOFF_NIGHTLY"))
 ROOT = Path(__file__).parents[2]
 
 
@@ -113,13 +114,9 @@ async def test_b10_whenever_it_dies_at_the_provider_it_pays_once(
         (request,) = await bench.approvals.find(run_id=run.id)
         await decide(bench, runtime, request.id)
         while (await runtime.get(run.id)).live:
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, str(ROOT / "tests" / "bot" / "refund_child.py"), str(bench.folder), run.id),
-                stdout=asyncio.subprocess.PIPE,
-                env={**os.environ, "PYTHONPATH": str(ROOT)},
-            )
-            assert process.stdout is not None
-            await process.stdout.readline()  # it begins to drive the run
+            out, err = bench.folder / f"out-{kills}-{number}", bench.folder / "err"
+            process = Forked(main, str(bench.folder), run.id, env=os.environ, out=out, err=err)
+            await process.says("up")  # it begins to drive the run
             try:
                 async with asyncio.timeout(chance.uniform(0, 0.06)):
                     await process.wait()

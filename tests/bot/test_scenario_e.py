@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import signal
 import sqlite3
-import sys
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from bot_bench import ALICE, BOB, CAROL, Bench, Cli, Everybody, eventually, settings_for, words_of
+from erase_child import main
+from forked import Forked
 from kit import MakeRuntime, SettableClock
 from scenario_bench import behind_the_bot, confirm, log_of, policies_of, time_passes, vote
 
@@ -183,11 +183,8 @@ async def driven_on(runtime: Runtime, run: Run) -> Run:
 async def test_e4_killed_after_piece_7_of_20_it_goes_on_with_the_8th_and_no_piece_goes_twice(alone: Bench):
     run = await cooling(alone.runtime, minutes=0)
     assert await Alarms(alone.runtime).ring_due()
-    child = await asyncio.create_subprocess_exec(
-        *(sys.executable, str(ROOT / "tests" / "bot" / "erase_child.py"), str(alone.folder), run.id, "7"),
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
-    assert await child.wait() == -signal.SIGKILL
+    child = Forked(main, str(alone.folder), run.id, "7", env=os.environ, out=alone.folder / "out")
+    assert await child.wait() == -signal.SIGKILL, child.read()
     (request,) = await alone.approvals.find(run_id=run.id)
     (key,) = [f"{request.id}:{request.digest.removeprefix('sha256:')[:32]}"]
     assert [one["number"] for one in records().pieces(key, left=True)] == list(range(8, 21))

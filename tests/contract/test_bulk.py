@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kit import much
 from writes import event, event_ids
 
 from graph_runtime import Conflict, Store
@@ -308,7 +309,7 @@ FIT = {
 DRIVEN = [n for n in range(2 * COUNT) if n % 5 in {0, 4}]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=much(40, 200), deadline=None)
 @given(
     common=st.lists(st.sampled_from(sorted(SHAPES)), min_size=1, max_size=3),
     many_of_each=st.integers(0, 60),
