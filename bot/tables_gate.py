@@ -10,6 +10,7 @@ from rich.text import Text
 
 from graph_runtime import Delegation, Freeze, OutboxEntry
 
+from .redaction import mask
 from .tables import headed, moment, short
 from .text import plain
 
@@ -76,7 +77,7 @@ def delegations(found: Sequence[Delegation]) -> RenderableType:
         scope = one.request_id or one.policy or "everything"
         when = (moment(one.since), moment(one.until))
         shown.add_row(
-            one.id, one.delegate, one.person, scope, *when, one.made_by, plain(one.reason or "", 300)
+            one.id, one.delegate, one.person, scope, *when, one.made_by, plain(mask(one.reason or ""), 300)
         )
     return shown if found else Text("Nobody is away.")
 
@@ -91,6 +92,6 @@ def delegation_json(one: Delegation) -> dict[str, Any]:
         "until": one.until,
         "policy": one.policy,
         "request_id": one.request_id,
-        "reason": one.reason,
+        "reason": one.reason and mask(one.reason),
         "made_by": one.made_by,
     }

@@ -656,7 +656,7 @@ WHERE o.request_id = :request_id ORDER BY o.entry_id;
 -- name: redraw_entry
 UPDATE outbox SET wanted = wanted + 1, available_at = :now, updated_at = :now,
   attempts = CASE WHEN status = 'pending' THEN attempts ELSE 0 END, status = 'pending'
-WHERE entry_id = :entry_id AND (
+WHERE entry_id = :entry_id AND status <> 'lost' AND (
   status = 'pending' OR EXISTS (SELECT 1 FROM receipts r WHERE r.entry_id = outbox.entry_id)
 );
 
