@@ -106,8 +106,9 @@ def whose(vote: Vote) -> dict[str, Any]:
 
 
 def changes(view: RequestView, vote: Vote) -> dict[str, Any]:
-    """Return what the journal says of an edit: which arguments it changed, and by which digest they were bound
-    before. The digest of what it left is the line's own; a value is in neither.
+    """Return what the journal says of an edit: which arguments it changed, and what the digest was before.
+
+    The digest of what it left is the line's own; a value is in neither.
     """
     request, edited, now = view.request, view.standing.arguments, vote.arguments
     if now is None or request.action is None:

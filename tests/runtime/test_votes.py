@@ -259,7 +259,9 @@ async def test_an_edit_is_approved_by_enough_and_the_graph_gets_what_was_approve
     assert (decision.digest, decision.tier, decision.by) == (second.digest, "asked", ("U_B", "U_A"))
     lines = await events(store, request_id=desk.id)
     assert "400.50" not in str(lines), "the journal holds no values"
-    told = [(line.data.get("changed"), line.data.get("digest_before"), line.data["digest"]) for line in lines[1:]]
+    told = [
+        (line.data.get("changed"), line.data.get("digest_before"), line.data["digest"]) for line in lines[1:]
+    ]
     assert told == [
         (None, None, first.digest),
         (["amount"], first.digest, second.digest),
