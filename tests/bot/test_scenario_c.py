@@ -1,6 +1,6 @@
 """Scenario C: an agent whose tool calls people decide. Each test is named after its cases.
 
-C1 and C2 stand in tests/runtime/test_neighbours.py too: in every order, on both databases, and for programs.
+C1 to C3 stand in tests/runtime/test_neighbours.py too: in every order, on both databases, and for programs.
 """
 
 from __future__ import annotations
