@@ -130,6 +130,8 @@ def card(view: RequestView, entry: OutboxEntry, deployment: str) -> Message:
         freeze = passed(view)
         state = _RUN_STATE[view.run.status]
         blocks += [_context([f":snowflake: {freeze}"])] if freeze else []
+        opens = _opens(view)
+        blocks += [_context([f":clock3: Not before {date(opens)}, when its window opens"])] if opens else []
         blocks.append(_context([_asked_by(request), state, _trace(request)]))
     shown = ", ".join(f"{name}: {value}" for name, value in facts)
     fallback = escaped(f"{title}. {shown}", _FALLBACK - 700) + f" | {said}"
@@ -308,6 +310,15 @@ def passed(view: RequestView) -> str:
         return "Frozen: it is carried out when that ends"
     given = progress(frozen, consents)
     return f"Frozen, bypass {given} of {terms.count}: `/signoff bypass {view.request.id} reason`"
+
+
+def _opens(view: RequestView) -> int | None:
+    """Return when the window opens that what was approved outside of all has to wait for."""
+    closed = view.request.closed_at
+    if view.request.status not in {"approved", "edited"} or closed is None or view.used or not view.run.live:
+        return None
+    opens = view.case.policy.opens_at(closed)
+    return opens if opens is not None and opens > closed else None
 
 
 def _progress(view: RequestView) -> str:

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 from . import records
-from .ballots import commit_or_lose, decision_of, note, put_vote, said_with, whose
+from .ballots import changes, commit_or_lose, decision_of, note, put_vote, said_with, whose
 from .closings import closing, trail
 from .errors import Refused, StoreError
 from .judging import (
@@ -307,6 +307,7 @@ class Approvals:
             channel=place.channel,
             message=place.message,
             **({} if what != "voted" else {"verdict": vote.verdict, "standing": str(after)}),
+            **changes(view, vote),
             **why.told,
             **whose(vote),
         )

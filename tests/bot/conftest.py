@@ -24,7 +24,7 @@ from bot_bench import (
     settings_file,
     settings_for,
 )
-from kit import lay_out
+from kit import MovedClock, lay_out
 from post_bench import Post
 from typer.testing import CliRunner
 
@@ -44,6 +44,12 @@ async def slack() -> AsyncIterator[Sandbox]:
         sandbox.workspace.add_group(Group("S0OWN", "owners", "Owners of payments", (ALICE, BOB, DAVE)))
         sandbox.workspace.add_group(Group("S0ONCALL", "oncall", "On call now", (DAVE,)))
         yield sandbox
+
+
+@pytest.fixture
+def moved() -> MovedClock:
+    """The clock of a bot: it goes on by itself from a Monday morning, and a test moves it on."""
+    return MovedClock()
 
 
 @pytest.fixture

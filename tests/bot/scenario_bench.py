@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,18 @@ from bot_bench import ALICE, CHANNEL, GENERAL, OPERATOR, Bench, Everybody, bot_h
 from kit import SettableClock
 
 from bot import cards, courier
+from bot.config import Role
 from bot.policies import load_policies
 from bot.sandbox import Group, Message, User
 from bot.showcases import SHOWCASES
 from bot.wiring import open_runtime
-from graph_runtime import Actor, Alarms, Approvals, Clock, Place, Policy, Run, Runtime
+from graph_runtime import Actor, Alarms, Approvals, Clock, Place, Policy, Run, Runtime, worker
 from graph_runtime.types import PersonId, Verdict
 
 POLICIES = Path(__file__).parents[2] / "examples" / "policies"
 ERIN = "U0ERIN"
+#: So often a bot of a scenario looks by itself, in seconds.
+LOOKS = 0.05
 
 
 def policies_of(name: str, **changed: Mapping[str, Any]) -> dict[str, Policy]:
@@ -40,22 +44,33 @@ async def behind_the_bot(
     policies: Mapping[str, Policy],
     *,
     clock: Clock | None = None,
+    role: Role = "all",
     **more: Any,
 ) -> AsyncIterator[Bench]:
-    """Run the bot with an example, its people and its policies; by the machine's clock, or the test's."""
+    """Run the bot with an example, its people and its policies; by the machine's clock, or the test's.
+
+    It looks often what is due: after a test has moved the clock, nothing rings.
+    """
     monkeypatch.setenv("SIGNOFF_OUTSIDE", str(bench.folder))
     # This Slack takes as many messages as come, and a scenario has many.
     monkeypatch.setattr(courier, "CHANNEL_PACE", 1)
     bench.slack.workspace.add_user(User(ERIN, "erin", "Erin Evans"), channels=[CHANNEL, GENERAL])
-    for group in SHOWCASES[name].groups:
+    shown = SHOWCASES[name]
+    for group in shown.groups:
         bench.slack.workspace.add_group(group)
-    on_call = {"sre-primary": "S0ONCALL"}
-    more = {"operators": [OPERATOR, ALICE], **more}
-    shown = {"graphs": {name: SHOWCASES[name].target}, "policies": policies, "on_call": on_call, **more}
-    settings = settings_for(bench.slack, bench.folder, **shown)
+    said = {
+        "graphs": {shown.graph: shown.target},
+        "policies": policies,
+        "tool_policies": dict(shown.tool_policies),
+        "on_call": {"sre-primary": "S0ONCALL"},
+        "operators": [OPERATOR, ALICE],
+    }
+    settings = settings_for(bench.slack, bench.folder, **{**said, **more})
     bench.runtime = open_runtime(settings, bench.store, clock=clock)
-    async with bot_here(settings, clock=clock):
-        yield bench
+    with monkeypatch.context() as often:
+        often.setattr(worker, "keep_doing", partial(worker.keep_doing, idle=LOOKS))
+        async with bot_here(settings, role, clock=clock):
+            yield bench
 
 
 def put_group(bench: Bench, group: str, *people: str) -> None:
