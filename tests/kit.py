@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from graph_runtime import CompiledGraph, Runtime, system_clock
+from graph_runtime import Bell, CompiledGraph, Runtime, system_clock
 
 #: 2026-01-05 09:00:00 UTC, a Monday morning.
 MONDAY = 1_767_603_600_000_000
@@ -31,9 +31,20 @@ class MovedClock(SettableClock):
 
     def __init__(self, now: int = MONDAY) -> None:
         super().__init__(now - system_clock())
+        self._bells: list[Bell] = []
 
     def __call__(self) -> int:
         return system_clock() + self.now
+
+    def bell(self) -> Bell:
+        """Return a bell that rings when the time is moved."""
+        self._bells.append(Bell())
+        return self._bells[-1]
+
+    def pass_seconds(self, seconds: float) -> None:
+        super().pass_seconds(seconds)
+        for bell in self._bells:
+            bell.ring()
 
 
 class MakeRuntime(Protocol):
