@@ -78,7 +78,7 @@ _BY_THEMSELVES = (
 )
 REASONS = 3
 
-_Text = RichTextElementParts.Text
+_Text, _Date = RichTextElementParts.Text, RichTextElementParts.Date
 _bold = RichTextElementParts.TextStyle(bold=True)
 
 
@@ -129,6 +129,8 @@ def card(view: RequestView, entry: OutboxEntry, deployment: str) -> Message:
             blocks += [lines(each)] if each else []
         freeze = passed(view)
         state = _RUN_STATE[view.run.status]
+        if view.run.status == "interrupted" and view.waits_until is not None:
+            state = f"the run waits until {date(view.waits_until)}"
         blocks += [_context([f":snowflake: {freeze}"])] if freeze else []
         opens = _opens(view)
         blocks += [_context([f":clock3: Not before {date(opens)}, when its window opens"])] if opens else []
@@ -227,11 +229,15 @@ def _is_whole(value: Any, requested: Any) -> bool:
     return fits(worded(requested), _REQUESTED) and fits(worded(value), _VALUE - len(_was(requested)))
 
 
-def _facts(request: ApprovalRequest, edited: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+def _facts(request: ApprovalRequest, edited: Mapping[str, Any] | None) -> list[tuple[str, str | datetime]]:
     shown, first = _shown(request, edited)
     # What an edit changed stands first: it is what the next person must see.
     names = sorted(shown, key=lambda name: name not in first or first[name] == shown[name])
-    found = [(plain(name, _NAME), fact(shown[name], first.get(name, shown[name]))) for name in names]
+    found: list[tuple[str, str | datetime]] = []
+    for name in names:
+        value, requested = shown[name], first.get(name, shown[name])
+        moment = value if _is_moment(value) and value == requested else None
+        found.append((plain(name, _NAME), moment or fact(value, requested)))
     if len(found) > LINES:
         found[LINES:] = [("and", f"{len(found) - LINES} more: signoff show {request.run_id}")]
     return found
@@ -245,6 +251,12 @@ def _shown(
     first = request.action.arguments if request.action and edited is not None else {}
     # A fact that is an argument too is shown as it would be carried out.
     return {**arguments, **request.facts, **({} if edited is None else edited)}, first
+
+
+def _is_moment(value: Any) -> bool:
+    """Say whether Slack's date shows all of a value: it has seconds since 1970, and nothing below them."""
+    moment = isinstance(value, datetime) and value.tzinfo is not None and value.microsecond == 0
+    return moment and value.timestamp() >= 0
 
 
 def fact(value: Any, requested: Any) -> str:
@@ -385,14 +397,18 @@ def _buttons(view: RequestView, case: Case, deployment: str) -> list[Block]:
     return [ActionsBlock(block_id=block_id, elements=elements)] if elements else []
 
 
-def lines(pairs: Iterable[tuple[str, str]]) -> Block:
-    """Return a block with a line for each name and its value."""
+def lines(pairs: Iterable[tuple[str, str | datetime]]) -> Block:
+    """Return a block with a line for each name and its value; a moment is shown in each reader's own zone."""
     parts: list[Any] = []
     for name, value in pairs:
         if parts:
             parts.append(_Text(text="\n"))
         parts.append(_Text(text=f"{name}  ", style=_bold))
-        parts.append(_Text(text=value or " "))
+        if isinstance(value, datetime):
+            form = "{date_short_pretty} at {time_secs}" if value.second else "{date_short_pretty} at {time}"
+            parts.append(_Date(timestamp=int(value.timestamp()), format=form, fallback=worded(value)))
+        else:
+            parts.append(_Text(text=value or " "))
     return RichTextBlock(elements=[RichTextSectionElement(elements=parts)])
 
 

@@ -125,6 +125,8 @@ class RequestView:
     bypasses: tuple[Bypass, ...] = ()
     #: Whether its action was carried out, or is at this moment.
     used: bool = False
+    #: The next moment that its run waits for, if it waits for one.
+    waits_until: int | None = None
 
     @property
     def card(self) -> Place | None:

@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from graph_runtime import CompiledGraph, Runtime, open_store, system_clock
+from graph_runtime import Bell, CompiledGraph, Runtime, open_store, system_clock
 
 T = TypeVar("T")
 #: Everything, however long it takes; otherwise what fits into a coffee break.
@@ -49,9 +49,20 @@ class MovedClock(SettableClock):
 
     def __init__(self, now: int = MONDAY) -> None:
         super().__init__(now - system_clock())
+        self._bells: list[Bell] = []
 
     def __call__(self) -> int:
         return system_clock() + self.now
+
+    def bell(self) -> Bell:
+        """Return a bell that rings when the time is moved."""
+        self._bells.append(Bell())
+        return self._bells[-1]
+
+    def pass_seconds(self, seconds: float) -> None:
+        super().pass_seconds(seconds)
+        for bell in self._bells:
+            bell.ring()
 
 
 class MakeRuntime(Protocol):

@@ -254,7 +254,7 @@ class Bench:
         async def nothing() -> bool:
             runs = await self.runtime.count()
             with contextlib.closing(sqlite3.connect(self.database)) as db:
-                soon = round((time.time() + 5) * SECOND)
+                soon = self.runtime.clock() + 5 * SECOND
                 due = "SELECT count(*) FROM outbox WHERE status = 'pending' AND available_at < ?"
                 ((left,),) = db.execute(due, (soon,))
             return not left and not runs.get("queued") and not runs.get("running")

@@ -40,7 +40,7 @@ values = st.recursive(
     | st.floats()
     | anything
     | st.decimals()
-    | st.datetimes()
+    | st.datetimes(timezones=st.none() | st.just(dt.UTC))
     | st.binary(max_size=20),
     lambda inner: (
         st.lists(inner, max_size=4) | st.dictionaries(anything, inner, max_size=4) | st.sets(st.integers())
@@ -180,6 +180,39 @@ def test_an_edit_shows_what_it_is_now_who_changed_it_and_what_it_was():
     closed = request(status="edited", closed_at=AT, policy=SEVERAL)
     message = cards.card(view(closed, votes=(edit, vote("approve"))), entry(), "d")
     assert "*Approved with changes* by <@U0BOB>" in message.text
+
+
+def test_a_moment_is_a_date_in_each_reader_s_zone_and_one_that_such_a_date_would_cut_is_its_text():
+    until = dt.datetime(2026, 3, 29, 5, 30, tzinfo=dt.timezone(dt.timedelta(hours=2)))
+    facts = {
+        "until": until,
+        "to the second": until.replace(second=7),
+        "finer": until.replace(microsecond=5),
+        "of no zone": until.replace(tzinfo=None),
+        "of old": until.replace(year=1969),
+    }
+    message = cards.card(view(request(facts=facts)), entry(), "d")
+    leaves = taken(message)[1]["elements"][0]["elements"]
+    date = {"type": "date", "timestamp": 1_774_755_000, "format": "{date_short_pretty} at {time}"}
+    assert [leaf for leaf in leaves if leaf["type"] == "date"] == [
+        {**date, "fallback": "2026-03-29 05:30:00+02:00"},
+        {
+            **date,
+            "timestamp": 1_774_755_007,
+            "format": "{date_short_pretty} at {time_secs}",
+            "fallback": "2026-03-29 05:30:07+02:00",
+        },
+    ]
+    for words in ("2026-03-29 05:30:00.000005+02:00", "2026-03-29 05:30:00", "1969-03-29 05:30:00+02:00"):
+        assert words in [leaf.get("text") for leaf in leaves]
+    assert "until: 2026-03-29 05:30:00+02:00" in message.text
+    edit = Vote(
+        "U0BOB", "edit", None, "sha256:1", AT, "slack", arguments={"until": until + dt.timedelta(hours=1)}
+    )
+    action = Action("give", {"until": until})
+    message = cards.card(view(request(action=action, policy=SEVERAL), votes=(edit,)), entry(), "d")
+    now, was = "2026-03-29 06:30:00+02:00", "2026-03-29 05:30:00+02:00"
+    assert f"until: {now} (requested {was})" in message.text
 
 
 def test_an_answer_a_withdrawal_and_rejections_on_the_way_are_told_by_whom():

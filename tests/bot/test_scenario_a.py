@@ -114,7 +114,7 @@ async def test_a10_what_was_approved_at_1610_waits_for_the_window_and_for_the_en
         card = await bench.card(run)
         for person in (ALICE, BOB):
             await bench.click(card, user=person)
-        shown = await bench.drawn(card, "the run waits at its next question")
+        shown = await bench.drawn(card, "the run waits until <!date^1767691800^")
         assert f"*Approved* by <@{ALICE}>, <@{BOB}>" in words_of(shown)
         assert "Not before <!date^1767691800^" in words_of(shown), "Tuesday, 09:30"
         assert (buttons(shown), deployed(platform())) == ([], [])
