@@ -31,7 +31,7 @@ def settings_for(path: Path, slack: Figures) -> Settings:
     policy = {"groups": ["S0SRE"], "deadline": "4h"}
     said: dict[str, Any] = {
         "database": f"sqlite:///{path}",
-        "graphs": {"deploy": "examples.deploy:graph"},
+        "graphs": {"deploy": "benchmarks.peers.deploys:graph"},
         "policies": {"default": policy, "prod-deploy": policy},
         "slack": {"mode": "http", "channel": CHANNEL, "api_url": slack["api_url"]},
         "http": {"port": port},
