@@ -243,6 +243,7 @@ class Approvals:
                 arguments=arguments,
                 at=now,
                 surface=place.surface,
+                standing=before,
             )
             after, why = judge(with_vote(case, vote)), said_with(self._runtime, view, vote)
             if after.outcome == "open":

@@ -110,9 +110,10 @@ def changes(view: RequestView, vote: Vote) -> dict[str, Any]:
 
     The digest of what it left is the line's own; a value is in neither.
     """
-    request, edited, now = view.request, view.standing.arguments, vote.arguments
+    request, now = view.request, vote.arguments
     if now is None or request.action is None:
         return {}
+    edited = view.standing.arguments
     before = request.action.arguments if edited is None else edited
     written, left = ({n: _plain.encode(v) for n, v in each.items()} for each in (before, now))
     changed = sorted(n for n in {*written, *left} if written.get(n) != left.get(n))

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from .errors import Refused
 from .judging import Case, check_kind
-from .types import PersonId, Reviewer
+from .types import Action, PersonId, Reviewer
 
 KILL_SWITCH = "all"
 
@@ -32,9 +32,9 @@ class Bypass:
     at: int = 0
 
 
-def scopes_of(case: Case, graphs: Collection[str]) -> frozenset[str]:
-    """Return what a freeze may be of that holds the request's action up."""
-    named = {f"action:{case.request.action.name}"} if case.request.action is not None else set()
+def scopes_of(action: Action | None, graphs: Collection[str]) -> frozenset[str]:
+    """Return what a freeze may be of that holds an action of one of these graphs up."""
+    named = {f"action:{action.name}"} if action is not None else set()
     return frozenset({KILL_SWITCH, *(f"graph:{graph}" for graph in graphs), *named})
 
 

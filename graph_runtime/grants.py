@@ -254,7 +254,7 @@ class _Gate:
         execution = executions[0] if executions else None
         if execution is not None:
             self._check_ours(execution)
-        scopes = scopes_of(case, {request["graph"], runs[0]["graph"]})
+        scopes = scopes_of(case.request.action, {request["graph"], runs[0]["graph"]})
         frozen = {row["scope"]: row["since"] for row in freezes if row["scope"] in scopes}
         frozen = holding(frozen, [records.read_bypass(row) for row in bypasses])
         return _Seen(execution, scopes, frozen, case)

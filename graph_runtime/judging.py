@@ -251,12 +251,14 @@ def may_decide(
     behalf: Reviewer | None = None,
     arguments: Mapping[str, Any] | None = None,
     confirm: str | None = None,
+    standing: Standing | None = None,
 ) -> Refused | None:
     """Say why this reviewer may not give this verdict now; None when they may. An unknown is a no.
 
     ``behalf`` is in whose place, as the directory knows them now: what may be filled is theirs, and what bars
     either of them bars both. That a delegation says so is not looked at here. ``arguments`` are those that an
-    edit would leave, ``confirm`` what was typed to confirm an approval.
+    edit would leave, ``confirm`` what was typed to confirm an approval, ``standing`` what the votes make of
+    the case, for whom that is known.
     """
     # A veto in one's own place is nobody else's to take away, by a delegation that one did not ask for.
     alone = verdict == "reject" and behalf is None
@@ -266,7 +268,7 @@ def may_decide(
     if refusal is not None:
         return refusal
     party = case.is_party(reviewer.id)
-    standing = judge(case)
+    standing = standing or judge(case)
     earlier = [vote for vote in case.votes if case.one(vote.reviewer) == case.one(reviewer.id)][-1:]
     if case.has_asked(holder.id) and verdict in {"reject", "withdraw"}:
         # Taking back what one asked for needs no group, and no earlier vote stands against it.
@@ -491,9 +493,10 @@ def make_vote(
     arguments: Mapping[str, Any] | None = None,
     at: int = 0,
     surface: str = "",
+    standing: Standing | None = None,
 ) -> Vote:
     """Return the vote that this reviewer casts now, with all that later judgments of it rest on."""
-    before, now, holder = judge(case), case.as_now(reviewer, behalf), behalf or reviewer
+    before, now, holder = standing or judge(case), case.as_now(reviewer, behalf), behalf or reviewer
     return Vote(
         reviewer.id,
         verdict,

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from . import records
 from .bypass import scopes_of
 from .delegation import in_force
-from .judging import Case
 from .shown import RequestView
 from .storage import Ask, Params, Row
 
@@ -33,7 +32,7 @@ def read_view(rows: Sequence[Sequence[Row]]) -> RequestView | None:
     if not requests:
         return None
     request, run = records.read_request(requests[0]), records.read_run(runs[0])
-    scopes = scopes_of(Case.of(request), {request.graph, run.graph})
+    scopes = scopes_of(request.action, {request.graph, run.graph})
     held = {row["scope"]: row["since"] for row in freezes if row["scope"] in scopes}
     used = bool(executions) and executions[0]["status"] != "indeterminate"
     return RequestView(

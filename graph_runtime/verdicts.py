@@ -35,7 +35,14 @@ def weigh(
 
     def refused(arguments: Mapping[str, Any] | None) -> Refused | None:
         return _check_storable(arguments) or may_decide(
-            case, reviewer, verdict, reason, behalf=behalf, arguments=arguments, confirm=confirm
+            case,
+            reviewer,
+            verdict,
+            reason,
+            behalf=behalf,
+            arguments=arguments,
+            confirm=confirm,
+            standing=before,
         )
 
     if edited is None or verdict != "edit":
