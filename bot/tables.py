@@ -29,6 +29,7 @@ from graph_runtime import (
 from graph_runtime.policy import Rule
 from graph_runtime.types import RunStatus
 
+from .cards import bound_to
 from .check import Finding
 from .redaction import mask
 from .text import plain, worded
@@ -61,6 +62,11 @@ def known_status(status: str) -> str:
 def moment(at: int | None) -> str:
     """Return a moment in UTC, as every operator's log has it."""
     return "" if at is None else datetime.fromtimestamp(at / SECOND, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def minute(at: int | None) -> str:
+    """Return a moment in UTC without its seconds."""
+    return moment(at)[:-3]
 
 
 def runs(found: Sequence[Run]) -> RenderableType:
@@ -99,16 +105,15 @@ def view(seen: RunView, requests: Sequence[RequestView], way: Way) -> Iterator[R
     if seen.questions:
         table = headed("INTERRUPT", "NODE", "STEP", "STATUS", "ASKED (UTC)", "ANSWERED BY")
         for q in seen.questions:
-            asked = (moment(q.asked_at), q.answered_by or "")
+            asked = (minute(q.asked_at), q.answered_by or "")
             table.add_row(q.interrupt.id, q.node, str(q.step), _status(q.status), *asked)
         yield table
     if requests:
         table = headed("REQUEST", "TITLE", "POLICY", "STATUS", "BOUND TO", "DEADLINE (UTC)")
-        for r in (one.request for one in requests):
-            bound = r.digest.removeprefix("sha256:")[:12]
-            table.add_row(
-                r.id, plain(r.title, 80), r.policy_name, _status(r.status), bound, moment(r.deadline_at)
-            )
+        for one in requests:
+            r, bound = one.request, bound_to(one).removeprefix("sha256:")[:12]
+            row = (plain(r.title, 80), r.policy_name, _status(r.status), bound, minute(r.deadline_at))
+            table.add_row(r.id, *row)
         yield table
     for one in requests:
         if one.request.status == "open":
@@ -159,9 +164,9 @@ def _asked(seen: RequestView) -> RenderableType:
         "voted": ", ".join(f"{voter(vote)} {vote.verdict}" for vote in seen.votes),
         "may not approve": ", ".join(barred) if case.policy.self_approval == "forbid" else "",
         "action": "" if request.action is None else request.action.name,
-        **({} if request.action is None else request.action.arguments),
-        **request.facts,
     }
+    shown = {**({} if request.action is None else request.action.arguments), **request.facts}
+    rows |= {name: "(empty)" if value == "" else value for name, value in shown.items()}
     table = Table.grid(padding=(0, 2))
     for name, value in rows.items():
         if value not in ("", None):
@@ -278,6 +283,7 @@ def checks(found: Sequence[Finding]) -> RenderableType:
     table = Table.grid(padding=(0, 2))
     for one in found:
         mark = Text("ok", style="green") if one.good else Text("WRONG", style="bold red")
+        mark = Text("note", style="yellow") if one.good and one.warns else mark
         table.add_row(mark, Text(one.what, style="bold"), Text(one.said))
     return table
 

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from graph_runtime import Delegation, Freeze, OutboxEntry
 
-from .tables import headed, moment, short
+from .tables import headed, minute, moment, short
 from .text import plain
 
 
@@ -74,7 +74,7 @@ def delegations(found: Sequence[Delegation]) -> RenderableType:
     shown = headed("ID", "WHO", "FOR", "IN", "FROM (UTC)", "UNTIL (UTC)", "BY", "WHY")
     for one in found:
         scope = one.request_id or one.policy or "everything"
-        when = (moment(one.since), moment(one.until))
+        when = (minute(one.since), minute(one.until))
         shown.add_row(
             one.id, one.delegate, one.person, scope, *when, one.made_by, plain(one.reason or "", 300)
         )
