@@ -111,7 +111,7 @@ def view(seen: RunView, requests: Sequence[RequestView], way: Way) -> Iterator[R
     if requests:
         table = headed("REQUEST", "TITLE", "POLICY", "STATUS", "BOUND TO", "DEADLINE (UTC)")
         for one in requests:
-            r, bound = one.request, bound_to(one).removeprefix("sha256:")[:12]
+            r, bound = one.request, bound_to(one).removeprefix("sha256:")[:8]
             row = (plain(r.title, 80), r.policy_name, _status(r.status), bound, minute(r.deadline_at))
             table.add_row(r.id, *row)
         yield table
@@ -456,13 +456,16 @@ def replay_json(found: Replay) -> dict[str, Any]:
     }
 
 
+#: An id that is cut cannot be copied; the others are as narrow.
+_WHOLE = {"ID", "RUN", "REQUEST", "INTERRUPT", "ENTRY", "STATUS", "STEP", "BOUND TO", "TRIES"}
+
+
 def headed(*heads: str) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
     for head in heads:
-        # An id that is cut cannot be copied.
-        table.add_column(
-            head, no_wrap=head in {"ID", "RUN", "REQUEST", "INTERRUPT", "ENTRY"}, overflow="fold"
-        )
+        # A moment breaks between its day and its time at most, and no id of a person does.
+        least = 10 if head.endswith("(UTC)") else 15 if head == "WHO" else None
+        table.add_column(head, no_wrap=head in _WHOLE, overflow="fold", min_width=least)
     return table
 
 

@@ -71,13 +71,13 @@ def _told(entry: OutboxEntry) -> str:
 
 def delegations(found: Sequence[Delegation]) -> RenderableType:
     """Return who is away, and who acts for them."""
-    shown = headed("ID", "WHO", "FOR", "IN", "FROM (UTC)", "UNTIL (UTC)", "BY", "WHY")
+    shown = headed("ID", "WHO", "IN", "FROM (UTC)", "UNTIL (UTC)", "WHY")
     for one in found:
         scope = one.request_id or one.policy or "everything"
         when = (minute(one.since), minute(one.until))
-        shown.add_row(
-            one.id, one.delegate, one.person, scope, *when, one.made_by, plain(one.reason or "", 300)
-        )
+        by = "" if one.made_by == one.person else f"by {one.made_by}"
+        why = ": ".join(filter(None, (by, plain(one.reason or "", 300))))
+        shown.add_row(one.id, f"{one.delegate} for {one.person}", scope, *when, why)
     return shown if found else Text("Nobody is away.")
 
 

@@ -144,7 +144,7 @@ async def test_show_says_all_that_an_operator_needs_before_answering(bench: Benc
         request.id,
         "Deploy payments",
         "prod-deploy",
-        request.digest.removeprefix("sha256:")[:12],
+        request.digest.removeprefix("sha256:")[:8],
         "[bold]high[/bold] [/nothing]",
     ):
         assert part in shown.out
