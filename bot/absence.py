@@ -8,6 +8,7 @@ from graph_runtime import Absences, Actor, Approvals, Bypasses, Delegation, Plac
 
 from .cards import date, passed
 from .named import request_named
+from .redaction import mask
 from .text import escaped, person
 from .typed import MistypedError, read_moment, read_person, until_words
 
@@ -117,7 +118,7 @@ def _line(one: Delegation) -> str:
         what = f" in `{escaped(one.request_id, 80)}`"
     elif one.policy is not None:
         what = f" in `{escaped(one.policy, 60)}`"
-    why = f": {escaped(one.reason, 200)}" if one.reason else ""
+    why = f": {escaped(mask(one.reason), 200)}" if one.reason else ""
     return (
         f"• {person(one.delegate)} for {person(one.person)}{what}, {date(one.since)} to {date(one.until)}"
         f" (`{one.id}`){why}"

@@ -80,7 +80,7 @@ _BY_THEMSELVES = (
 )
 REASONS = 3
 
-_Text = RichTextElementParts.Text
+_Text, _Date = RichTextElementParts.Text, RichTextElementParts.Date
 _bold = RichTextElementParts.TextStyle(bold=True)
 
 
@@ -130,10 +130,15 @@ def card(view: RequestView, entry: OutboxEntry, deployment: str) -> Message:
             each = [(word, plain(reason, REASON // len(told))) for reason in told]
             blocks += [lines(each)] if each else []
         freeze = passed(view)
+        state = _RUN_STATE[view.run.status]
+        if view.run.status == "interrupted" and view.waits_until is not None:
+            state = f"the run waits until {date(view.waits_until)}"
         blocks += [_context([f":snowflake: {freeze}"])] if freeze else []
+        opens = _opens(view)
+        blocks += [_context([f":clock3: Not before {date(opens)}, when its window opens"])] if opens else []
         # What holds it up is said already.
-        going_on = [] if freeze and view.run.status == "interrupted" else [_RUN_STATE[view.run.status]]
-        blocks.append(_context([_asked_by(request), *going_on, _trace(view)]))
+        held = freeze and view.run.status == "interrupted" and view.waits_until is None
+        blocks.append(_context([_asked_by(request), *([] if held else [state]), _trace(view)]))
     shown = ", ".join(f"{name}: {value}" for name, value in facts)
     fallback = escaped(f"{title}. {shown}", _FALLBACK - 700) + f" | {said}"
     return Message(fallback, tuple(blocks), metadata_of(entry, request))
@@ -236,11 +241,15 @@ def _is_whole(value: Any, requested: Any) -> bool:
     return fits(worded(requested), _REQUESTED) and fits(worded(value), _VALUE - len(_was(requested)))
 
 
-def _facts(request: ApprovalRequest, edited: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+def _facts(request: ApprovalRequest, edited: Mapping[str, Any] | None) -> list[tuple[str, str | datetime]]:
     shown, first = _shown(request, edited)
     # What an edit changed stands first: it is what the next person must see.
     names = sorted(shown, key=lambda name: name not in first or first[name] == shown[name])
-    found = [(plain(name, _NAME), fact(shown[name], first.get(name, shown[name]))) for name in names]
+    found: list[tuple[str, str | datetime]] = []
+    for name in names:
+        value, requested = shown[name], first.get(name, shown[name])
+        moment = value if _is_moment(value) and value == requested else None
+        found.append((plain(name, _NAME), moment or fact(value, requested)))
     if len(found) > LINES:
         found[LINES:] = [("and", f"{len(found) - LINES} more: signoff show {request.run_id}")]
     return found
@@ -254,6 +263,12 @@ def _shown(
     first = request.action.arguments if request.action and edited is not None else {}
     # A fact that is an argument too is shown as it would be carried out.
     return {**arguments, **request.facts, **({} if edited is None else edited)}, first
+
+
+def _is_moment(value: Any) -> bool:
+    """Say whether Slack's date shows all of a value: it has seconds since 1970, and nothing below them."""
+    moment = isinstance(value, datetime) and value.tzinfo is not None and value.microsecond == 0
+    return moment and value.timestamp() >= 0
 
 
 def fact(value: Any, requested: Any) -> str:
@@ -327,6 +342,15 @@ def passed(view: RequestView) -> str:
     return f"Frozen, bypass {given} of {terms.count}: `/signoff bypass {view.request.id} reason`"
 
 
+def _opens(view: RequestView) -> int | None:
+    """Return when the window opens that what was approved outside of all has to wait for."""
+    closed = view.request.closed_at
+    if view.request.status not in {"approved", "edited"} or closed is None or view.used or not view.run.live:
+        return None
+    opens = view.case.policy.opens_at(closed)
+    return opens if opens is not None and opens > closed else None
+
+
 def _progress(view: RequestView) -> str:
     """Return how far an open request of several people is, in one line; empty where one person decides."""
     standing, case = view.standing, view.case
@@ -368,14 +392,7 @@ def _asked_by(request: ApprovalRequest) -> str:
 
 def _trace(view: RequestView) -> str:
     """Name the run, and the first digits of the digest that the decision is bound to."""
-    return f"{view.request.run_id} · bound to {bound_to(view).removeprefix('sha256:')[:8]}"
-
-
-def bound_to(view: RequestView) -> str:
-    """Return what an approval is bound to now: what was asked for, or what the last edit made of it."""
-    # As it was cast: what is shown here may be masked, and would make another digest.
-    edits = [vote for vote in view.votes if vote.verdict == "edit"]
-    return edits[-1].digest if edits else view.request.digest
+    return f"{view.request.run_id} · bound to {view.bound_to.removeprefix('sha256:')[:8]}"
 
 
 def _buttons(view: RequestView, case: Case, deployment: str) -> list[Block]:
@@ -398,14 +415,18 @@ def _buttons(view: RequestView, case: Case, deployment: str) -> list[Block]:
     return [ActionsBlock(block_id=block_id, elements=elements)] if elements else []
 
 
-def lines(pairs: Iterable[tuple[str, str]]) -> Block:
-    """Return a block with a line for each name and its value."""
+def lines(pairs: Iterable[tuple[str, str | datetime]]) -> Block:
+    """Return a block with a line for each name and its value; a moment is shown in each reader's own zone."""
     parts: list[Any] = []
     for name, value in pairs:
         if parts:
             parts.append(_Text(text="\n"))
         parts.append(_Text(text=f"{name}  ", style=_bold))
-        parts.append(_Text(text=value if value.strip() else _EMPTY))
+        if isinstance(value, datetime):
+            form = "{date_short_pretty} at {time_secs}" if value.second else "{date_short_pretty} at {time}"
+            parts.append(_Date(timestamp=int(value.timestamp()), format=form, fallback=worded(value)))
+        else:
+            parts.append(_Text(text=value if value.strip() else _EMPTY))
     return RichTextBlock(elements=[RichTextSectionElement(elements=parts)])
 
 

@@ -24,11 +24,11 @@ from graph_runtime import (
     system_clock,
 )
 
+from .anchors import read_anchors, write_anchor
 from .commands import MistypedError
 from .config import ConfigError, Settings
 from .interchange import envelopes
 from .redaction import Redaction
-from .sealer import read_anchors, write_anchor
 from .terminal import AsJson, Config, fail, open_desk, os_user, out, run_it, settings_of, show_it
 from .text import is_slack_id
 

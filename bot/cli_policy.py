@@ -12,7 +12,6 @@ from rich.table import Table
 from rich.text import Text
 
 from graph_runtime import Actor, Policy, PolicyError, Refused, RequestView, Reviewer, system_clock
-from graph_runtime.conditions import holds
 from graph_runtime.delegation import choose_place, held_by
 from graph_runtime.judging import judge, make_vote, may_decide, with_vote
 from graph_runtime.policy import BusinessDeadline, Limit
@@ -20,7 +19,6 @@ from graph_runtime.tickets import check_open
 from graph_runtime.types import GroupId, PersonId, Verdict
 
 from . import tables
-from .cards import bound_to
 from .config import Settings
 from .named import check_known, request_named
 from .policies import load_policies
@@ -230,6 +228,9 @@ def _duration(seconds: int) -> str:
 
 def _tried(view: RequestView) -> Iterator[tuple[str, str]]:
     """Yield each tier up to the one that was taken, with what its condition came to."""
+    # Loaded here, because the other commands answer no condition.
+    from graph_runtime.conditions import holds  # noqa: PLC0415
+
     case, action = view.case, view.request.action
     facts = view.request.facts if action is None else {"args": action.arguments, **view.request.facts}
     for tier in case.policy.tiers:
@@ -264,7 +265,7 @@ def _explained(view: RequestView) -> RenderableType:
         "at the deadline": f"timed_out, and the graph is told {case.policy.on_timeout}"
         if request.deadline_at
         else "",
-        "bound to": bound_to(view),
+        "bound to": view.bound_to,
     }
     table = Table.grid(padding=(0, 2))
     for name, value in rows.items():

@@ -187,7 +187,7 @@ class Courier:
         else:
             # Without a card there is nothing to stand below; one that comes after all shows it by itself.
             places = [(card.channel, card.message) for card in view.cards.values()]
-        found, message = None, lines.trail(view, entry)
+        found, message, lost = None, lines.trail(view, entry), ""
         for number, (channel, thread) in enumerate(places):
             there = None
             try:
@@ -196,15 +196,20 @@ class Courier:
                 if there is None:
                     there = await self._post(entry, channel, message, thread=thread, first=not number)
             except SlackApiError as error:
-                # Whether the card still stands there is seen by drawing it, and the line comes after that.
-                lost = error_code(error) in CHANNEL_LOST | UNREACHABLE
-                if elsewhere or entry.attempts >= _TRIES or not lost:
+                if elsewhere or error_code(error) not in CHANNEL_LOST | UNREACHABLE:
                     raise
-                await self._outbox.retry(entry, error_code(error), redraw=True)
-                return
+                # The others are told all the same.
+                lost = error_code(error)
+                continue
             if there is None:
                 return
             found = found or there
+        if lost and entry.attempts < _TRIES:
+            # Whether the card still stands there is seen by drawing it, and the line comes after that.
+            await self._outbox.retry(entry, lost, redraw=True)
+            return
+        if lost:
+            _log.warning("line.unreached", entry_id=entry.id, error=lost)
         await self._stands(entry, view, found)
 
     async def _redraw(self, entry: OutboxEntry, view: RequestView, place: Place) -> None:
@@ -337,7 +342,7 @@ class Courier:
         code, seconds = error_code(error), seconds_to_wait(error)
         if seconds is not None:
             await self._outbox.retry(entry, "ratelimited", wait=int(seconds * SECOND))
-        elif code in PERMANENT:
+        elif code in PERMANENT | CHANNEL_LOST | UNREACHABLE:
             await self._fallback.park(entry, code, str(entry.payload.get("channel", "")))
         else:
             await self._outbox.retry(entry, code)

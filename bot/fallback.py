@@ -7,7 +7,7 @@ at each vote, a click in any of them counts, and one at the lost place does not.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import zip_longest
+from itertools import chain, zip_longest
 from typing import Any
 
 import structlog
@@ -98,7 +98,10 @@ class Fallback:
             return False
         _log.warning("card.lost", entry_id=entry.id, request_id=view.request.id, error=code, channel=channel)
         where = "private" if to else channel
-        if view.request.status != "open":
+        if view.request.status != "open" and code in MESSAGE_LOST - {"message_not_found"}:
+            # It still stands, as it was: the line below it tells how it ended, and a click on it as well.
+            await self._outbox.landed(entry, None)
+        elif view.request.status != "open":
             await self._outbox.lose(entry, code)
         elif code in MESSAGE_LOST:
             await self._outbox.lose(entry, code, [{**entry.payload, "instead": code}])
@@ -155,7 +158,9 @@ class Fallback:
                 known = known and members is not None
                 found.append(members or [])
         people: list[str] = []
-        for one in dict.fromkeys(_in_turn(found)):
+        acting = {str(one.person): str(one.delegate) for one in view.delegations}
+        both = ((one, *((acting[one],) if one in acting else ())) for one in _in_turn(found))
+        for one in dict.fromkeys(chain.from_iterable(both)):
             kind = (await self._directory.reviewer(Actor(PersonId(one)), ())).kind
             if kind in {"member", "unknown"}:
                 people.append(one)

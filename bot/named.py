@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from graph_runtime import Actor, Approvals, Refused, Runtime
 from graph_runtime.types import PersonId
 
 from .config import ConfigError, Settings
-from .directory import SlackDirectory
 from .typed import MistypedError
+
+if TYPE_CHECKING:
+    from .directory import SlackDirectory  # it loads what asks Slack
 
 _OPEN, _RUNS = 1_000, 100
 

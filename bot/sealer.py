@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import json
 import os
 from pathlib import Path
 
@@ -13,7 +11,8 @@ from aiohttp import ClientError, ClientSession
 
 from graph_runtime import Bell, Head, Journal, JournalError, Store, StoreError, keep_doing, system_clock
 
-from .config import ConfigError, JournalKeys
+from .anchors import write_anchor
+from .config import JournalKeys
 
 _log = structlog.get_logger("signoff.sealer")
 #: How often the head is noted elsewhere, at most.
@@ -130,27 +129,3 @@ class Sealer:
             _log.error("anchor.failed", error=str(error))
         else:
             self._unnoted = None if self._unnoted is head else self._unnoted
-
-
-def read_anchors(path: Path) -> list[Head]:
-    """Return the heads that were noted in a file; a line that was cut off is none.
-
-    Raises :class:`ConfigError` for a file without any.
-    """
-    try:
-        lines = path.read_text(errors="replace").splitlines()
-    except OSError as error:
-        raise ConfigError(f"nothing was verified: {path} cannot be read: {error.strerror}") from None
-    heads = []
-    for line in lines:
-        with contextlib.suppress(ValueError, KeyError, TypeError):
-            noted = json.loads(line)
-            heads.append(Head(int(noted["block"]), str(noted["seal"]), int(noted["sealed_at"])))
-    if not heads:
-        raise ConfigError(f"nothing was verified: {path} holds no heads of a journal")
-    return heads
-
-
-def write_anchor(head: Head) -> str:
-    """Return a head as a line of a file of anchors."""
-    return json.dumps({"block": head.block, "seal": head.seal, "sealed_at": head.sealed_at})

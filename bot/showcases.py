@@ -97,7 +97,8 @@ SHOWCASES: Mapping[str, Showcase] = {
             "reason": "INC-123",
             "requester": CAROL,
         },
-        "Carol asks for a minute of access to prod-db. You are Bob, who owns it. It is taken back by itself.",
+        "Carol asks for a minute of access to prod-db. You are Bob, who owns it. It is taken back by itself; "
+        "only what a cancelled run leaves open stays so here, where no cron runs the sweep.",
         typed="/access prod-db read 30m INC-124",
         policies="access.toml",
         groups=(Group("S0DBOWNERS", "db-owners", "Owners of databases", (BOB, DAVE)),),
@@ -107,7 +108,8 @@ SHOWCASES: Mapping[str, Showcase] = {
         "erase",
         {"customer": "8841", "minutes": 1, "requester": CAROL},
         "Carol asks to erase customer 8841. It takes one of @privacy (you are Alice) and one of "
-        "@data-owners (Bob); both type 8841. A minute later, for thinking it over, it is done.",
+        "@data-owners (Bob); both type 8841. A minute later, for thinking it over, it is done. Carol's "
+        "/signoff cancel before that undoes it.",
         typed="/erase 8842",
         key="{customer}",
         policies="erase.toml",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from rich.console import RenderableType
 from rich.table import Table
@@ -29,10 +29,11 @@ from graph_runtime import (
 from graph_runtime.policy import Rule
 from graph_runtime.types import RunStatus
 
-from .cards import bound_to
-from .check import Finding
 from .redaction import mask
 from .text import plain, worded
+
+if TYPE_CHECKING:
+    from .check import Finding  # it loads what asks Slack
 
 _STYLE = {
     "queued": "blue",
@@ -111,7 +112,7 @@ def view(seen: RunView, requests: Sequence[RequestView], way: Way) -> Iterator[R
     if requests:
         table = headed("REQUEST", "TITLE", "POLICY", "STATUS", "BOUND TO", "DEADLINE (UTC)")
         for one in requests:
-            r, bound = one.request, bound_to(one).removeprefix("sha256:")[:8]
+            r, bound = one.request, one.bound_to.removeprefix("sha256:")[:8]
             row = (plain(r.title, 80), r.policy_name, _status(r.status), bound, minute(r.deadline_at))
             table.add_row(r.id, *row)
         yield table

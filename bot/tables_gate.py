@@ -10,6 +10,7 @@ from rich.text import Text
 
 from graph_runtime import Delegation, Freeze, OutboxEntry
 
+from .redaction import mask
 from .tables import headed, minute, moment, short
 from .text import plain
 
@@ -75,9 +76,9 @@ def delegations(found: Sequence[Delegation]) -> RenderableType:
     for one in found:
         scope = one.request_id or one.policy or "everything"
         when = (minute(one.since), minute(one.until))
-        by = "" if one.made_by == one.person else f"by {one.made_by}"
-        why = ": ".join(filter(None, (by, plain(one.reason or "", 300))))
-        shown.add_row(one.id, f"{one.delegate} for {one.person}", scope, *when, why)
+        by = "" if one.made_by == one.person else f", by {one.made_by}"
+        who = f"{one.delegate} for {one.person}{by}"
+        shown.add_row(one.id, who, scope, *when, plain(mask(one.reason or ""), 300))
     return shown if found else Text("Nobody is away.")
 
 
@@ -91,6 +92,6 @@ def delegation_json(one: Delegation) -> dict[str, Any]:
         "until": one.until,
         "policy": one.policy,
         "request_id": one.request_id,
-        "reason": one.reason,
+        "reason": one.reason and mask(one.reason),
         "made_by": one.made_by,
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import unicodedata
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -69,7 +70,7 @@ def worded(value: Any, *, indent: int | None = None) -> str:
         return "yes" if value else "no"
     if value is None:
         return "none"
-    if isinstance(value, int | float | Decimal):
+    if isinstance(value, int | float | Decimal | datetime):
         return str(value)
     return json.dumps(_jsonable(value), ensure_ascii=False, indent=indent)
 

@@ -182,7 +182,7 @@ async def review(state: Access) -> Command[Literal["give", "refuse"]]:
     decision = approve(
         f"{state['duration']} {'more ' if more else ''}of {state['level']} access to {state['resource']}",
         action=access_of(state),
-        facts={"reason": state["reason"], **({"open until": more} if more else {})},
+        facts={"reason": state["reason"], **({"open until": read_time(more)} if more else {})},
         policy=OWNERS[state["resource"]],
         requester=state["requester"],
     )
@@ -213,7 +213,10 @@ async def give(state: Access) -> Access:
 
 
 async def keep(state: Access) -> Access:
-    """Wait: a row in the database, which a new start and a clock that is set do no harm."""
+    """Wait: a row in the database, which a new start and a clock that is set do no harm.
+
+    The card says until when, to each reader in their own zone.
+    """
     wait_until(read_time(state["until"]))
     return {}
 
@@ -238,7 +241,7 @@ async def alarm(state: Access) -> Access:
     what = {"resource": state["resource"], "level": state["level"], "of": state["requester"]}
     answered = approve(
         f"Still open: {state['level']} access to {state['resource']}",
-        action=Action("take access back by hand", {**what, "ended": state["until"]}),
+        action=Action("take access back by hand", {**what, "ended": read_time(state["until"])}),
         policy="access-alarm",
         requester=state["requester"],
     )

@@ -3,9 +3,9 @@
 START -> resolve_subject -> dry_run -> review -> cool_off -> recheck -> (as it was: delete -> certify
 | more or less by now: dry_run, and every vote is void | a legal hold: stop) -> END
 
-Whoever thinks better of it cancels the run while it cools off. ``python -m examples.erase certificate RUN``
-prints the certificate, ``... check FILE`` proves it; to ``signoff audit verify --anchor FILE`` it is the
-head of the journal at that time.
+Whoever thinks better of it cancels the run while it cools off, with ``/signoff cancel RUN`` as the card says.
+``python -m examples.erase certificate RUN`` prints the certificate, ``... check FILE`` proves it; to
+``signoff audit verify --anchor FILE`` it is the head of the journal at that time.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ from graph_runtime import (
     Store,
     approve,
     execute_once,
+    get_runtime,
     lines_of,
     open_store,
     system_clock,
@@ -54,6 +55,8 @@ PIECE = 50
 #: How far a table may have changed since people saw its count.
 DRIFT = 0.05
 MOST_LOOKS = 3
+#: For how many minutes it cools off unless it is said.
+COOLING = 24 * 60
 _plain = Codec()
 
 
@@ -239,6 +242,7 @@ async def review(state: Erase) -> Command[Literal["cool_off", "stop"]]:
             **counts,
             "first ids": state["sample"],
             "legal holds": "none",
+            "undo": _undo(state),
             **({"since the last look": "; ".join(moved)} if moved else {}),
         },
         policy="gdpr-delete",
@@ -251,10 +255,17 @@ async def review(state: Erase) -> Command[Literal["cool_off", "stop"]]:
     return Command(goto="stop", update={"decision": decision, "log": [said]})
 
 
+def _undo(state: Erase) -> str:
+    ran, minutes = get_runtime().execution_info, state.get("minutes", COOLING)
+    assert ran is not None
+    long = f"{minutes} min" if minutes < 60 else f"{minutes / 60:g} h"
+    return f"/signoff cancel {ran.run_id}, for {long} after it is approved"
+
+
 async def cool_off(state: Erase) -> Erase:
     """Wait; whoever thinks better of it cancels the run."""
     decided = datetime.fromtimestamp(state["decision"].at / SECOND, UTC)
-    wait_until(decided + timedelta(minutes=state.get("minutes", 24 * 60)))
+    wait_until(decided + timedelta(minutes=state.get("minutes", COOLING)))
     return {}
 
 

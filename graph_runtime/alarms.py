@@ -174,13 +174,15 @@ class Alarms:
             run_id=run.id,
             interrupt=row["interrupt_id"],
         )
-        # Of a gate that was frozen, whose card says so.
-        gate = request_of(row["key"]) if kind == "freeze.over" else None
+        # The card says until when its run waits, and of a gate that was frozen, that it is.
+        drawn = Do("redraw_last_card_of_run", {"run_id": run.id, "now": now})
+        if kind == "freeze.over" and (gate := request_of(row["key"])) is not None:
+            drawn = Do("redraw_card", {"request_id": gate, "now": now})
         writes = (
             answers.wake(run),
             answers.answer(run, InterruptId(row["interrupt_id"]), "null", None, now),
             Do("drop_wait", {"interrupt_id": row["interrupt_id"]}),
-            *(() if gate is None else (Do("redraw_card", {"request_id": gate, "now": now}),)),
+            drawn,
             event,
         )
         with contextlib.suppress(Conflict):

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 from . import records
-from .ballots import commit_or_lose, decision_of, note, put_vote, said_with, whose
+from .ballots import changes, commit_or_lose, decision_of, note, put_vote, said_with, whose
 from .closings import closing, trail
 from .errors import Refused, StoreError
 from .judging import (
@@ -222,9 +222,11 @@ class Approvals:
                 case = view.case
                 asked = asked or Asked(self._directory, actor, case.terms.refs)
                 before = judge(case)
-                allowed = partial(_allowed, case, before, verdict, said)
+                # What the last place left that was looked at: of an edit that is taken, its own.
+                edits: list[Mapping[str, Any] | None] = []
+                allowed = partial(_allowed, case, before, verdict, said, edits)
                 reviewer, behalf, by, refusal = await asked.choose(view, allowed)
-            arguments, _ = weigh(case, reviewer, before, verdict, said, behalf=behalf)
+            arguments = edits[-1]
             if seen not in {None, before.round} and (refusal is None or refusal.code in ASKED_NEXT):
                 refusal = Refused("STALE_ACTION", _CHANGED)
             if refusal is not None:
@@ -305,6 +307,7 @@ class Approvals:
             channel=place.channel,
             message=place.message,
             **({} if what != "voted" else {"verdict": vote.verdict, "standing": str(after)}),
+            **changes(view, vote),
             **why.told,
             **whose(vote),
         )
@@ -361,8 +364,10 @@ def _allowed(
     before: Standing,
     verdict: Verdict,
     said: Said,
+    edits: list[Mapping[str, Any] | None],
     reviewer: Reviewer,
     behalf: Reviewer | None,
 ) -> Refused | None:
-    _, refusal = weigh(case, reviewer, before, verdict, said, behalf=behalf)
+    arguments, refusal = weigh(case, reviewer, before, verdict, said, behalf=behalf)
+    edits.append(arguments)
     return refusal

@@ -105,6 +105,20 @@ def whose(vote: Vote) -> dict[str, Any]:
     return {**acted, **({"on_call": on_call} if on_call else {})}
 
 
+def changes(view: RequestView, vote: Vote) -> dict[str, Any]:
+    """Return what the journal says of an edit: which arguments it changed, and what the digest was before.
+
+    The digest of what it left is the line's own; a value is in neither.
+    """
+    request, edited, now = view.request, view.standing.arguments, vote.arguments
+    if now is None or request.action is None:
+        return {}
+    before = request.action.arguments if edited is None else edited
+    written, left = ({n: _plain.encode(v) for n, v in each.items()} for each in (before, now))
+    changed = sorted(n for n in {*written, *left} if written.get(n) != left.get(n))
+    return {"changed": changed, "digest_before": bound_digest(request, edited)}
+
+
 async def commit_or_lose(runtime: Runtime, batch: Batch, run: Run, *, wakes: bool = True) -> Run | None:
     """Return the run as the batch left it: woken, or claimed at once. None when another batch won."""
     try:

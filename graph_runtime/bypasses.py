@@ -7,7 +7,7 @@ from typing import Any
 
 from . import records
 from .alarms import Alarms
-from .bypass import may_bypass, new_for, progress
+from .bypass import joined, may_bypass, new_for, progress
 from .closings import trail
 from .delegation import Delegation
 from .errors import Conflict, Refused
@@ -79,7 +79,8 @@ class Bypasses:
     ) -> tuple[Do, ...]:
         request, now = view.request, self._runtime.clock()
         whose = None if behalf is None else behalf.id
-        mine = [one for one in view.bypasses if one.person == who.id]
+        seen = joined(view.case.as_now(who, behalf), view.bypasses)
+        mine = [one for one in view.bypasses if seen.one(one.person) == seen.one(who.id)]
         fresh = new_for(view.held_by, mine)
         why = spoken(
             self._runtime.new_id("evt"),

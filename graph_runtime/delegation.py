@@ -84,10 +84,8 @@ def held_by(held: Iterable[Delegation], who: PersonId) -> tuple[Delegation, ...]
 
 #: What refuses somebody for themselves, and not for another.
 OWN_IS_NOT_ENOUGH: frozenset[RefusalCode] = frozenset(
-    {"NOT_APPROVER", "NOT_NEEDED", "MEMBERSHIP_UNKNOWN", "NOT_ALLOWED"}
+    {"NOT_APPROVER", "NOT_NEEDED", "MEMBERSHIP_UNKNOWN", "NOT_ALLOWED", "SELF_APPROVAL"}
 )
-#: What refuses somebody in one place, and perhaps not in the next.
-_NOT_THERE = OWN_IS_NOT_ENOUGH | {"SELF_APPROVAL"}
 
 
 def choose_place(
@@ -105,7 +103,7 @@ def choose_place(
     said = own
     for place in places:
         refusal = allowed(place)
-        if refusal is None or refusal.code not in _NOT_THERE:
+        if refusal is None or refusal.code not in OWN_IS_NOT_ENOUGH:
             return place, refusal
         if said.code in {"NOT_APPROVER", "NOT_ALLOWED"}:
             said = refusal

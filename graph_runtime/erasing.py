@@ -102,7 +102,7 @@ class Erasures:
 
 def _shows(row: Row, person: str) -> bool:
     """Say whether an entry shows reasons of this person, where it landed or while it waits."""
-    if row["message"] is None and row["status"] != "pending":
-        return False
+    if row["status"] == "lost" or (row["message"] is None and row["status"] != "pending"):
+        return False  # a lost card is ours to change no more
     said = read_json(row["payload"])
     return bool(row["kind"] == "card" or said["what"] == "told" or said.get("by") == person)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any, Protocol
 
 from .errors import PolicyError, Refused
@@ -258,7 +258,9 @@ def may_decide(
     either of them bars both. That a delegation says so is not looked at here. ``arguments`` are those that an
     edit would leave, ``confirm`` what was typed to confirm an approval.
     """
-    case = case.as_now(reviewer, behalf)
+    # A veto in one's own place is nobody else's to take away, by a delegation that one did not ask for.
+    alone = verdict == "reject" and behalf is None
+    case = replace(case, same_person=frozenset()) if alone else case.as_now(reviewer, behalf)
     holder = behalf or reviewer
     refusal = check_kind(reviewer, behalf) or _check_verdict(case, holder, verdict)
     if refusal is not None:
@@ -423,9 +425,13 @@ def check_edit(case: Case, standing: Standing, arguments: Mapping[str, Any] | No
             return Refused(
                 "INVALID_INPUT", f"{name} must stay {_kind(present[name]).__name__}. Nothing was recorded."
             )
+        if _is_number(present[name]) and not _is_number(arguments[name]):
+            return Refused("INVALID_INPUT", f"{name} must stay a number. Nothing was recorded.")
     facts = {**case.request.facts, **{n: arguments[n] for n in changed if n in case.request.facts}}
     try:
-        needed = case.policy.choose(facts, arguments)
+        # A tier that its limits have let past may be full again by then: it lets no edit through.
+        limited = [tier.name for tier in case.policy.tiers if tier.limits]
+        needed = case.policy.choose(facts, arguments, without=limited)
     except PolicyError as error:
         return Refused("INVALID_INPUT", f"The policy does not allow this change: {error}")
     if needed.do == "reject" or not covers(case.terms, needed):
@@ -438,6 +444,14 @@ def check_edit(case: Case, standing: Standing, arguments: Mapping[str, Any] | No
 
 def _kind(value: Any) -> type:
     return Decimal if isinstance(value, int | float) and not isinstance(value, bool) else type(value)
+
+
+def _is_number(value: Any) -> bool:
+    """Say whether conditions take this for a number: texts that read as one are."""
+    try:
+        return not isinstance(value, str) or Decimal(value).is_finite()
+    except InvalidOperation:
+        return False
 
 
 def covers(terms: Terms, needed: Terms) -> bool:

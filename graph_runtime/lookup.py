@@ -46,4 +46,5 @@ def read_view(rows: Sequence[Sequence[Row]]) -> RequestView | None:
         held_by={} if used else held,
         bypasses=tuple(map(records.read_bypass, bypasses)),
         used=used,
+        waits_until=runs[0]["waits_until"],
     )

@@ -5,6 +5,7 @@ An entry is done only when it was drawn at the revision that is wanted now; an o
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -114,10 +115,14 @@ class Outbox:
         await self._store.commit(Batch("retry entry", (back, drawn) if redraw else (back,)))
 
     async def defer(self, entry: OutboxEntry, until: int) -> None:
-        """Give the entry back untried, to be claimed from ``until`` on; it does not count as an attempt."""
+        """Give the entry back untried, to be claimed from ``until`` on; it does not count as an attempt.
+
+        The outbox's bell rings then.
+        """
         now = self._runtime.clock()
         params: Params = {**self._held(entry, now), "available_at": until}
         await self._store.commit(Batch("defer entry", (Do("defer_entry", params, guard="lease"),)))
+        asyncio.get_running_loop().call_later((until - now) / SECOND, self._runtime.outbox_bell.ring)
 
     async def park(self, entry: OutboxEntry, error: str, alarm: OperatorAlarm | None = None) -> None:
         """Stop trying, and say so in the journal: an operator must look at it, and is told by the alarm."""

@@ -84,7 +84,8 @@ def _use(case: Case, number: int, limit: Limit, now: int) -> _Use | None:
     amount = Decimal(1) if limit.of is None else _amount(case, limit.of)
     if amount is None:
         return None
-    whose = case.one(requester) if limit.by == "requester" and requester else None
+    # By name, whoever acts for them: who counts as one person with them is theirs to change.
+    whose = requester if limit.by == "requester" else None
     said = [case.request.policy_name, case.terms.tier, number, limit.per, limit.of, limit.by, whose]
     per = limit.per * SECOND
     return _Use(write_json(said), limit.most, amount, now - now % per)

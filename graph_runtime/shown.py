@@ -125,6 +125,8 @@ class RequestView:
     bypasses: tuple[Bypass, ...] = ()
     #: Whether its action was carried out, or is at this moment.
     used: bool = False
+    #: The next moment that its run waits for, if it waits for one.
+    waits_until: int | None = None
 
     @property
     def card(self) -> Place | None:
@@ -140,6 +142,13 @@ class RequestView:
     def standing(self) -> Standing:
         """What the votes make of it: who is still needed while it is open."""
         return judge(self.case)
+
+    @property
+    def bound_to(self) -> str:
+        """What an approval is bound to now: what was asked for, or what the last edit made of it."""
+        # As it was cast: what is shown may be masked by then, and would make another digest.
+        edits = [vote for vote in self.votes if vote.verdict == "edit"]
+        return edits[-1].digest if edits else self.request.digest
 
     @property
     def deciders(self) -> tuple[PersonId, ...]:

@@ -96,8 +96,12 @@ class Waits:
         asked = ((interrupt.id, interrupt.value) for interrupt, _ in facts.opened)
         # The card says that it waits for the end of a freeze.
         at_gates = (request_of(interrupt.key) for interrupt, _ in facts.opened if _kind(interrupt.value))
-        shown = (Do("redraw_card", {"request_id": one, "now": facts.now}) for one in at_gates if one)
-        return [*dropped, *(_put(id_, value, facts) for id_, value in asked if _kind(value)), *shown]
+        shown = [Do("redraw_card", {"request_id": one, "now": facts.now}) for one in at_gates if one]
+        waits = [(id_, value, kind) for id_, value in asked if (kind := _kind(value))]
+        if any(kind == "time" for *_, kind in waits):
+            # The card says until when.
+            shown.append(Do("redraw_last_card_of_run", {"run_id": facts.run.id, "now": facts.now}))
+        return [*dropped, *(_put(id_, value, facts) for id_, value, _ in waits), *shown]
 
     def on_end(self, facts: EndFacts) -> Sequence[Do]:
         """Return what drops the run's waits; those of a run that an operator must look at stay."""

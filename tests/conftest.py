@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kit import MakeRuntime, SettableClock
-from postgres import Databases, NoPostgresError, any_server, migrate
+from kit import MakeRuntime, SettableClock, lay_out, migrate
+from postgres import Databases, NoPostgresError, any_server
 
 from graph_runtime import CompiledGraph, Runtime, Store, TimeOrderedIds, open_store
 
@@ -56,7 +56,8 @@ def databases() -> Iterator[Databases]:
             if os.environ.get("SIGNOFF_TESTS_NEED_POSTGRES"):
                 pytest.fail(f"no PostgreSQL: {error}")
             pytest.skip(f"no PostgreSQL: {error}")
-        yield Databases(server)
+        with contextlib.closing(Databases(server)) as found:
+            yield found
 
 
 @pytest.fixture(scope="session")
@@ -70,6 +71,9 @@ def template(databases: Databases) -> Iterator[str]:
 
 @pytest.fixture
 async def store(database: str) -> AsyncIterator[Store]:
+    file = Path(database.removeprefix("sqlite:///"))
+    if database.startswith("sqlite:///") and not file.exists():
+        lay_out(file)
     async with open_store(database) as store:
         yield store
 

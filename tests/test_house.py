@@ -7,11 +7,14 @@ import importlib
 import inspect
 import re
 import tomllib
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import get_args
 
 import pytest
 import yaml
+from forked import LOADED
 
 import graph_runtime
 from bot.config import Role
@@ -116,6 +119,7 @@ def modules(package: str) -> list[Path]:
     return sorted(path for path in (ROOT / package).rglob("*.py") if "__pycache__" not in path.parts)
 
 
+@cache
 def imports_of(path: Path) -> set[str]:
     """Absolute names of everything a module imports, wherever in it."""
     package = list(path.relative_to(ROOT).with_suffix("").parts[:-1])
@@ -235,6 +239,10 @@ def test_nothing_is_left_undone() -> None:
 def test_the_modules_import_without_each_other() -> None:
     for name in ("graph_runtime", "bot.cards", "bot.sandbox", "examples.deploy"):
         importlib.import_module(name)
+
+
+def test_what_forked_programs_find_loaded_is_there() -> None:
+    assert not [name for name in LOADED if find_spec(name) is None]
 
 
 def test_what_is_at_the_top_level_is_what_was_asked_for() -> None:

@@ -537,7 +537,8 @@ VALUES (:request_id, :interrupt_id, :thread_id, :run_id, :graph, :node, :title, 
 SELECT * FROM requests WHERE request_id = :request_id;
 
 -- name: get_run_of_request
-SELECT r.* FROM runs r JOIN requests q ON q.run_id = r.run_id WHERE q.request_id = :request_id;
+SELECT r.*, (SELECT min(w.due_at) FROM waits w WHERE w.run_id = r.run_id AND w.kind = 'time') AS waits_until
+FROM runs r JOIN requests q ON q.run_id = r.run_id WHERE q.request_id = :request_id;
 
 -- name: find_requests
 SELECT * FROM requests WHERE :status = '' OR status = :status ORDER BY opened_at, request_id LIMIT :limit;
@@ -656,7 +657,7 @@ WHERE o.request_id = :request_id ORDER BY o.entry_id;
 -- name: redraw_entry
 UPDATE outbox SET wanted = wanted + 1, available_at = :now, updated_at = :now,
   attempts = CASE WHEN status = 'pending' THEN attempts ELSE 0 END, status = 'pending'
-WHERE entry_id = :entry_id AND (
+WHERE entry_id = :entry_id AND status <> 'lost' AND (
   status = 'pending' OR EXISTS (SELECT 1 FROM receipts r WHERE r.entry_id = outbox.entry_id)
 );
 
@@ -668,6 +669,15 @@ WHERE kind = 'card' AND status IN ('pending', 'delivered') AND request_id IN (
     status = 'open' OR request_id = (
       SELECT max(request_id) FROM requests WHERE run_id = :run_id AND status <> 'superseded'
     )
+  )
+);
+
+-- The newest card of the run, once its request is closed: it says until when the run waits.
+-- name: redraw_last_card_of_run
+UPDATE outbox SET wanted = wanted + 1, status = 'pending', available_at = :now, updated_at = :now
+WHERE kind = 'card' AND status IN ('pending', 'delivered') AND request_id IN (
+  SELECT request_id FROM requests WHERE status <> 'open' AND request_id = (
+    SELECT max(request_id) FROM requests WHERE run_id = :run_id AND status <> 'superseded'
   )
 );
 

@@ -134,6 +134,7 @@ QueryName = Literal[
     "redraw_card",
     "redraw_card_of_interrupt",
     "redraw_cards_of_run",
+    "redraw_last_card_of_run",
     "find_told",
     "redraw_entry",
     "put_trail_of_run",

@@ -158,6 +158,24 @@ twice = (
     .add_edge("stop", END)
     .compile(name="twice", version="1")
 )
+
+
+async def answer_itself(state: Case) -> Command[Literal["stop"]]:
+    return Command(resume={"decision": "approve"}, goto="stop")
+
+
+#: One of its nodes asks, and another, beside it, says what the answer is.
+selfish = (
+    StateGraph(Case)
+    .add_node(ask_plainly)
+    .add_node(answer_itself)
+    .add_node(publish)
+    .add_node(stop)
+    .add_edge(START, "ask_plainly")
+    .add_edge(START, "answer_itself")
+    .add_edge("publish", END)
+    .compile(name="selfish", version="1")
+)
 agent = StateGraph(Case).add_node(use_tools).add_edge(START, "use_tools").compile(name="agent", version="1")
 
 

@@ -24,9 +24,11 @@ from pathlib import Path
 from typing import Any, Literal, NoReturn, TypeVar
 
 import pytest
+from forked import Forked
 
 from bot import cards
 from bot.app import serve
+from bot.cli import main
 from bot.config import Role, Settings, load_settings
 from bot.sandbox import Delivery, Message, Sandbox
 from graph_runtime import (
@@ -252,7 +254,7 @@ class Bench:
         async def nothing() -> bool:
             runs = await self.runtime.count()
             with contextlib.closing(sqlite3.connect(self.database)) as db:
-                soon = round((time.time() + 5) * SECOND)
+                soon = self.runtime.clock() + 5 * SECOND
                 due = "SELECT count(*) FROM outbox WHERE status = 'pending' AND available_at < ?"
                 ((left,),) = db.execute(due, (soon,))
             return not left and not runs.get("queued") and not runs.get("running")
@@ -421,7 +423,7 @@ def environment(slack: Sandbox, **more: str) -> dict[str, str]:
 class Process:
     """A bot in a process of its own, with what it logged."""
 
-    process: asyncio.subprocess.Process
+    process: Forked | asyncio.subprocess.Process
     log: Path
 
     def lines(self) -> list[dict[str, Any]]:
@@ -493,18 +495,24 @@ class Spawn:
         self._bench = bench
         self._all: list[Process] = []
 
-    async def __call__(self, config: Path, *, fault: str = "", wait: bool = True, **more: str) -> Process:
-        """Start ``signoff serve`` and return when it is ready, or at once without ``wait``."""
+    async def __call__(
+        self, config: Path, *, fault: str = "", wait: bool = True, fresh: bool = False, **more: str
+    ) -> Process:
+        """Start ``signoff serve`` and return when it is ready, or at once without ``wait``.
+
+        With ``fresh``, as an operator does: by an interpreter that has loaded nothing.
+        """
         log = self._bench.folder / f"log-{len(self._all)}"
-        said = {**more, **({"SIGNOFF_FAULT": fault} if fault else {})}
-        with log.open("wb") as file:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                *("-m", "bot.cli", "serve", "--config", str(config)),
-                env=environment(self._bench.slack, **said),
-                stdout=file,
-                stderr=file,
-            )
+        words = ("serve", "--config", str(config))
+        env = environment(self._bench.slack, **more, **({"SIGNOFF_FAULT": fault} if fault else {}))
+        process: Forked | asyncio.subprocess.Process
+        if fresh:
+            with log.open("wb") as file:
+                process = await asyncio.create_subprocess_exec(
+                    *(sys.executable, "-m", "bot.cli", *words), env=env, stdout=file, stderr=file
+                )
+        else:
+            process = Forked(main, *words, env=env, out=log)
         started = Process(process, log)
         self._all.append(started)
         if not wait:

@@ -24,14 +24,16 @@ from bot_bench import (
     settings_file,
     settings_for,
 )
+from kit import MovedClock, lay_out
 from post_bench import Post
 from typer.testing import CliRunner
 
+from bot import courier
 from bot.cli import app
 from bot.sandbox import Group, Sandbox, User
 from bot.terminal import out
 from bot.wiring import open_runtime
-from graph_runtime import open_store, system_clock
+from graph_runtime import SECOND, open_store, system_clock
 
 
 @pytest.fixture
@@ -45,9 +47,22 @@ async def slack() -> AsyncIterator[Sandbox]:
 
 
 @pytest.fixture
-async def bench(slack: Sandbox, tmp_path: Path) -> AsyncIterator[Bench]:
+def moved() -> MovedClock:
+    """The clock of a bot: it goes on by itself from a Monday morning, and a test moves it on."""
+    return MovedClock()
+
+
+@pytest.fixture
+def brisk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a channel take twenty messages a second: a bot in this process waits for its turn as ever, but not long."""
+    monkeypatch.setattr(courier, "CHANNEL_PACE", SECOND // 20)
+
+
+@pytest.fixture
+async def bench(slack: Sandbox, tmp_path: Path, brisk: None) -> AsyncIterator[Bench]:
     """Slack and a database, without a bot."""
     settings = settings_for(slack, tmp_path)
+    lay_out(tmp_path / "signoff.db")
     async with open_store(settings.database) as store:
         yield Bench(slack, tmp_path, store, open_runtime(settings, store))
 

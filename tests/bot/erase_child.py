@@ -24,7 +24,7 @@ class Mortal(examples.erase.Records):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-async def main(folder: Path, run_id: str) -> None:
+async def drive(folder: Path, run_id: str) -> None:
     examples.erase.records = lambda: Mortal(folder / "records.db")
     policies = load_policies(POLICIES)
     policies["default"] = policies["gdpr-delete"]
@@ -35,5 +35,9 @@ async def main(folder: Path, run_id: str) -> None:
         await runtime.drive(claimed)
 
 
+def main() -> None:
+    asyncio.run(drive(Path(sys.argv[1]), sys.argv[2]))
+
+
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1]), sys.argv[2]))
+    main()

@@ -23,7 +23,7 @@ class SlowBank(examples.refund.Bank):
         return paid
 
 
-async def main(folder: Path, run_id: str) -> None:
+async def drive(folder: Path, run_id: str) -> None:
     before = examples.refund.bank
     examples.refund.bank = lambda: SlowBank(before()._file)
     policies = read_policies(SHOWCASES["refund"].read_policies())
@@ -39,5 +39,9 @@ async def main(folder: Path, run_id: str) -> None:
             await runtime.drive(claimed)
 
 
+def main() -> None:
+    asyncio.run(drive(Path(sys.argv[1]), sys.argv[2]))
+
+
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1]), sys.argv[2]))
+    main()

@@ -10,14 +10,15 @@ from typing import Any
 
 import pytest
 from bot_bench import ALICE, CHANNEL, GENERAL, OPERATOR, Bench, Everybody, bot_here, eventually, settings_for
-from kit import SettableClock
+from kit import MovedClock, SettableClock
 
 from bot import cards, courier
+from bot.config import Role, Settings
 from bot.policies import load_policies
 from bot.sandbox import Group, Message, User
 from bot.showcases import SHOWCASES
 from bot.wiring import open_runtime
-from graph_runtime import Actor, Alarms, Approvals, Clock, Place, Policy, Run, Runtime
+from graph_runtime import SECOND, Actor, Alarms, Approvals, Clock, Place, Policy, Run, Runtime, worker
 from graph_runtime.types import PersonId, Verdict
 
 POLICIES = Path(__file__).parents[2] / "examples" / "policies"
@@ -40,22 +41,45 @@ async def behind_the_bot(
     policies: Mapping[str, Policy],
     *,
     clock: Clock | None = None,
+    role: Role = "all",
     **more: Any,
 ) -> AsyncIterator[Bench]:
     """Run the bot with an example, its people and its policies; by the machine's clock, or the test's."""
+    settings = put_behind(bench, monkeypatch, name, policies, clock=clock, **more)
+    async with bot_here(settings, role, clock=clock):
+        yield bench
+
+
+def put_behind(
+    bench: Bench,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    policies: Mapping[str, Policy],
+    *,
+    clock: Clock | None = None,
+    **more: Any,
+) -> Settings:
+    """Return the settings of such a bot, whose people are in Slack; the bench looks with the same clock."""
     monkeypatch.setenv("SIGNOFF_OUTSIDE", str(bench.folder))
     # This Slack takes as many messages as come, and a scenario has many.
     monkeypatch.setattr(courier, "CHANNEL_PACE", 1)
     bench.slack.workspace.add_user(User(ERIN, "erin", "Erin Evans"), channels=[CHANNEL, GENERAL])
-    for group in SHOWCASES[name].groups:
+    shown = SHOWCASES[name]
+    for group in shown.groups:
         bench.slack.workspace.add_group(group)
-    on_call = {"sre-primary": "S0ONCALL"}
-    more = {"operators": [OPERATOR, ALICE], **more}
-    shown = {"graphs": {name: SHOWCASES[name].target}, "policies": policies, "on_call": on_call, **more}
-    settings = settings_for(bench.slack, bench.folder, **shown)
+    said = {
+        "graphs": {shown.graph: shown.target},
+        "policies": policies,
+        "tool_policies": dict(shown.tool_policies),
+        "on_call": {"sre-primary": "S0ONCALL"},
+        "operators": [OPERATOR, ALICE],
+    }
+    settings = settings_for(bench.slack, bench.folder, **{**said, **more})
     bench.runtime = open_runtime(settings, bench.store, clock=clock)
-    async with bot_here(settings, clock=clock):
-        yield bench
+    if isinstance(clock, MovedClock):
+        # The bot's worker looks each second, and when this clock is moved.
+        monkeypatch.setattr(worker, "Bell", clock.bell)
+    return settings
 
 
 def put_group(bench: Bench, group: str, *people: str) -> None:
@@ -87,6 +111,27 @@ async def lasts(runtime: Runtime, run: Run, *words: str) -> list[str]:
         return lines if lines and all(word in lines[-1] for word in words) else None
 
     return await eventually(there, what=f"{words} as the last line of {run.id}")
+
+
+async def waits(bench: Bench, run: Run) -> Run:
+    """Return the run once it rests and a time that it waits for is still to come; everything is told."""
+
+    async def there() -> Run | None:
+        now = await bench.runtime.get(run.id)
+        if now.status != "interrupted":
+            return None
+        asked = [question.interrupt.value for question in await bench.runtime.questions(run.id)]
+        until = [moment_of(value["until"]) for value in asked if "until" in value]
+        return now if until and min(until) > bench.runtime.clock() else None
+
+    found = await eventually(there, what=f"a time that {run.id} waits for")
+    await bench.quiet()
+    return found
+
+
+def moment_of(text: str) -> int:
+    """Return a moment that was written down as the clock tells it."""
+    return round(datetime.fromisoformat(text).timestamp() * SECOND)
 
 
 # -- without the bot

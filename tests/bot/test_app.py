@@ -7,7 +7,7 @@ from typing import Any
 
 import aiohttp
 import pytest
-from bot_bench import ALICE, BOB, CHANNEL, Bench, bot_here, in_both_modes, settings_for
+from bot_bench import ALICE, BOB, CHANNEL, Bench, bot_here, settings_for
 
 import bot.app
 from bot.config import ConfigError
@@ -102,17 +102,21 @@ async def test_a_port_that_is_taken_is_a_wrong_setting(bench: Bench):
     assert "cannot be listened on" in str(first)
 
 
-@in_both_modes
+@pytest.mark.parametrize("mode", ["socket", "http"])
 @pytest.mark.parametrize(
     "thread", ["case 42", "orders/2026-01-05#7", "häuser@example.test", "x" * 255, "💥" * 255, '"\\\x00']
 )
-async def test_a_case_may_have_any_name_and_its_card_still_works(bot: Bench, thread: str):
-    given = {"service": "payments", "effects": str(bot.effects), "policy": "general"}
-    run: Run = await bot.runtime.start("deploy", given, thread_id=thread)
-    card = await bot.card(run)
-    assert (await bot.click(card)).outcome == "acked"
-    await bot.drawn(card, "the run completed")
-    assert await bot.refusals() == []
+async def test_a_case_may_have_any_name_and_its_card_still_works(bench: Bench, mode: Any, thread: str):
+    settings = settings_for(bench.slack, bench.folder, mode)
+    if mode == "http":
+        bench.slack.request_url = f"http://127.0.0.1:{settings.http.port}/slack/events"
+    given = {"service": "payments", "effects": str(bench.effects), "policy": "general"}
+    run: Run = await bench.runtime.start("deploy", given, thread_id=thread)
+    async with bot_here(settings):
+        card = await bench.card(run)
+        assert (await bench.click(card)).outcome == "acked"
+        await bench.drawn(card, "the run completed")
+    assert await bench.refusals() == []
 
 
 async def test_the_first_click_asks_slack_who_and_the_next_ones_do_not(bot: Bench):

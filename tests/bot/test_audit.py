@@ -15,8 +15,9 @@ import pytest
 from aiohttp import ClientSession, web
 from bot_bench import ALICE, Bench, Cli, Everybody, bot_here, eventually, settings_for
 
+from bot.anchors import read_anchors
 from bot.config import ConfigError
-from bot.sealer import FileAnchor, Sealer, WebAnchor, read_anchors
+from bot.sealer import FileAnchor, Sealer, WebAnchor
 from graph_runtime import Actor, Approvals, Head, Journal, Place, Ticket, system_clock
 from graph_runtime.types import PersonId
 

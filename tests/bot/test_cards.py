@@ -13,6 +13,7 @@ from bot_bench import texts
 from card_bench import AT, TICKET, entry, new_ids, request, taken, view, vote
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kit import much
 
 from bot import cards, dialogs, lines, text
 from bot.payloads import DialogOrigin, read_ticket, write_ticket
@@ -39,7 +40,7 @@ values = st.recursive(
     | st.floats()
     | anything
     | st.decimals()
-    | st.datetimes()
+    | st.datetimes(timezones=st.none() | st.just(dt.UTC))
     | st.binary(max_size=20),
     lambda inner: (
         st.lists(inner, max_size=4) | st.dictionaries(anything, inner, max_size=4) | st.sets(st.integers())
@@ -49,7 +50,7 @@ values = st.recursive(
 facts = st.dictionaries(anything, values, max_size=40)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=much(25, 80), deadline=None)
 @given(
     title=anything,
     arguments=facts,
@@ -88,7 +89,7 @@ def test_slack_takes_every_card_whatever_is_on_it(
     assert any(block["type"] == "actions" for block in blocks) == (status == "open")
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=much(15, 40), deadline=None)
 @given(
     reason=anything,
     by=st.none() | anything.filter(bool),
@@ -117,7 +118,7 @@ SEVERAL = {
 }
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=much(25, 80), deadline=None)
 @given(
     status=st.sampled_from(STATUSES),
     said=st.lists(
@@ -219,6 +220,39 @@ def test_a_card_says_once_what_its_run_waits_for():
     assert "the run waits" not in shown
 
 
+def test_a_moment_is_a_date_in_each_reader_s_zone_and_one_that_such_a_date_would_cut_is_its_text():
+    until = dt.datetime(2026, 3, 29, 5, 30, tzinfo=dt.timezone(dt.timedelta(hours=2)))
+    facts = {
+        "until": until,
+        "to the second": until.replace(second=7),
+        "finer": until.replace(microsecond=5),
+        "of no zone": until.replace(tzinfo=None),
+        "of old": until.replace(year=1969),
+    }
+    message = cards.card(view(request(facts=facts)), entry(), "d")
+    leaves = taken(message)[1]["elements"][0]["elements"]
+    date = {"type": "date", "timestamp": 1_774_755_000, "format": "{date_short_pretty} at {time}"}
+    assert [leaf for leaf in leaves if leaf["type"] == "date"] == [
+        {**date, "fallback": "2026-03-29 05:30:00+02:00"},
+        {
+            **date,
+            "timestamp": 1_774_755_007,
+            "format": "{date_short_pretty} at {time_secs}",
+            "fallback": "2026-03-29 05:30:07+02:00",
+        },
+    ]
+    for words in ("2026-03-29 05:30:00.000005+02:00", "2026-03-29 05:30:00", "1969-03-29 05:30:00+02:00"):
+        assert words in [leaf.get("text") for leaf in leaves]
+    assert "until: 2026-03-29 05:30:00+02:00" in message.text
+    edit = Vote(
+        "U0BOB", "edit", None, "sha256:1", AT, "slack", arguments={"until": until + dt.timedelta(hours=1)}
+    )
+    action = Action("give", {"until": until})
+    message = cards.card(view(request(action=action, policy=SEVERAL), votes=(edit,)), entry(), "d")
+    now, was = "2026-03-29 06:30:00+02:00", "2026-03-29 05:30:00+02:00"
+    assert f"until: {now} (requested {was})" in message.text
+
+
 def test_an_answer_a_withdrawal_and_rejections_on_the_way_are_told_by_whom():
     answered = request(status="responded", closed_at=AT, policy=SEVERAL)
     shown = cards.card(view(answered, votes=(vote("respond", "use staging"),)), entry(), "d")
@@ -280,7 +314,7 @@ def test_stages_say_which_one_is_open():
     assert "needs one of <!subteam^S0FIN>, then one of <!subteam^S0LEAD>" in json.dumps(taken(shown))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=much(15, 40), deadline=None)
 @given(title=anything, phrase=anything)
 def test_slack_takes_every_dialog_of_a_confirmation(title: str, phrase: str):
     origin = DialogOrigin(ticket=write_ticket(TICKET), channel="C0DEPLOYS", message="1.000100")
@@ -288,7 +322,7 @@ def test_slack_takes_every_dialog_of_a_confirmation(title: str, phrase: str):
     view_body(json.loads(json.dumps(dialog)), "modal", new_ids())
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=much(15, 40), deadline=None)
 @given(title=anything, required=st.booleans())
 def test_slack_takes_every_dialog(title: str, *, required: bool):
     origin = DialogOrigin(ticket=write_ticket(TICKET), channel="C0DEPLOYS", message="1.000100")

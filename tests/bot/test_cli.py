@@ -8,6 +8,7 @@ import json
 import re
 import signal
 import sqlite3
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -34,8 +35,10 @@ from bot_bench import (
     settings_file,
     settings_for,
 )
+from forked import Forked
 
 from bot.cards import ticket_of
+from bot.cli import main
 from bot.sandbox import Fault
 from bot.terminal import out
 from graph_runtime import (
@@ -695,6 +698,13 @@ async def ended(bench: Bench, *words: str, **env: str) -> tuple[int, str]:
 
 
 @pytest.mark.processes
+def test_no_command_waits_for_what_only_others_need():
+    needless = {"aiohttp", "slack_bolt", "celpy", "psycopg"}
+    code = f"import sys, bot.cli; assert not {needless} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.processes
 @pytest.mark.parametrize(
     ("env", "code", "words"),
     [
@@ -710,7 +720,11 @@ async def test_serve_that_cannot_start_says_why_in_one_line(
     bench: Bench, env: dict[str, str], code: int, words: str
 ):
     config: Path = settings_file(bench.slack, bench.folder)
-    returned, out = await ended(bench, "serve", "--config", str(config), **env)
+    log = bench.folder / "log"
+    process = Forked(main, "serve", "--config", str(config), env=environment(bench.slack, **env), out=log)
+    async with asyncio.timeout(30):
+        returned = await process.wait()
+    out = process.read()
     last = out.strip().splitlines()[-1]
     assert (returned, words in last) == (code, True), out
     assert "Traceback" not in out
@@ -720,7 +734,7 @@ async def test_serve_that_cannot_start_says_why_in_one_line(
 
 @pytest.mark.processes
 async def test_a_second_signal_stops_at_once(bench: Bench, spawn: Spawn):
-    process = await spawn(settings_file(bench.slack, bench.folder))
+    process = await spawn(settings_file(bench.slack, bench.folder), fresh=True)
     process.process.terminate()
     await process.says("stopping")
     process.process.terminate()

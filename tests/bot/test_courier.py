@@ -23,6 +23,11 @@ from graph_runtime.outbox import FIRST_WAIT, REDRAW_AFTER
 MINUTE = 60
 
 
+@pytest.fixture
+def brisk() -> None:
+    """Slack's own pace: here the test is the clock."""
+
+
 async def test_a_rate_limit_is_waited_out_for_as_long_as_slack_says(post: Post):
     post.bench.slack.faults.add(Fault("chat.postMessage", "ratelimited", retry_after=7))
     run = await post.ask()

@@ -6,40 +6,31 @@ import asyncio
 import os
 import random
 import signal
-import sys
 from collections.abc import AsyncIterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
-from bot_bench import ALICE, CAROL, CHANNEL, DAVE, Bench, Everybody, bot_here, settings_for
+from bot_bench import ALICE, CAROL, CHANNEL, DAVE, Bench
+from forked import Forked
+from kit import NIGHTLY
+from refund_child import main
+from scenario_bench import behind_the_bot, policies_of
 
 from bot import cards
+from bot.sandbox import Message
 from bot.showcases import SHOWCASES
-from bot.wiring import open_runtime
 from examples.refund import Bank
-from graph_runtime import Actor, Approvals, Place, Run, Runtime
-from graph_runtime.types import PersonId
+from graph_runtime import Run
 
-NIGHTLY = bool(os.environ.get("SIGNOFF_NIGHTLY"))
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(params=["refund"])
-async def example(
-    request: pytest.FixtureRequest, bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Bench]:
-    """The bot at work on one of the examples."""
-    shown = SHOWCASES[request.param]
-    monkeypatch.setenv("SIGNOFF_OUTSIDE", str(bench.folder))
-    for group in shown.groups:
-        bench.slack.workspace.add_group(group)
-    settings = settings_for(
-        bench.slack, bench.folder, graphs={shown.graph: shown.target}, policies=shown.read_policies()
-    )
-    bench.runtime = open_runtime(settings, bench.store)
-    async with bot_here(settings):
+@pytest.fixture
+async def example(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bench]:
+    """The bot at work on the refund."""
+    async with behind_the_bot(bench, monkeypatch, "refund", policies_of("refund")):
         yield bench
 
 
@@ -101,25 +92,24 @@ async def test_b10_whenever_it_dies_at_the_provider_it_pays_once(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ):
     """Killed at random moments around the payment, again and again, until it comes through."""
-    monkeypatch.setenv("SIGNOFF_OUTSIDE", str(bench.folder))
     shown, chance = SHOWCASES["refund"], random.Random(20260110)
-    graphs, policies = {shown.graph: shown.target}, shown.read_policies()
-    settings = settings_for(bench.slack, bench.folder, graphs=graphs, policies=policies, lease="1s")
-    runtime = open_runtime(settings, bench.store)
-    kills = 0
-    for number in range(100 if NIGHTLY else 3):
-        run = await runtime.start("refund", {**shown.given, "amount": "100.00", "case_id": f"R-{number}"})
-        await runtime.advance(run.id)
-        (request,) = await bench.approvals.find(run_id=run.id)
-        await decide(bench, runtime, request.id)
-        while (await runtime.get(run.id)).live:
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, str(ROOT / "tests" / "bot" / "refund_child.py"), str(bench.folder), run.id),
-                stdout=asyncio.subprocess.PIPE,
-                env={**os.environ, "PYTHONPATH": str(ROOT)},
-            )
-            assert process.stdout is not None
-            await process.stdout.readline()  # it begins to drive the run
+    cards_of: dict[str, Message] = {}
+    async with behind_the_bot(bench, monkeypatch, "refund", policies_of("refund")):
+        for number in range(100 if NIGHTLY else 3):
+            given = {**shown.given, "amount": "100.00", "case_id": f"R-{number}"}
+            run = await bench.start("refund", **given)
+            cards_of[run.id] = await bench.card(run)
+    # One that only takes clicks: who drives the runs is killed.
+    async with behind_the_bot(bench, monkeypatch, "refund", policies_of("refund"), role="web"):
+        for card in cards_of.values():
+            assert (await bench.click(card, user=DAVE)).outcome == "acked"
+    runtime, kills = bench.runtime, 0
+    for number, run_id in enumerate(cards_of):
+        assert (await bench.request(await runtime.get(run_id))).request.status == "approved"
+        while (await runtime.get(run_id)).live:
+            out, err = bench.folder / f"out-{kills}-{number}", bench.folder / "err"
+            process = Forked(main, str(bench.folder), run_id, env=os.environ, out=out, err=err)
+            await process.says("up")  # it begins to drive the run
             try:
                 async with asyncio.timeout(chance.uniform(0, 0.06)):
                     await process.wait()
@@ -127,14 +117,6 @@ async def test_b10_whenever_it_dies_at_the_provider_it_pays_once(
                 process.send_signal(signal.SIGKILL)
                 await process.wait()
                 kills += 1
-        assert (await runtime.get(run.id)).status == "completed"
+        assert (await runtime.get(run_id)).status == "completed"
         assert len(payments(bench)) == number + 1, "neither twice nor never"
     assert kills
-
-
-async def decide(bench: Bench, runtime: Runtime, request_id: str) -> None:
-    approvals = Approvals(runtime, Everybody())
-    view = await approvals.view(request_id)
-    assert view is not None
-    ticket = cards.ticket_of(view, bench.store.deployment)
-    await approvals.decide(ticket, Actor(PersonId(DAVE)), "approve", place=Place("cli"))

@@ -12,7 +12,7 @@ from post_bench import Post
 from bot import cards
 from bot.fallback import MOST_PEOPLE
 from bot.sandbox import Fault, User
-from graph_runtime import Actor, Outbox, Place, Refused, Run
+from graph_runtime import SECOND, Absences, Actor, Erasures, Outbox, Place, Refused, Run
 from graph_runtime.types import PersonId
 
 HOUR = 3_600
@@ -261,3 +261,56 @@ async def test_a_card_by_direct_message_whose_post_ended_unclear_is_found_and_no
     await settled(post)
     assert (len(post.private(ALICE)), len(post.private(BOB))) == (1, 1)
     assert len((await post.view(run)).cards) == 2
+
+
+async def test_a_line_below_a_message_that_reaches_nobody_holds_no_other_up(post: Post):
+    archive(post)
+    run = await post.ask(policy="pair")
+    await settled(post)
+    post.bench.slack.faults.add(Fault("chat.postMessage", "error:messages_tab_disabled", times=1_000))
+    await click(post, run, ALICE)
+    for _ in range(12):
+        await post.deliver()
+        post.clock.pass_seconds(400)
+    assert not (await Outbox(post.runtime).count()).get("pending")
+
+
+async def test_who_acts_for_somebody_who_is_away_gets_the_card_too(post: Post):
+    run = await post.ask(policy="pair")
+    await settled(post)
+    absences = Absences(post.runtime, post.directory)
+    await absences.delegate(ALICE, DAVE, until=post.clock() + 24 * HOUR * SECOND, by=ALICE)
+    kick(post)
+    await post.look_again()
+    await settled(post)
+    channels = {place.channel for place in (await post.view(run)).cards.values()}
+    assert {f"D{ALICE[1:]}", f"D{DAVE[1:]}"} <= channels
+
+
+async def test_a_card_that_may_not_be_edited_any_more_has_its_end_told_below_it(post: Post):
+    run = await post.ask()
+    await settled(post)
+    (card,) = post.cards()
+    post.bench.slack.faults.add(Fault("chat.update", "error:edit_window_closed", times=99))
+    await post.decide(run)
+    await settled(post)
+    (line,) = post.bench.slack.messages(CHANNEL, card.ts)
+    assert "Approved" in line.text
+
+
+async def test_erasing_words_draws_no_lost_card_again(post: Post):
+    run = await post.ask(policy="pair")
+    await settled(post)
+    view = await post.view(run)
+    assert view.card is not None
+    ticket = cards.ticket_of(view, post.bench.store.deployment)
+    who = Actor(PersonId(ALICE))
+    await post.approvals.decide(ticket, who, "approve", place=view.card, reason="words of mine")
+    await settled(post)
+    kick(post)
+    await post.look_again()
+    await settled(post)
+    before = (await post.view(run)).cards
+    await Erasures(post.runtime.ground).erase(ALICE, actor=OPERATOR)
+    await settled(post)
+    assert (await post.view(run)).cards == before

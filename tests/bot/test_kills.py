@@ -151,7 +151,7 @@ async def test_a_thread_line_that_was_posted_when_the_bot_died_is_not_posted_aga
 
 async def test_an_ordered_stop_gives_back_what_it_holds_and_exits_with_0(bench: Bench, spawn: Spawn):
     config = settings_file(bench.slack, bench.folder)
-    first = await spawn(config)
+    first = await spawn(config, fresh=True)
     run = await bench.start()
     card = await bench.card(run)
     await bench.click(card)

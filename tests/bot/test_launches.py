@@ -76,7 +76,9 @@ def settings_here(slack: Sandbox, folder: Path, mode: Mode = "socket", **more: A
 
 
 @pytest.fixture(params=["socket"])
-async def bot(request: pytest.FixtureRequest, slack: Sandbox, tmp_path: Path) -> AsyncIterator[Bench]:
+async def bot(
+    request: pytest.FixtureRequest, slack: Sandbox, tmp_path: Path, brisk: None
+) -> AsyncIterator[Bench]:
     settings = settings_here(slack, tmp_path, request.param)
     slack.workspace.add_command(Registered("/deploy", should_escape=True))
     if request.param == "http":

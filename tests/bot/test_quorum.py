@@ -26,6 +26,7 @@ from bot_bench import (
     texts,
     words_of,
 )
+from kit import MovedClock
 
 from bot import cards
 from bot.sandbox import Fault, User
@@ -137,14 +138,14 @@ async def test_a5_two_people_in_both_groups_do_not_stand_for_three(bot: Bench):
     assert len(bot.published()) == 1
 
 
-async def test_a11_a_deadline_closes_it_and_names_nobody(bench: Bench):
-    terms = {"require": [{"group": "S0SRE", "count": 2}], "deadline": "2s"}
-    settings = settings_for(bench.slack, bench.folder, policies={"default": terms, "brief": terms})
-    async with bot_here(settings):
-        run = await bench.start(policy="brief")
+async def test_a11_a_deadline_closes_it_and_names_nobody(bench: Bench, moved: MovedClock):
+    async with bot_here(settings_for(bench.slack, bench.folder), clock=moved):
+        run = await bench.start(policy="pair")
         card = await bench.card(run)
         late = bench.payload(card, user=BOB)
         await bench.click(card, user=ALICE)
+        await bench.drawn(card, "1 of 2 approved")
+        moved.pass_seconds(4 * 3_600)
         done = await bench.drawn(card, "*Timed out*")
         assert "nobody decided, which counts as a no" in words_of(done)
         assert f"by <@{ALICE}>" not in words_of(done)

@@ -26,7 +26,7 @@ def settings(slack: Sandbox, tmp_path: Path, database: str) -> Settings:
 
 
 @pytest.fixture
-async def bench(slack: Sandbox, tmp_path: Path, settings: Settings) -> AsyncIterator[Bench]:
+async def bench(slack: Sandbox, tmp_path: Path, settings: Settings, brisk: None) -> AsyncIterator[Bench]:
     async with open_store(settings.database) as store:
         yield Bench(slack, tmp_path, store, open_runtime(settings, store))
 

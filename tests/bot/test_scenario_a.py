@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from bot_bench import ALICE, BOB, DAVE, OPERATOR, Bench, Everybody, words_of
-from kit import MakeRuntime, SettableClock
+from bot_bench import ALICE, BOB, DAVE, OPERATOR, Bench, Everybody, buttons, eventually, words_of
+from kit import SECOND, MakeRuntime, MovedClock, SettableClock
 from scenario_bench import (
     ERIN,
     behind_the_bot,
@@ -25,8 +25,9 @@ from scenario_bench import (
 from examples.deploy import Platform, graph, platform
 from graph_runtime import Alarms, Approvals, Requests, Run, Runtime
 
-#: The bot has no other clock than the machine's, so its tests have no window.
+#: For a bot that goes by the machine's clock.
 ANY_HOUR = {"windows": ()}
+HOUR = 3_600
 LOW = {"service": "shop", "commit": "4f2c9e1", "requester": "U0CAROL"}
 
 
@@ -103,7 +104,71 @@ async def test_a13_what_does_not_work_is_rolled_back_by_who_is_on_call(
         assert deployed(platform()) == ["bad1234", "0000000"]
 
 
-# -- with a clock that the test moves, on the runtime alone: the bot goes by the machine's ---------------------
+async def test_a10_what_was_approved_at_1610_waits_for_the_window_and_for_the_end_of_a_freeze(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, moved: MovedClock
+):
+    moved.pass_seconds(7 * HOUR + 600)  # Monday, 16:10 in London
+    async with behind_the_bot(bench, monkeypatch, "deploy", policies_of("deploy"), clock=moved):
+        put_group(bench, "S0SRE", ALICE, BOB)
+        run = await bench.start("deploy", **LOW)
+        card = await bench.card(run)
+        for person in (ALICE, BOB):
+            await bench.click(card, user=person)
+        shown = await bench.drawn(card, "the run waits until <!date^1767691800^")
+        assert f"*Approved* by <@{ALICE}>, <@{BOB}>" in words_of(shown)
+        assert "Not before <!date^1767691800^" in words_of(shown), "Tuesday, 09:30"
+        assert (buttons(shown), deployed(platform())) == ([], [])
+        moved.pass_seconds(16 * HOUR - 600)  # Tuesday, 08:00
+        await bench.slash("freeze graph:deploy an incident")
+        await bench.drawn(card, "Frozen, bypass 0 of 2")
+        assert await waits_for(bench, run) == "signoff.timer"
+        moved.pass_seconds(5_400)  # 09:30: the window is open
+
+        async def at_the_freeze() -> bool:
+            return await waits_for(bench, run) == "signoff.freeze"
+
+        await eventually(at_the_freeze, what="the wait for the end of the freeze")
+        assert (await bench.request(run)).request.status == "approved"
+        await bench.drawn(card, "Frozen, bypass 0 of 2")
+        assert deployed(platform()) == []
+        for person in (OPERATOR, ALICE):
+            await bench.slash("release graph:deploy", user=person)
+        done = await bench.drawn(card, "the run completed")
+        assert "Frozen" not in words_of(done) and "Not before" not in words_of(done)
+        assert deployed(platform()) == ["4f2c9e1"]
+
+
+async def waits_for(bench: Bench, run: Run) -> str | None:
+    """Return for what the run waits that no person is asked, if it does."""
+    found = [one for one in await bench.runtime.questions(run.id) if one.status == "open"]
+    return found[0].interrupt.value["type"] if found else None
+
+
+async def test_a13_what_does_not_work_is_rolled_back_when_who_is_on_call_says_nothing_for_ten_minutes(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, moved: MovedClock
+):
+    moved.pass_seconds(HOUR)
+    async with behind_the_bot(bench, monkeypatch, "deploy", policies_of("deploy"), clock=moved):
+        put_group(bench, "S0SRE", ALICE, BOB)
+        run = await bench.start("deploy", **{**LOW, "commit": "bad1234"})
+        card = await bench.card(run)
+        for person in (ALICE, BOB):
+            await bench.click(card, user=person)
+        asked = await bench.card(run, 1)
+        *_, opened = await bench.events("request.opened")
+        assert (await bench.request(run, 1)).request.deadline_at == opened.at + 600 * SECOND
+        assert deployed(platform()) == ["bad1234"]
+        moved.pass_seconds(600)
+        lines = await lasts(bench.runtime, run, "shop runs 0000000")
+        assert lines[1:] == ["deployed bad1234", "rolled back to 0000000, timed_out", "shop runs 0000000"]
+        assert deployed(platform()) == ["bad1234", "0000000"]
+        late = await bench.drawn(asked, "*Timed out*")
+        assert (buttons(late), f"<@{DAVE}>" in words_of(late)) == ([], False), "it names nobody"
+        (line,) = await bench.events("request.timed_out")
+        assert line.actor is None
+
+
+# -- with a clock that the test moves, on the runtime alone ----------------------------------------------------
 
 
 @pytest.fixture
@@ -119,8 +184,8 @@ async def planned(runtime: Runtime, **more: str) -> Run:
     return await runtime.advance((await runtime.start("deploy", {**LOW, **more})).id)
 
 
-@pytest.mark.databases("sqlite", "postgres")
-async def test_a10_what_was_approved_at_1610_waits_for_the_window_and_for_the_end_of_a_freeze(
+@pytest.mark.databases("postgres")
+async def test_on_postgresql_too_what_was_approved_after_hours_waits_for_the_window_and_the_end_of_a_freeze(
     runtime: Runtime, clock: SettableClock
 ):
     clock.pass_seconds(7 * 3_600 + 600)  # Monday, 16:10 in London
@@ -142,19 +207,6 @@ async def test_a10_what_was_approved_at_1610_waits_for_the_window_and_for_the_en
         await alarms.release("graph:deploy", by=person)
     run = await runtime.advance(run.id)
     assert (run.status, deployed(platform())) == ("completed", ["4f2c9e1"])
-
-
-async def test_a13_what_does_not_work_is_rolled_back_when_who_is_on_call_says_nothing_for_ten_minutes(
-    runtime: Runtime, clock: SettableClock
-):
-    clock.pass_seconds(3_600)
-    run = await vote(runtime, await planned(runtime, commit="bad1234"), ALICE, BOB)
-    run = await time_passes(runtime, clock, 599, run)
-    assert (run.status, deployed(platform())) == ("interrupted", ["bad1234"])
-    run = await time_passes(runtime, clock, 1, run)
-    lines = await log_of(runtime, run)
-    assert lines[1:] == ["deployed bad1234", "rolled back to 0000000, timed_out", "shop runs 0000000"]
-    assert deployed(platform()) == ["bad1234", "0000000"]
 
 
 async def test_what_does_not_work_is_left_where_who_is_on_call_wants_it_so(

@@ -11,12 +11,13 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from aside import aside
-from bot_bench import BOB, CAROL, CHANNEL, DAVE, Bench, bot_here, settings_for
-from kit import MakeRuntime, SettableClock
+from bot_bench import BOB, CAROL, CHANNEL, DAVE, Bench, words_of
+from kit import SECOND, MakeRuntime, MovedClock, SettableClock
 from people import approvals_of
+from scenario_bench import behind_the_bot, policies_of
 
+from bot.sandbox import SlashCommand
 from bot.showcases import SHOWCASES
-from bot.wiring import open_runtime
 from examples import refund
 from graph_runtime import (
     PolicyError,
@@ -24,7 +25,6 @@ from graph_runtime import (
     RequestView,
     Run,
     Runtime,
-    Store,
     open_store,
     read_policies,
 )
@@ -188,47 +188,58 @@ def test_a_limit_that_says_nothing_is_refused(tiers: Any, words: str) -> None:
 async def test_b2_the_sixth_has_a_card_that_finance_decides(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("SIGNOFF_OUTSIDE", str(bench.folder))
-    shown = SHOWCASES["refund"]
-    for group in shown.groups:
-        bench.slack.workspace.add_group(group)
-    policies = shown.read_policies()
-    settings = settings_for(bench.slack, bench.folder, graphs={"refund": shown.target}, policies=policies)
-    bench.runtime = open_runtime(settings, bench.store)
-    given = {**shown.given, "amount": "5.00"}
-    for _ in range(5):
-        await bench.runtime.advance((await bench.runtime.start("refund", given, requester=CAROL)).id)
-        await bench.approvals.expire_due()
-    async with bot_here(settings):
-        run = await bench.runtime.start("refund", given, requester=CAROL)
+    async with behind_the_bot(bench, monkeypatch, "refund", policies_of("refund")):
+        given = {**SHOWCASES["refund"].given, "amount": "5.00"}
+        for _ in range(5):
+            await bench.rests(await bench.start("refund", **given), "completed")
+        run = await bench.start("refund", **given)
         card = await bench.card(run)
         await bench.click(card, user=DAVE)
         await bench.drawn(card, f"*Approved* by <@{DAVE}>")
     assert len(bench.slack.messages(CHANNEL)) == 1, "of the five before it nobody hears"
 
 
-async def test_b11_a_second_refund_for_a_case_that_waits_is_the_first(desk: Desk, tmp_path: Path) -> None:
-    first = await desk.refund("320.00", idempotency_key="R-1042")
-    assert outcomes([first]) == [("open", "one")]
-    second = await desk.refund("320.00", idempotency_key="R-1042")
-    assert second.run.id == first.run.id
-    assert len(await desk.approvals.find()) == 1, "there is one card to decide"
-    assert [run.id for run in await desk.runtime.runs()] == [first.run.id]
-
-
-@BOTH
-async def test_b14_a_deadline_on_a_holiday_moves_to_business_hours(
-    desk: Desk, clock: SettableClock, store: Store
+async def test_b11_a_second_refund_for_a_case_that_waits_is_the_first(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    eve = MORNING.replace(day=24, hour=16)
-    clock.now = round(eve.timestamp() * 1_000_000)
-    view = await desk.refund("320.00")
-    # Christmas is a Friday and a Saturday: the working day is Monday, in the hours of the calendar.
-    monday = MORNING.replace(day=28, hour=16)
-    assert view.request.deadline_at == round(monday.timestamp() * 1_000_000)
-    clock.now = view.request.deadline_at - 1
-    await desk.approvals.expire_due()
-    assert (await desk.view(view.run)).request.status == "open"
-    clock.now += 1
-    await desk.approvals.expire_due()
-    assert (await desk.view(view.run)).request.status == "timed_out"
+    bench.slack.workspace.add_command(SlashCommand("/refund"))
+    shown, typed = SHOWCASES["refund"], "R-1042 320.00 damaged Max Meier"
+    async with behind_the_bot(bench, monkeypatch, "refund", policies_of("refund"), commands=shown.commands):
+
+        async def type_(user: str) -> str:
+            said = await bench.slack.slash(user=user, channel=CHANNEL, command="/refund", text=typed)
+            assert said.outcome == "acked"
+            return await bench.private(user)
+
+        await type_(CAROL)
+        (run,) = await bench.runtime.runs()
+        card = await bench.card(run)
+        again = await type_(BOB)
+        assert f"Nothing new was started: `{run.id}` of refund is there for R-1042 already" in again
+        assert f"asked for by <@{CAROL}>, and is waiting for an answer." in again
+        await bench.click(card, user=DAVE)
+        await bench.drawn(card, "the run completed")
+        assert [one.id for one in await bench.runtime.runs()] == [run.id]
+        assert len(bench.slack.messages(CHANNEL)) == 1, "there was one card to decide"
+        assert [paid["amount"] for paid in refund.bank().payments()] == ["320.00"]
+
+
+async def test_b14_a_deadline_on_a_holiday_moves_to_business_hours(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved = MovedClock(round(MORNING.replace(day=24, hour=16).timestamp() * SECOND))
+    async with behind_the_bot(bench, monkeypatch, "refund", policies_of("refund"), clock=moved):
+        run = await bench.start("refund", **{**SHOWCASES["refund"].given, "amount": "700.00"})
+        card = await bench.card(run)
+        # Christmas is a Friday and a Saturday: the working day is Monday, in the hours of the calendar.
+        (opened,) = await bench.events("request.opened")
+        monday = opened.at + 4 * 86_400 * SECOND
+        assert (await bench.request(run)).request.deadline_at == monday
+        assert f"expires <!date^{monday // SECOND}^" in words_of(card)
+        moved.pass_seconds(86_400 + 3_600)  # Christmas, a day and an hour later
+        await bench.click(card, user=DAVE)
+        await bench.drawn(card, "Stage 2 of 2")
+        moved.pass_seconds(3 * 86_400 - 3_600)
+        done = await bench.drawn(card, "*Timed out*")
+        assert f"by <@{DAVE}>" not in words_of(done)
+        assert refund.bank().payments() == []

@@ -5,13 +5,15 @@ C1 to C3 stand in tests/runtime/test_neighbours.py too: in every order, on both 
 
 from __future__ import annotations
 
+import json
+import signal
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from agent_bench import SHOWN, call, given, ticket, told
 from agentack_trace import again, judged, trace_of
 from bot_bench import (
     ALICE,
@@ -19,81 +21,34 @@ from bot_bench import (
     CAROL,
     CHANNEL,
     DAVE,
-    GENERAL,
     OPERATOR,
     Bench,
-    bot_here,
+    Cli,
+    Spawn,
     buttons,
     eventually,
-    settings_for,
     words_of,
 )
-from kit import MakeRuntime, SettableClock
-from people import API, People, person, ticket_of
+from kit import MovedClock
+from scenario_bench import POLICIES, at, behind_the_bot, confirm, policies_of
 
 from bot import cards, dialogs, forms
-from bot.sandbox import Channel
+from bot.sandbox import User
 from bot.showcases import SHOWCASES
-from bot.wiring import open_runtime
-from examples import access, agent_tools, refund
-from graph_runtime import (
-    Approvals,
-    DecisionNeeded,
-    Refused,
-    Requests,
-    RequestView,
-    Run,
-    Runtime,
-    Store,
-    StoreUnavailable,
-    ToolMessage,
-    open_store,
-)
+from examples import access, agent_tools, deploy, erase, refund
+from graph_runtime import DecisionNeeded, Run, system_clock
 
-SHOWN = SHOWCASES["agent"]
-MAILS = "C0MAILS"
 MAIL = {"to": "bob@example.com", "subject": "Invoice 7", "body": "I pay it today."}
 FUNDS = {"to": "Printers Ltd", "amount": "320.00"}
 
 
-def call(name: str, why: str = "", **args: Any) -> dict[str, Any]:
-    return {"name": name, "args": args, "why": why}
-
-
-def ticket(title: str, why: str = "") -> dict[str, Any]:
-    return call("open_ticket", why, title=title)
-
-
-def given(*turns: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
-    return {"task": "Go on.", "requester": CAROL, "script": list(turns), **more}
-
-
-# -- in Slack ------------------------------------------------------------------------------------------------
-
-
 @pytest.fixture
-async def agent(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bench]:
-    """The bot at work on the agent; its cards lie in several channels, each of which takes one a second."""
-    monkeypatch.setenv("SIGNOFF_OUTSIDE", str(bench.folder))
-    for group in SHOWN.groups:
-        bench.slack.workspace.add_group(group)
-    everybody = bench.slack.workspace.channels[CHANNEL].members
-    bench.slack.workspace.add_channel(Channel(MAILS, "mails", everybody))
-    places = {"transfer-funds": GENERAL, "send-email": MAILS}
-    policies = {
-        name: policy.model_copy(update={"channel": places[name]}) if name in places else policy
-        for name, policy in SHOWN.read_policies().items()
-    }
-    settings = settings_for(
-        bench.slack,
-        bench.folder,
-        graphs={SHOWN.graph: SHOWN.target},
-        policies=policies,
-        tool_policies=dict(SHOWN.tool_policies),
-        operators=[OPERATOR, BOB],
-    )
-    bench.runtime = open_runtime(settings, bench.store)
-    async with bot_here(settings):
+async def agent(bench: Bench, monkeypatch: pytest.MonkeyPatch, moved: MovedClock) -> AsyncIterator[Bench]:
+    """The bot at work on the agent, by a clock that the test moves."""
+    operators = [OPERATOR, BOB]
+    async with behind_the_bot(
+        bench, monkeypatch, "agent", policies_of("agent"), clock=moved, operators=operators
+    ):
         yield bench
 
 
@@ -110,12 +65,6 @@ async def dialog(bench: Bench, card: Any, action: str, user: str, **blocks: dict
 async def state(bench: Bench, run: Run, *status: str) -> Any:
     await bench.rests(run, *(status or ("completed",)))
     return (await bench.runtime.look(run.id)).state.values
-
-
-def told(values: Any) -> list[tuple[str, str, str]]:
-    """Return what the model was told: of which call, how it went, and the text."""
-    answers = [one for one in values["messages"] if isinstance(one, ToolMessage)]
-    return [(one.tool_call_id, one.status, one.content) for one in answers]
 
 
 def because(reason: str) -> dict[str, dict[str, str]]:
@@ -245,225 +194,232 @@ async def test_c13_an_approved_call_waits_for_the_end_of_a_freeze_and_deadlines_
     assert "Frozen" not in words_of(await agent.drawn(waiting, "Asked by"))
 
 
-# -- on a clock of their own ---------------------------------------------------------------------------------
+async def test_c3_an_edit_has_no_way_to_name_another_tool(agent: Bench):
+    run = await start(agent, [call("transfer_funds", **FUNDS)])
+    card = await agent.card(run)
+    await agent.click(card, cards.EDIT, user=DAVE)
+    shown = agent.slack.modals(DAVE)[-1]
+    inputs = [block["block_id"] for block in shown.blocks if block["type"] == "input"]
+    assert inputs == ["edit:amount", dialogs.COMMENT_BLOCK], "neither the tool nor whom it pays"
+
+    async def forged(**blocks: str) -> Any:
+        """Submit the dialog with blocks in it that were not drawn."""
+        payload = agent.slack._doors.submission(DAVE, shown)
+        said = payload["view"]["state"]["values"]
+        said[dialogs.COMMENT_BLOCK][dialogs.COMMENT_INPUT]["value"] = "less a discount"
+        for block, text in blocks.items():
+            said[f"edit:{block}"] = {forms.VALUE_INPUT: {"type": "plain_text_input", "value": text}}
+        return (await agent.deliver(payload)).response
+
+    nothing = "Nothing was changed: approve it as it is. Nothing was recorded."
+    for block in ("name", "tool", "action", "to"):
+        said = await forged(**{block: "send_email"})
+        assert said == {"response_action": "errors", "errors": {"edit:amount": nothing}}
+    # Nor is a button one for another tool, whatever it says.
+    click = agent.payload(card, user=DAVE)
+    value = json.loads(click["actions"][0]["value"])
+    click["actions"][0]["value"] = json.dumps({**value, "name": "send_email"})
+    await agent.deliver(click)
+    assert await agent.refusals() == ["INVALID_INPUT"] * 4 + ["GARBLED_TICKET"]
+    view = await agent.request(run)
+    assert (view.request.status, view.votes) == ("open", ())
+    # Together with what may be changed, that is all that is.
+    await forged(amount="300.00", name="send_email", to="Eve")
+    await agent.click(await agent.drawn(card, "1 of 2"), user=BOB)
+    await state(agent, run)
+    (done,) = agent_tools.world().done()
+    assert (done["name"], done["args"]) == ("transfer_funds", {**FUNDS, "amount": "300.00"})
 
 
-@dataclass
-class Desk:
-    runtime: Runtime
-    store: Store
-    approvals: Approvals
-
-    async def run(self, *turns: list[dict[str, Any]], **more: Any) -> Run:
-        run = await self.runtime.start(SHOWN.graph, given(*turns, **more), requester=CAROL)
-        return await self.go_on(run)
-
-    async def go_on(self, run: Run) -> Run:
-        """Drive the run until people are waited for, or it is over."""
-        run = await self.runtime.advance(run.id)
-        while await self.approvals.expire_due():
-            run = await self.runtime.advance(run.id)
-        return run
-
-    async def views(self, run: Run) -> list[RequestView]:
-        found = [await self.approvals.view(one.id) for one in await self.approvals.find(run_id=run.id)]
-        return [view for view in found if view is not None]
-
-    async def decide(self, view: RequestView, who: str, verdict: Any = "approve", **said: Any) -> RequestView:
-        ticket = ticket_of(view, self.store)
-        return await self.approvals.decide(ticket, person(who), verdict, place=API, **said)
-
-    async def told(self, run: Run) -> list[tuple[str, str, str]]:
-        return told((await self.runtime.look(run.id)).state.values)
-
-
-PEOPLE = People(
-    {"S0FINANCE": [DAVE, BOB], "S0AGENTOWNERS": [ALICE, CAROL], "S0FINLEADS": [ALICE], "S0DBOWNERS": [BOB]},
-    kinds={"U0AGENT": "bot", "agent_tools": "unknown"},
-)
-
-
-@pytest.fixture
-def desk(make_runtime: MakeRuntime, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
-    monkeypatch.setenv("SIGNOFF_OUTSIDE", str(tmp_path))
-    companion = Requests(SHOWN.read_policies(), tools=SHOWN.tool_policies)
-    runtime = make_runtime(agent_tools.graph, companions=[companion])
-    return Desk(runtime, store, Approvals(runtime, PEOPLE))
-
-
-async def test_c3_an_edit_that_names_another_tool_is_refused(desk: Desk) -> None:
-    run = await desk.run([call("transfer_funds", **FUNDS)])
-    (view,) = await desk.views(run)
-    for edited in ({"name": "send_email"}, {"to": "me"}, {"amount": "1", "tool": "send_email"}):
-        with pytest.raises(Refused) as refused:
-            await desk.decide(view, DAVE, "edit", edited=edited, reason="x")
-        assert refused.value.code == "INVALID_INPUT"
-    assert (await desk.views(run)) == [view]
-
-
+@pytest.mark.processes
 async def test_c6_approved_and_crashed_the_tool_runs_once(
-    desk: Desk, database: str, clock: SettableClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run = await desk.run([ticket("A")])
-    (view,) = await desk.views(run)
-    await desk.decide(view, ALICE)
-    # The second effect is the tool's: it was done, and what came of it is not on disk.
-    monkeypatch.setenv("SIGNOFF_FAULT", "before:effect:error")
-    monkeypatch.setenv("SIGNOFF_FAULT_COUNT", "2")
-    companion = Requests(SHOWN.read_policies(), tools=SHOWN.tool_policies)
-    async with open_store(database) as dying:
-        with pytest.raises(StoreUnavailable):
-            await Runtime(dying, [agent_tools.graph], companions=[companion], clock=clock).advance(run.id)
+    bench: Bench, spawn: Spawn, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("SIGNOFF_OUTSIDE", str(bench.folder))
+    # After the guard's clock and the grant's use comes the tool's end: it was done, and that is not on disk.
+    first = await spawn(
+        file_of_the_agent(bench),
+        fault="before:effect:kill",
+        SIGNOFF_FAULT_COUNT="3",
+        SIGNOFF_OUTSIDE=str(bench.folder),
+    )
+    run = await bench.start(SHOWN.graph, **given([ticket("A")]))
+    card = await bench.card(run)
+    bench.slack.deadline = 0.5
+    await bench.click(card, user=ALICE)
+    assert await first.died() == -signal.SIGKILL
     assert len(agent_tools.world().done()) == 1
-    monkeypatch.delenv("SIGNOFF_FAULT")
-    clock.pass_seconds(3_600)
-    run = await desk.go_on(run)
-    assert (run.status, await desk.told(run)) == ("completed", [("call-0-0", "success", "opened: A")])
+    later = MovedClock(system_clock())
+    later.pass_seconds(60)  # what the dead one held is free
+    async with behind_the_bot(bench, monkeypatch, "agent", policies_of("agent"), clock=later):
+        done = await bench.drawn(card, "the run completed")
+        assert f"*Approved* by <@{ALICE}>" in words_of(done)
+        assert told(await state(bench, run)) == [("call-0-0", "success", "opened: A")]
     assert len(agent_tools.world().done()) == 1
-    kinds = [event.kind for event in await desk.runtime.events(run_id=run.id)]
+    assert len(bench.slack.messages(CHANNEL)) == 1, "one card"
+    kinds = [event.kind for event in await bench.runtime.events(run_id=run.id)]
     assert kinds.count("grant.indeterminate") == 1 and kinds.count("grant.done") == 1
-    report = judged(await trace_of(desk.runtime, desk.approvals, run.id, deeds()))
+    report = judged(await trace_of(bench.runtime, bench.approvals, run.id, deeds()))
     assert (report.status, report.findings) == ("PASS", ())
 
 
-async def test_c15_a_deadline_is_told_to_the_model_and_the_call_is_not_made(
-    desk: Desk, clock: SettableClock
-) -> None:
-    run = await desk.run([ticket("A")], [ticket("A")])
-    clock.pass_seconds(3_601)
-    run = await desk.go_on(run)
+def file_of_the_agent(bench: Bench) -> Path:
+    """Write the settings of a bot that is at work on the agent."""
+    for group in SHOWN.groups:
+        bench.slack.workspace.add_group(group)
+    tools = "".join(f"{tool} = {policy!r}\n" for tool, policy in SHOWN.tool_policies.items())
+    file = bench.folder / "agent.toml"
+    file.write_text(
+        f"""
+database = "sqlite:///{bench.database}"
+operators = ["{OPERATOR}"]
+policy_file = "{POLICIES / "agent.toml"}"
+log = "json"
+[graphs]
+agent_tools = "{SHOWN.target}"
+[tool_policies]
+{tools}
+[slack]
+channel = "{CHANNEL}"
+api_url = "{bench.slack.url}/api/"
+connections = 1
+[http]
+port = 0
+""",
+        encoding="utf-8",
+    )
+    return file
+
+
+async def test_c15_a_deadline_is_told_to_the_model_and_the_call_is_not_made(agent: Bench, moved: MovedClock):
+    run = await start(agent, [ticket("A")], [ticket("A")])
+    card = await agent.card(run)
+    late = agent.payload(card, user=ALICE)
+    moved.pass_seconds(3_600)
+    shown = await agent.drawn(card, "*Timed out*")
+    assert "nobody decided, which counts as a no" in words_of(shown)
+    assert buttons(shown) == []
     words = "timed out, nobody decided; do not retry"
-    assert [(status, text) for _, status, text in await desk.told(run)] == [
+    values = await state(agent, run)
+    assert [(status, text) for _, status, text in told(values)] == [
         ("error", words),
         ("error", f"refused before, and nobody was asked again: {words}"),
     ]
-    values = (await desk.runtime.look(run.id)).state.values
     (denied,) = values["denied"].values()
     assert denied["outcome"] == "timed_out"
+    await agent.deliver(late)
+    assert await agent.refusals() == ["EXPIRED"]
     assert agent_tools.world().done() == []
 
 
 async def test_c16_an_agent_has_no_way_to_answer_its_own_question(
-    desk: Desk, make_runtime: MakeRuntime
-) -> None:
-    run = await desk.run([ticket("A")])
-    (view,) = await desk.views(run)
-    codes = []
-    for who in ("U0AGENT", "agent_tools", run.id, CAROL):
-        with pytest.raises(Refused) as refused:
-            await desk.decide(view, who)
-        codes.append(refused.value.code)
-    assert codes == ["BOT_USER", "MEMBERSHIP_UNKNOWN", "NOT_APPROVER", "SELF_APPROVAL"]
-    # As a program: what people are asked, no program answers.
-    question = view.request.interrupt_id
-    answer = {"decisions": [{"type": "approve"}]}
-    with pytest.raises(DecisionNeeded):
-        await desk.runtime.resume(run.thread_id, run.id, question, answer)
-    # What it would change of the policies is too late for what is asked, and is read by no bot that runs.
-    lax = SHOWN.read_policies() | {
-        "default": SHOWN.read_policies()["default"].model_copy(update={"self_approval": "allow"})
+    bench: Bench, cli: Cli, monkeypatch: pytest.MonkeyPatch
+):
+    lax = {
+        name: policy.model_copy(update={"self_approval": "allow"})
+        for name, policy in policies_of("agent").items()
     }
-    later = make_runtime(agent_tools.graph, companions=[Requests(lax, tools=SHOWN.tool_policies)])
-    with pytest.raises(Refused, match="You asked for this"):
-        await Approvals(later, PEOPLE).decide(
-            ticket_of(view, desk.store), person(CAROL), "approve", place=API
+    graphs = {SHOWN.graph: SHOWN.target, "selfish": "approval_graphs:selfish"}
+    async with behind_the_bot(bench, monkeypatch, "agent", policies_of("agent"), graphs=graphs):
+        bench.slack.workspace.add_user(User("U0AGENT", "agent", "The agent", is_bot=True), channels=[CHANNEL])
+        run = await start(bench, [ticket("A")])
+        card = await bench.card(run)
+        # With a user of its own, as its run, and as who started it.
+        for who in ("U0AGENT", run.id, CAROL):
+            click = bench.payload(card, user=ALICE)
+            click["user"]["id"] = who
+            await bench.deliver(click)
+        assert await bench.refusals() == ["BOT_USER", "GARBLED_TICKET", "SELF_APPROVAL"]
+        # On the machine, as a user who is nobody in Slack.
+        request = (await bench.request(run)).request
+        typed = await cli("decide", request.id, "approve")
+        assert typed.code == 1
+        assert "is nobody in Slack" in typed.err
+        # As a program: what people are asked, no program answers.
+        answer = {"decisions": [{"type": "approve"}]}
+        with pytest.raises(DecisionNeeded):
+            await bench.runtime.resume(run.thread_id, run.id, request.interrupt_id, answer)
+        # Nor does a node of the graph that asks, by a command.
+        own = await bench.start("selfish")
+        await bench.card(own)
+        await bench.rests(own, "interrupted")
+        assert (await bench.request(own)).request.status == "open"
+        assert bench.published() == []
+        # And a tool for it is one like every other: nobody has said that it may be used.
+        writes = await start(
+            bench, [call("write_file", path="policies.toml", text="")], [call("drop_table", table="x")]
         )
-    # And a tool for it is one like every other: nobody has said that it may be used.
-    run = await desk.run([call("write_file", path="policies.toml", text="")], [call("drop_table", table="x")])
-    assert [text for _, _, text in await desk.told(run)] == [
-        "there is no tool 'write_file'",
-        "blocked: an agent drops nothing",
-    ]
-    assert (run.status, await desk.views(run)) == ("completed", [])
-
-
-async def test_a_turn_of_too_many_calls_asks_for_five_and_sends_the_others_back(desk: Desk) -> None:
-    run = await desk.run([ticket(f"{number}") for number in range(7)])
-    assert len(await desk.views(run)) == 5
-    assert [name for name, _, _ in await desk.told(run)] == ["call-0-5", "call-0-6"]
-
-
-async def test_a_policy_runs_and_blocks_commands_by_itself(desk: Desk) -> None:
-    commands = ["ls -la ./invoices", "ls; rm -rf /", "ls\nwhoami", "whoami"]
-    run = await desk.run([call("shell_exec", command=command) for command in commands], [call("shell_exec")])
-    views = await desk.views(run)
-    assert [(view.request.status, view.case.terms.tier) for view in views] == [
-        ("approved", "listing"),
-        ("rejected", "dangerous"),
-        ("open", "other"),
-        ("open", "other"),
-    ]
-    for view in views[2:]:
-        await desk.decide(view, ALICE)
-    run = await desk.go_on(run)
-    said = [text for _, _, text in await desk.told(run)]
-    assert said[0].startswith("tier dangerous: ")
-    assert said[1:] == [
-        "ran ls -la ./invoices",
-        "ran ls\nwhoami",
-        "ran whoami",
-        "shell_exec takes command, as text",
-    ]
-
-
-async def test_an_agent_stops_when_its_budget_or_its_turns_are_used_up(desk: Desk) -> None:
-    reads = [[call("read_inbox", folder=f"{number}")] for number in range(30)]
-    run = await desk.run(*reads[:3], budget={"tool_calls": 2})
-    assert (await desk.runtime.look(run.id)).state.values["said"] == "stopped: no tool_calls are left"
-    run = await desk.run(*reads, budget={"tool_calls": 100})
-    assert (await desk.runtime.look(run.id)).state.values["said"] == "That is all, after 25 turns."
-
-
-@pytest.mark.parametrize("verdict", ["approve", "reject"])
-async def test_an_owner_lets_an_agent_ask_again_or_stops_it(desk: Desk, verdict: str) -> None:
-    run = await desk.run([ticket("A")], [ticket("B")], [ticket("C")])
-    for number in range(2):
-        await desk.decide((await desk.views(run))[number], ALICE, "reject", reason="no")
-        run = await desk.go_on(run)
-    pause = (await desk.views(run))[2]
-    await desk.decide(pause, ALICE, verdict, reason="Enough")
-    run = await desk.go_on(run)
-    if verdict == "reject":
-        assert (await desk.runtime.look(run.id)).state.values["said"] == "stopped by its owner: Enough"
-        return
-    await desk.decide((await desk.views(run))[3], ALICE)
-    run = await desk.go_on(run)
-    assert (await desk.told(run))[-1] == ("call-2-0", "success", "opened: C")
+        assert [text for _, _, text in told(await state(bench, writes))] == [
+            "there is no tool 'write_file'",
+            "blocked: an agent drops nothing",
+        ]
+        assert await bench.approvals.find(run_id=writes.id) == []
+    # What it would change of the policies is too late for what is asked, even when the bot is started with it.
+    async with behind_the_bot(bench, monkeypatch, "agent", lax, graphs=graphs):
+        await bench.click(card, user=CAROL)
+        assert "You asked for this" in await bench.private(CAROL)
+        assert (await bench.request(run)).request.status == "open"
+    assert agent_tools.world().done() == []
 
 
 # -- C17 -----------------------------------------------------------------------------------------------------
 
+#: What each example is started with, who decides which of its requests, what they type, and how long it takes then.
+WALKS: dict[str, tuple[dict[str, Any], tuple[tuple[int, str], ...], str, int]] = {
+    "agent": ({}, ((0, CAROL), (1, DAVE), (1, BOB), (3, ALICE)), "", 0),
+    "deploy": ({"service": "shop"}, ((0, ALICE), (0, BOB)), "", 0),
+    "refund": ({}, ((0, DAVE), (0, ALICE)), "", 0),
+    "access": ({}, ((0, BOB),), "", 60),
+    "erase": ({}, ((0, ALICE), (0, BOB)), "8841", 60),
+}
 
-@pytest.mark.parametrize("name", ["agent", "refund", "access"])
+
+@pytest.mark.parametrize("name", list(WALKS))
 async def test_c17_the_journal_of_an_example_passes_agentack(
-    name: str, make_runtime: MakeRuntime, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SIGNOFF_OUTSIDE", str(tmp_path))
-    shown, graph = SHOWCASES[name], {"agent": agent_tools, "refund": refund, "access": access}[name].graph
-    runtime = make_runtime(graph, companions=[Requests(shown.read_policies(), tools=shown.tool_policies)])
-    desk = Desk(runtime, store, Approvals(runtime, PEOPLE))
-    run = await runtime.start(shown.graph, dict(shown.given), requester=CAROL)
-    run = await desk.go_on(run)
-    for _ in range(3):
-        for view in await desk.views(run):
-            for who in (CAROL, DAVE, BOB, ALICE):
-                try:
-                    await desk.decide(view, who)
-                except Refused:
-                    continue
-        run = await desk.go_on(run)
-    done = deeds()
-    for view in await desk.views(run):
-        assert view.request.action is not None
-        args = dict(view.request.action.arguments)
-        if name == "refund":
-            (paid,) = refund.bank().payments()
-            assert paid["key"].startswith(view.request.id)
-            args["amount"] = paid["amount"]
-        done.setdefault(view.request.id, args)
-    trace = await trace_of(runtime, desk.approvals, run.id, done)
-    assert [one.type for one in trace].count("action_executed") == {"agent": 5, "refund": 1, "access": 1}[
-        name
-    ]
+    name: str, bench: Bench, monkeypatch: pytest.MonkeyPatch, moved: MovedClock
+):
+    shown, (more, decide, typed, after) = SHOWCASES[name], WALKS[name]
+    moved.pass_seconds(3_600)  # the window of the deploy is open
+    with monkeypatch.context() as same:
+        there = access.Doors(bench.folder / "doors.jsonl", clock=lambda: at(moved))
+        same.setattr(access, "doors", lambda: there)
+        async with behind_the_bot(bench, monkeypatch, name, policies_of(name), clock=moved):
+            run = await bench.runtime.start(shown.graph, {**shown.given, **more}, requester=CAROL)
+            for number, who in decide:
+                card = await bench.card(run, number)
+                if typed:
+                    await confirm(bench, card, who, typed)
+                else:
+                    assert (await bench.click(card, user=who)).outcome == "acked"
+            if after:
+                await bench.rests(run, "interrupted")
+                await bench.drawn(card, f"*Approved* by <@{decide[0][1]}>")
+                moved.pass_seconds(after)
+            await bench.rests(run, "completed")
+        done = await outside_of(name, bench, run)
+    trace = await trace_of(bench.runtime, bench.approvals, run.id, done)
+    executed = [one.type for one in trace].count("action_executed")
+    assert executed == {"agent": 5}.get(name, 1)
     assert (judged(trace).status, judged(trace).findings) == ("PASS", ())
     assert judged(again(trace)).status == "FAIL"
+
+
+async def outside_of(name: str, bench: Bench, run: Run) -> dict[str, Any]:
+    """Return with what each request was carried out, as the world of that example has it."""
+    if name == "agent":
+        return deeds()
+    request = (await bench.request(run)).request
+    assert request.action is not None
+    asked = request.action.arguments
+    key = f"{request.id}:{request.digest.removeprefix('sha256:')[:32]}"
+    if name == "deploy":
+        (one,) = [one for one in deploy.platform().lines("deployed") if one["key"] == key]
+        found = {"service": one["service"], "commit": one["commit"]}
+    elif name == "refund":
+        (one,) = [one for one in refund.bank().payments() if one["key"] == key]
+        found = {"amount": one["amount"]}
+    elif name == "access":
+        found = {word: access.doors().find(key)[word] for word in ("resource", "level")}  # type: ignore[index]
+    else:
+        found = {"rows": sum(one["rows"] for one in erase.records().pieces(key))}
+    return {request.id: {**asked, **found}}

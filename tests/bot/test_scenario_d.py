@@ -4,17 +4,41 @@ from __future__ import annotations
 
 from argparse import Namespace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from bot_bench import ALICE, BOB, CAROL, CHANNEL, OPERATOR, Bench, Everybody, words_of
-from kit import MakeRuntime, SettableClock
-from scenario_bench import at, behind_the_bot, lasts, log_of, policies_of, time_passes, vote
+from bot_bench import (
+    ALICE,
+    BOB,
+    CAROL,
+    CHANNEL,
+    DAVE,
+    OPERATOR,
+    Bench,
+    Everybody,
+    bot_here,
+    eventually,
+    words_of,
+)
+from kit import MakeRuntime, MovedClock, SettableClock
+from scenario_bench import (
+    at,
+    behind_the_bot,
+    log_of,
+    moment_of,
+    policies_of,
+    put_behind,
+    time_passes,
+    vote,
+    waits,
+)
 
+from bot.sandbox import Message
 from examples import access
-from examples.access import Doors, doors, revoke, sweep
-from graph_runtime import Approvals, NotPaused, Requests, Run, Runtime
+from examples.access import Doors, revoke, sweep
+from graph_runtime import SECOND, Approvals, NotPaused, Requests, Run, Runtime
 
 WANTED = {
     "resource": "prod-db",
@@ -25,29 +49,58 @@ WANTED = {
 }
 
 
+HOUR, MINUTE = 3_600, 60
+
+
+@pytest.fixture
+def moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MovedClock:
+    """The clock of the bot and of the other side, which the test moves on."""
+    found = MovedClock()
+    made = Doors(tmp_path / "doors.jsonl", clock=lambda: at(found))
+    monkeypatch.setattr(access, "doors", lambda: made)
+    return found
+
+
+async def asked(bench: Bench, **more: str) -> tuple[Run, Message]:
+    """Return a run that asks for access, and its card."""
+    run = await bench.start("access", **{**WANTED, **more})
+    return run, await bench.card(run)
+
+
 async def given(bench: Bench, **more: str) -> Run:
     """Return a run whose access Bob has agreed to, and that is open."""
-    run = await bench.start("access", **{**WANTED, **more})
-    await bench.click(await bench.card(run), user=BOB)
-    await lasts(bench.runtime, run, "given until ")
-    await bench.rests(run, "interrupted")
-    return run
+    run, card = await asked(bench, **more)
+    assert (await bench.click(card, user=BOB)).outcome == "acked"
+    return await waits(bench, run)
+
+
+def dates_of(card: Message) -> list[int]:
+    """Return the moments among the card's facts, which Slack shows each reader in their own zone."""
+    parts = [part for block in card.blocks if block["type"] == "rich_text" for part in block["elements"]]
+    leaves = [leaf for part in parts for leaf in part["elements"]]
+    return [leaf["timestamp"] for leaf in leaves if leaf["type"] == "date"]
+
+
+async def taken_back(bench: Bench, run: Run) -> None:
+    """Return once the run has ended as it should, and its card says so."""
+    await bench.rests(run, "completed")
+    assert (await log_of(bench.runtime, run))[-1] == f"taken back from {CAROL}"
+    requests = await bench.approvals.find(run_id=run.id)
+    await bench.drawn(await bench.card(run, len(requests) - 1), "the run completed")
 
 
 async def test_access_is_given_when_an_owner_agrees_and_not_when_the_requester_does(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, moved: MovedClock
 ):
-    async with behind_the_bot(bench, monkeypatch, "access", policies_of("access")):
-        run = await bench.start("access", **WANTED)
-        card = await bench.card(run)
+    async with behind_the_bot(bench, monkeypatch, "access", policies_of("access"), clock=moved):
+        run, card = await asked(bench)
         assert "4h of read access to prod-db" in words_of(card)
         await bench.click(card, user=CAROL)
         assert "somebody else must approve it" in await bench.private(CAROL)
-        assert doors().opened() == []
+        assert access.doors().opened() == []
         await bench.click(card, user=BOB)
-        await lasts(bench.runtime, run, "given until ")
-        await bench.rests(run, "interrupted")
-        (opened,) = doors().opened()
+        await waits(bench, run)
+        (opened,) = access.doors().opened()
         assert (opened["resource"], opened["level"], opened["requester"]) == ("prod-db", "read", CAROL)
 
 
@@ -61,23 +114,185 @@ async def test_d1_nobody_is_asked_where_only_the_requester_could_answer_and_the_
         assert "could never be approved" in run.error["message"]
         assert await bench.approvals.find(run_id=run.id) == []
         assert bench.slack.messages(CHANNEL) == []
+        assert f"{run.status} ({run.error['type']})" in await bench.slash(f"show {run.id}", user=BOB)
 
 
 async def test_d2_what_a_cancelled_run_leaves_open_is_closed_by_the_sweep_and_nothing_else_is(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, moved: MovedClock, capsys: pytest.CaptureFixture[str]
 ):
-    async with behind_the_bot(bench, monkeypatch, "access", policies_of("access")):
+    async with behind_the_bot(bench, monkeypatch, "access", policies_of("access"), clock=moved):
         left, kept = await given(bench), await given(bench, level="write")
         assert (await sweep(bench.runtime)).closed == ()
         await bench.slash(f"cancel {left.id} in a hurry")
-        assert len(doors().opened()) == 2, "a cancelled run takes nothing back"
+        assert len(access.doors().opened()) == 2, "a cancelled run takes nothing back"
         typed = Namespace(database=f"sqlite:///{bench.database}", what="sweep")
         assert await access.main(typed) == 0
         assert capsys.readouterr().out.endswith("1 closed, 0 still open\n")
-        assert [one["run"] for one in doors().opened()] == [kept.id]
+        assert [one["run"] for one in access.doors().opened()] == [kept.id]
 
 
-# -- with a clock that the test moves, on the runtime alone: the bot goes by the machine's ---------------------
+async def test_d2_a_bot_that_dies_while_access_is_given_leaves_the_end_to_the_next(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, moved: MovedClock
+):
+    settings = put_behind(bench, monkeypatch, "access", policies_of("access"), clock=moved)
+    async with bot_here(settings, clock=moved):
+        run = await given(bench)
+    moved.pass_seconds(4 * HOUR)
+    assert len(access.doors().opened()) == 1, "nobody is there"
+    assert (await sweep(bench.runtime)).closed == (), "nor is it the sweep's yet: the run lives"
+    async with bot_here(settings, clock=moved):
+        await taken_back(bench, run)
+        assert access.doors().opened() == []
+
+
+async def test_d2_what_is_open_long_after_its_end_is_closed_by_the_sweep_whatever_its_run_says(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, moved: MovedClock
+):
+    settings = put_behind(bench, monkeypatch, "access", policies_of("access"), clock=moved)
+    async with bot_here(settings, clock=moved):
+        run = await given(bench)
+    moved.pass_seconds(4 * HOUR + 14 * MINUTE)
+    assert (await sweep(bench.runtime)).closed == ()
+    moved.pass_seconds(MINUTE)
+    assert len((await sweep(bench.runtime)).closed) == 1
+    async with bot_here(settings, clock=moved):
+        await taken_back(bench, run)
+        assert len(access.doors().lines("closed")) == 1
+
+
+async def test_d2_access_that_was_opened_when_it_broke_off_is_found_by_its_key_and_opened_once(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, moved: MovedClock
+):
+    real = Doors.open
+
+    def breaks_off(self: Doors, *said: Any, **of: str) -> str:
+        real(self, *said, **of)
+        raise ConnectionError("no answer")
+
+    monkeypatch.setattr(Doors, "open", breaks_off)
+    async with behind_the_bot(bench, monkeypatch, "access", policies_of("access"), clock=moved):
+        run = await given(bench)
+        (opened,) = access.doors().lines("opened")
+        assert await log_of(bench.runtime, run) == [f"given until {opened['until']}"]
+        kinds = [event.kind for event in await bench.runtime.events(run_id=run.id)]
+        assert [kind for kind in kinds if kind.startswith("grant.")] == [
+            "grant.reserved",
+            "grant.indeterminate",
+            "grant.done",
+        ]
+
+
+async def test_d3_while_it_cannot_be_taken_back_it_is_tried_each_minute_with_an_alarm_and_the_run_goes_on(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, moved: MovedClock
+):
+    tries = []
+
+    def away(self: Doors, key: str) -> None:
+        tries.append(key)
+        raise ConnectionError("the service is away")
+
+    async with behind_the_bot(bench, monkeypatch, "access", policies_of("access"), clock=moved):
+        run = await given(bench)
+        with monkeypatch.context() as failing:
+            failing.setattr(Doors, "close", away)
+            moved.pass_seconds(4 * HOUR)
+            await waits(bench, run)  # and does not rest as completed
+            for minute in range(1, 21):
+                moved.pass_seconds(MINUTE)
+                await waits(bench, run)
+                shown = bench.slack.messages(CHANNEL)
+                assert len(shown) == (1 if minute < 2 else 2), "an alarm after the third try, once"
+            assert len(tries) == 22, "each minute, and once more beside the alarm"
+            assert (await sweep(bench.runtime)).stuck != ()
+        alarm = await bench.card(run, 1)
+        assert "Still open: read access to prod-db" in words_of(alarm)
+        assert dates_of(alarm) == [moment_of(access.doors().opened()[0]["until"]) // SECOND]
+        moved.pass_seconds(MINUTE)
+        await eventually(_nothing_open, what="the end of the access")
+        await bench.quiet()
+        assert (await bench.runtime.get(run.id)).status == "interrupted", "until somebody has seen the alarm"
+        await bench.click(alarm, user=DAVE)
+        await taken_back(bench, run)
+        assert (await log_of(bench.runtime, run))[1:] == [
+            "alarm: still open after 3 tries",
+            f"alarm: approved by {DAVE}",
+            f"taken back from {CAROL}",
+        ]
+        told = await bench.events("request.opened", "request.approved")
+        assert [(event.kind, event.actor, event.data.get("policy")) for event in told] == [
+            ("request.opened", CAROL, "prod-db-access"),
+            ("request.approved", BOB, None),
+            ("request.opened", CAROL, "access-alarm"),
+            ("request.approved", DAVE, None),
+        ]
+
+
+async def _nothing_open() -> bool:
+    return access.doors().opened() == []
+
+
+async def test_d5_the_end_is_a_moment_in_utc_whatever_the_clocks_do_and_each_reader_sees_it_in_their_zone(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, moved: MovedClock
+):
+    """Given at 23:30 in London, in the night in which clocks there go from 01:00 to 02:00."""
+    begin = datetime(2026, 3, 28, 23, 30, tzinfo=UTC)
+    moved.pass_seconds((begin - at(moved)).total_seconds())
+    async with behind_the_bot(bench, monkeypatch, "access", policies_of("access"), clock=moved):
+        run = await given(bench)
+        (opened,) = access.doors().opened()
+        short = await given(bench, duration="30m")
+        until = datetime.fromisoformat(opened["until"])
+        assert timedelta() <= until - begin - timedelta(hours=4) < timedelta(minutes=1)
+        assert until.utcoffset() == timedelta()
+        assert until.astimezone(ZoneInfo("Europe/London")).hour == 4
+        card = await bench.card(run)
+        moment = f"<!date^{int(until.timestamp())}^{{date_short_pretty}} at {{time}}|2026-03-29 03:30 UTC>"
+        await bench.drawn(card, f"the run waits until {moment}")
+        moved.pass_seconds(HOUR)
+        await taken_back(bench, short)
+        moved.pass_seconds(-2 * HOUR)  # somebody sets the clock back
+        again = await given(bench, duration="1h")
+        moved.pass_seconds(4 * HOUR)  # 02:30 UTC
+        await taken_back(bench, again)
+        _, asking = await asked(bench, extends=run.id)
+        assert dates_of(asking) == [int(until.timestamp())]
+        assert "open until: 2026-03-29 03:30:0" in asking.text, "without Slack's dates, in UTC"
+        assert access.doors().opened() == [opened]
+        moved.pass_seconds(HOUR)
+        await taken_back(bench, run)
+        closed = access.doors().lines("closed")[-1]
+        late = datetime.fromisoformat(closed["at"]) - until
+        assert timedelta() <= late < timedelta(minutes=1)
+
+
+async def test_d6_more_time_is_a_new_approval_and_after_the_end_a_new_request(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, moved: MovedClock
+):
+    async with behind_the_bot(bench, monkeypatch, "access", policies_of("access"), clock=moved):
+        first = await given(bench)
+        moved.pass_seconds(3 * HOUR)
+        more = await given(bench, extends=first.id, duration="2h")
+        assert "2h more of read access to prod-db" in words_of(await bench.card(more))
+        begun, prolonged = (moment_of(one["until"]) for one in access.doors().opened())
+        assert prolonged - begun == 2 * HOUR * SECOND, "13:00 and two hours"
+        moved.pass_seconds(HOUR)
+        await taken_back(bench, first)
+        assert [one["run"] for one in access.doors().opened()] == [more.id], "each has its own end"
+        moved.pass_seconds(2 * HOUR)
+        await taken_back(bench, more)
+        assert access.doors().opened() == []
+        late, asking = await asked(bench, extends=more.id, duration="2h")
+        assert "2h of read access to prod-db" in words_of(asking)
+        assert dates_of(asking) == [], "nothing is open"
+        await bench.click(asking, user=CAROL)
+        assert "somebody else must approve it" in await bench.private(CAROL)
+        await bench.click(asking, user=BOB)
+        await waits(bench, late)
+        (opened,) = access.doors().opened()
+        assert 0 < moment_of(opened["until"]) - bench.runtime.clock() <= 2 * HOUR * SECOND, "from now"
+
+
+# -- on the runtime alone: what nobody sees in Slack, and PostgreSQL -------------------------------------------
 
 
 @pytest.fixture
@@ -131,81 +346,6 @@ async def test_who_is_in_a_hurry_takes_it_back_at_once(runtime: Runtime, there: 
         await revoke(runtime, run.id, by=OPERATOR)
 
 
-async def test_d2_a_process_that_dies_while_access_is_given_leaves_the_end_to_the_next(
-    runtime: Runtime, make_runtime: MakeRuntime, there: Doors, clock: SettableClock
-):
-    run = await opened(runtime)
-    assert len(there.opened()) == 1
-    other = make_runtime(access.graph, companions=[Requests(policies_of("access"))])
-    run = await time_passes(other, clock, 4 * 3_600 - 1, run)
-    assert len(there.opened()) == 1
-    run = await time_passes(other, clock, 1, run)
-    assert (run.status, there.opened()) == ("completed", [])
-
-
-async def test_d2_access_that_was_opened_when_it_broke_off_is_found_by_its_key_and_opened_once(
-    runtime: Runtime, there: Doors, monkeypatch: pytest.MonkeyPatch
-):
-    real = Doors.open
-
-    def breaks_off(self: Doors, *said: Any, **of: str) -> str:
-        real(self, *said, **of)
-        raise ConnectionError("no answer")
-
-    monkeypatch.setattr(Doors, "open", breaks_off)
-    run = await opened(runtime)
-    assert run.status == "interrupted"
-    (line,) = await log_of(runtime, run)
-    assert line.startswith("given until 2026-01-05T13:00:00+00:00")
-    assert len(there.lines("opened")) == 1
-
-
-async def test_d2_what_is_open_long_after_its_end_is_closed_whatever_its_run_says(
-    runtime: Runtime, there: Doors, clock: SettableClock
-):
-    await opened(runtime)
-    clock.pass_seconds(4 * 3_600 + 900)
-    assert (await sweep(runtime)).closed == ()
-    clock.pass_seconds(1)
-    assert len((await sweep(runtime)).closed) == 1
-
-
-@pytest.mark.databases("sqlite", "postgres")
-async def test_d3_while_it_cannot_be_taken_back_it_is_tried_each_minute_with_an_alarm_and_the_run_goes_on(
-    runtime: Runtime, there: Doors, clock: SettableClock, monkeypatch: pytest.MonkeyPatch
-):
-    run, tries = await opened(runtime), []
-
-    def away(self: Doors, key: str) -> None:
-        tries.append(at(clock))
-        raise ConnectionError("the service is away")
-
-    with monkeypatch.context() as failing:
-        failing.setattr(Doors, "close", away)
-        run = await time_passes(runtime, clock, 4 * 3_600, run)
-        approvals = Approvals(runtime, Everybody())
-        for minute in range(1, 21):
-            run = await time_passes(runtime, clock, 60, run)
-            assert run.status == "interrupted", "never as done"
-            alarms = [one for one in await approvals.find(run_id=run.id) if one.policy_name == "access-alarm"]
-            assert len(alarms) == (minute >= 2), "after the third try, once"
-        assert len(tries) == 22, "each minute, and once more beside the alarm"
-        assert (await sweep(runtime)).stuck != ()
-    run = await time_passes(runtime, clock, 60, run)
-    assert there.opened() == []
-    assert run.status == "interrupted", "until somebody has seen the alarm"
-    run = await vote(runtime, run, BOB)
-    assert run.status == "completed"
-    lines = await log_of(runtime, run)
-    assert lines[1:] == [
-        "alarm: still open after 3 tries",
-        f"alarm: approved by {BOB}",
-        f"taken back from {CAROL}",
-    ]
-    told = [line for line in await runtime.events(run_id=run.id) if line.kind == "request.opened"]
-    assert [line.data["policy"] for line in told] == ["prod-db-access", "access-alarm"]
-
-
 async def test_what_was_opened_again_by_hand_is_taken_back_again(
     runtime: Runtime, there: Doors, clock: SettableClock, monkeypatch: pytest.MonkeyPatch
 ):
@@ -222,44 +362,6 @@ async def test_what_was_opened_again_by_hand_is_taken_back_again(
     assert len(seen) == 6
 
 
-async def test_d5_the_end_is_a_moment_in_utc_whatever_the_clocks_do(
-    runtime: Runtime, there: Doors, clock: SettableClock
-):
-    """Given at 23:30 in London, in the night in which clocks there go from 01:00 to 02:00."""
-    begin = datetime(2026, 3, 28, 23, 30, tzinfo=UTC)
-    clock.pass_seconds((begin - at(clock)).total_seconds())
-    run = await opened(runtime)
-    (line,) = await log_of(runtime, run)
-    assert line == "given until 2026-03-29T03:30:00+00:00"
-    until = datetime.fromisoformat(there.opened()[0]["until"])
-    assert until - begin == timedelta(hours=4)
-    assert until.astimezone(ZoneInfo("Europe/London")).hour == 4
-    run = await time_passes(runtime, clock, 3_600, run)
-    run = await time_passes(runtime, clock, -7_200, run)  # somebody sets the clock back
-    run = await time_passes(runtime, clock, 4 * 3_600, run)  # 02:30 UTC
-    assert len(there.opened()) == 1
-    run = await time_passes(runtime, clock, 3_600, run)
-    assert (run.status, there.opened()) == ("completed", [])
-
-
-async def test_d6_more_time_is_a_new_approval_and_after_the_end_a_new_request(
-    runtime: Runtime, there: Doors, clock: SettableClock
-):
-    first = await opened(runtime)
-    clock.pass_seconds(3 * 3_600)
-    more = await opened(runtime, extends=first.id, duration="2h")
-    assert (await title_of(runtime, more)) == "2h more of read access to prod-db"
-    assert (await log_of(runtime, more)) == ["given until 2026-01-05T15:00:00+00:00"], "13:00 and two hours"
-    first = await time_passes(runtime, clock, 3_600, first)
-    assert first.status == "completed"
-    assert [one["run"] for one in there.opened()] == [more.id], "each has its own end"
-    more = await time_passes(runtime, clock, 2 * 3_600, more)
-    assert there.opened() == []
-    late = await opened(runtime, extends=more.id, duration="2h")
-    assert (await title_of(runtime, late)) == "2h of read access to prod-db"
-    assert (await log_of(runtime, late)) == ["given until 2026-01-05T17:00:00+00:00"], "from now"
-
-
 async def test_the_access_of_somebody_else_is_not_prolonged(runtime: Runtime):
     first = await opened(runtime)
     run = await runtime.start("access", {**WANTED, "requester": ALICE, "extends": first.id})
@@ -267,6 +369,17 @@ async def test_the_access_of_somebody_else_is_not_prolonged(runtime: Runtime):
     assert (await log_of(runtime, run)) == [f"not given: {first.id} is another access"]
 
 
-async def title_of(runtime: Runtime, run: Run) -> str:
-    (request,) = await Approvals(runtime, Everybody()).find(run_id=run.id)
-    return request.title
+@pytest.mark.databases("postgres")
+async def test_d3_on_postgresql_too_it_goes_on_beside_the_alarm(
+    runtime: Runtime, there: Doors, clock: SettableClock, monkeypatch: pytest.MonkeyPatch
+):
+    run = await opened(runtime)
+    with monkeypatch.context() as failing:
+        failing.setattr(Doors, "is_open", lambda self, key: True)
+        run = await time_passes(runtime, clock, 4 * HOUR, run)
+        for _ in range(4):
+            run = await time_passes(runtime, clock, MINUTE, run)
+    run = await vote(runtime, run, BOB)
+    assert run.status == "interrupted", "it is still open"
+    run = await time_passes(runtime, clock, MINUTE, run)
+    assert (run.status, there.opened()) == ("completed", [])

@@ -2,30 +2,86 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
+import re
 import signal
 import sqlite3
-import sys
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from bot_bench import ALICE, BOB, CAROL, Bench, Cli, Everybody, eventually, settings_for, words_of
-from kit import MakeRuntime, SettableClock
-from scenario_bench import behind_the_bot, confirm, log_of, policies_of, time_passes, vote
+from bot_bench import (
+    ALICE,
+    BOB,
+    CAROL,
+    CHANNEL,
+    OPERATOR,
+    Bench,
+    Cli,
+    eventually,
+    settings_for,
+    words_of,
+)
+from erase_child import main
+from forked import Forked
+from kit import MakeRuntime, MovedClock, SettableClock
+from scenario_bench import (
+    behind_the_bot,
+    confirm,
+    lasts,
+    log_of,
+    policies_of,
+    time_passes,
+    vote,
+    waits,
+)
 
+from bot.sandbox import Message, SlashCommand
+from bot.showcases import SHOWCASES
 from bot.wiring import open_runtime
 from examples import erase
 from examples.erase import Records, certificate, check_certificate, records
-from graph_runtime import Alarms, Approvals, Journal, JournalError, Requests, Run, Runtime, system_clock
+from graph_runtime import SECOND, Alarms, Journal, JournalError, Requests, Run, Runtime, system_clock
 
 ROOT = Path(__file__).parents[2]
 KEY = "0123456789abcdef0123456789abcdef"
 WANTED = {"customer": "8841", "requester": CAROL}
 DAY = 24 * 3_600
+
+
+@pytest.fixture
+def moved() -> MovedClock:
+    """The bot's clock, which the test moves on."""
+    return MovedClock()
+
+
+async def agreed(bench: Bench, card: Message) -> None:
+    """Let two people type what the card asks for."""
+    for person in (ALICE, BOB):
+        await confirm(bench, card, person, "8841")
+    await bench.drawn(card, f"*Approved* by <@{ALICE}>, <@{BOB}>")
+
+
+async def cools(bench: Bench) -> Run:
+    """Return a run that two have agreed to, and that cools off."""
+    run = await bench.start("erase", **WANTED)
+    await agreed(bench, await bench.card(run))
+    return await waits(bench, run)
+
+
+async def ended(bench: Bench, run: Run, *words: str) -> None:
+    """Return once the run has ended with these words, and its newest card says that it has."""
+    await bench.rests(run, "completed")
+    await lasts(bench.runtime, run, *words)
+    asked = await bench.approvals.find(run_id=run.id)
+    await bench.drawn(await bench.card(run, len(asked) - 1), "the run completed")
+
+
+def kept(customer: str = "8841") -> int:
+    """Return how many rows there are of a customer."""
+    return sum(records().counts(customer).values())
 
 
 async def test_e5_what_is_typed_wrong_is_told_at_its_field_and_two_must_type_it_right(
@@ -41,14 +97,112 @@ async def test_e5_what_is_typed_wrong_is_told_at_its_field_and_two_must_type_it_
         assert "Type 8841 to confirm. Nothing was recorded." in str(wrong)
         assert await bench.refusals() == ["INVALID_INPUT"]
         assert (await bench.request(run)).votes == ()
-        for person in (ALICE, BOB):
-            await confirm(bench, card, person, "8841")
-        await bench.drawn(card, f"*Approved* by <@{ALICE}>, <@{BOB}>")
+        await agreed(bench, card)
         await bench.rests(run, "interrupted")
         assert (await bench.runtime.look(run.id)).state.next == ("cool_off",)
+        assert kept() == 1_000
 
 
-# -- with a clock that the test moves, on the runtime alone: the bot goes by the machine's ---------------------
+async def test_nothing_is_deleted_before_a_day_has_passed_and_who_asked_undoes_it_as_the_card_says(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, moved: MovedClock
+):
+    bench.slack.workspace.add_command(SlashCommand("/erase", should_escape=True))
+    more = {"commands": SHOWCASES["erase"].commands, "clock": moved}
+    async with behind_the_bot(bench, monkeypatch, "erase", policies_of("erase"), **more):
+        await bench.slack.slash(user=CAROL, channel=CHANNEL, command="/erase", text="8841")
+        (run,) = await bench.runtime.runs()
+        card = await bench.card(run)
+        await agreed(bench, card)
+        await waits(bench, run)
+        shown = words_of(await bench.drawn(card, "the run waits until <!date^"))
+        (until,) = re.findall(r"waits until <!date\^(\d+)\^", shown)
+        assert 0 <= bench.runtime.clock() / SECOND - (int(until) - DAY) < 60
+        (undo,) = re.findall(r"\nundo  \n/signoff (cancel run-\w+), for 24 h after it is approved", shown)
+        assert "Only its requester or an operator" in await bench.slash(undo, user=BOB)
+        await bench.slash(undo, user=CAROL)
+        await bench.drawn(card, "the run was cancelled")
+        moved.pass_seconds(DAY)
+        other = await cools(bench)
+        moved.pass_seconds(DAY - 60)
+        assert (await bench.rests(other, "interrupted"), kept())[1] == 1_000
+        moved.pass_seconds(60)
+        await ended(bench, other, "20 of 20 pieces deleted")
+        assert (kept(), (await bench.runtime.get(run.id)).status) == (0, "cancelled")
+
+
+@pytest.mark.parametrize("when", ["before anybody is asked", "while it cools off", "at the gate"])
+async def test_e1_a_legal_hold_stops_it(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, moved: MovedClock, when: str
+):
+    stopped = "nothing was deleted, a legal hold: case 7"
+    async with behind_the_bot(bench, monkeypatch, "erase", policies_of("erase"), clock=moved):
+        if when == "before anybody is asked":
+            records().hold("8841", "case 7")
+            run = await bench.rests(await bench.start("erase", **WANTED), "completed")
+            await lasts(bench.runtime, run, stopped)
+            assert await bench.approvals.find(run_id=run.id) == []
+            assert bench.slack.messages(CHANNEL) == []
+        elif when == "while it cools off":
+            run = await cools(bench)
+            records().hold("8841", "case 7")
+            moved.pass_seconds(DAY)
+            await ended(bench, run, stopped)
+        else:
+            run = await cools(bench)
+            await bench.slash("freeze all an incident")
+            moved.pass_seconds(DAY)
+            await bench.drawn(await bench.card(run), "Frozen: it is carried out when that ends")
+            records().hold("8841", "case 7")
+            for operator in (OPERATOR, ALICE):
+                await bench.slash("release all", user=operator)
+            await ended(bench, run, stopped)
+        assert kept() == 1_000
+
+
+async def test_e1_a_legal_hold_between_two_pieces_stops_what_is_left_and_the_result_says_so(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, moved: MovedClock
+):
+    real = Records.delete
+
+    def then_hold(self: Records, key: str, customer: str, number: int) -> None:
+        real(self, key, customer, number)
+        if number == 3:
+            self.hold("8841", "case 7")
+
+    monkeypatch.setattr(Records, "delete", then_hold)
+    async with behind_the_bot(bench, monkeypatch, "erase", policies_of("erase"), clock=moved):
+        run = await cools(bench)
+        moved.pass_seconds(DAY)
+        await ended(bench, run, "3 of 20 pieces deleted, stopped by case 7")
+        assert records().counts("8841")["orders"] == 550
+
+
+async def test_e2_what_has_grown_by_more_than_a_twentieth_is_shown_and_asked_anew(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, moved: MovedClock
+):
+    async with behind_the_bot(bench, monkeypatch, "erase", policies_of("erase"), clock=moved):
+        run = await cools(bench)
+        first = await bench.card(run)
+        assert "since the last look" not in words_of(first)
+        records().add("8841", orders=36)
+        moved.pass_seconds(DAY)
+        second = await bench.card(run, 1)
+        assert kept() == 1_036
+        assert "since the last look  \norders 700 → 736" in words_of(second)
+        assert "*0 of 2 approved*" in words_of(second), "votes are void"
+        await confirm(bench, second, ALICE, "8841")
+        await bench.drawn(second, "*1 of 2 approved*")
+        assert (await bench.request(run, 1)).request.status == "open"
+        await confirm(bench, second, BOB, "8841")
+        await waits(bench, run)
+        records().add("8841", orders=36)  # less than a twentieth of what they saw
+        moved.pass_seconds(DAY)
+        await ended(bench, run, "pieces deleted")
+        assert (await bench.runtime.look(run.id)).state.values["result"]["orders"] == 772
+        assert kept() == 0
+
+
+# -- on the runtime alone -------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -68,82 +222,9 @@ async def cooling(runtime: Runtime, **more: Any) -> Run:
     return await vote(runtime, run, ALICE, BOB, confirm="8841")
 
 
-async def test_nothing_is_deleted_before_a_day_has_passed_and_a_cancel_undoes_it(
-    runtime: Runtime, shop: Records, clock: SettableClock
-):
-    run, other = await cooling(runtime), await cooling(runtime)
-    run = await time_passes(runtime, clock, DAY - 1, run)
-    assert (run.status, sum(shop.counts("8841").values())) == ("interrupted", 1_000)
-    await runtime.cancel(other.thread_id, other.id, actor=CAROL)
-    run = await time_passes(runtime, clock, 1, run)
-    assert (run.status, sum(shop.counts("8841").values())) == ("completed", 0)
-    assert (await runtime.get(other.id)).status == "cancelled"
-
-
 async def test_of_whom_nothing_is_known_nobody_is_asked(runtime: Runtime):
     run = await runtime.advance((await runtime.start("erase", {**WANTED, "customer": "1"})).id)
     assert (await log_of(runtime, run)) == ["nothing is known of 1"]
-
-
-@pytest.mark.parametrize("when", ["before anybody is asked", "while it cools off", "at the gate"])
-async def test_e1_a_legal_hold_stops_it(runtime: Runtime, shop: Records, clock: SettableClock, when: str):
-    alarms = Alarms(runtime)
-    if when == "before anybody is asked":
-        shop.hold("8841", "case 7")
-        run = await runtime.advance((await runtime.start("erase", WANTED)).id)
-        assert await Approvals(runtime, Everybody()).find(run_id=run.id) == []
-    else:
-        run = await cooling(runtime)
-        if when == "while it cools off":
-            shop.hold("8841", "case 7")
-        else:
-            await alarms.freeze("all", by=ALICE, reason="an incident")
-        run = await time_passes(runtime, clock, DAY, run)
-        if when == "at the gate":
-            shop.hold("8841", "case 7")
-            for person in (ALICE, BOB):
-                await alarms.release("all", by=person)
-            run = await runtime.advance(run.id)
-    assert run.status == "completed"
-    assert (await log_of(runtime, run))[-1] == "nothing was deleted, a legal hold: case 7"
-    assert sum(shop.counts("8841").values()) == 1_000
-
-
-async def test_e1_a_legal_hold_between_two_pieces_stops_what_is_left_and_the_result_says_so(
-    runtime: Runtime, shop: Records, clock: SettableClock, monkeypatch: pytest.MonkeyPatch
-):
-    real = Records.delete
-
-    def then_hold(self: Records, key: str, customer: str, number: int) -> None:
-        real(self, key, customer, number)
-        if number == 3:
-            self.hold("8841", "case 7")
-
-    monkeypatch.setattr(Records, "delete", then_hold)
-    run = await time_passes(runtime, clock, DAY, await cooling(runtime))
-    assert "3 of 20 pieces deleted, stopped by case 7" in (await log_of(runtime, run))[-1]
-    assert shop.counts("8841")["orders"] == 550
-
-
-@pytest.mark.databases("sqlite", "postgres")
-async def test_e2_what_has_grown_by_more_than_a_twentieth_is_shown_and_asked_anew(
-    runtime: Runtime, shop: Records, clock: SettableClock
-):
-    run = await cooling(runtime)
-    shop.add("8841", orders=36)
-    run = await time_passes(runtime, clock, DAY, run)
-    assert sum(shop.counts("8841").values()) == 1_036
-    first, second = await Approvals(runtime, Everybody()).find(run_id=run.id)
-    assert (first.status, second.status) == ("approved", "open")
-    assert "since the last look" not in first.facts
-    assert second.facts["since the last look"] == "orders 700 → 736"
-    run = await vote(runtime, run, ALICE, confirm="8841")
-    assert (await Approvals(runtime, Everybody()).find(run_id=run.id))[1].status == "open", "votes are void"
-    run = await vote(runtime, run, BOB, confirm="8841")
-    shop.add("8841", orders=36)  # less than a twentieth of what they saw
-    run = await time_passes(runtime, clock, DAY, run)
-    assert run.status == "completed"
-    assert (await runtime.look(run.id)).state.values["result"]["orders"] == 772
 
 
 async def test_what_changes_again_and_again_is_given_up(
@@ -183,11 +264,8 @@ async def driven_on(runtime: Runtime, run: Run) -> Run:
 async def test_e4_killed_after_piece_7_of_20_it_goes_on_with_the_8th_and_no_piece_goes_twice(alone: Bench):
     run = await cooling(alone.runtime, minutes=0)
     assert await Alarms(alone.runtime).ring_due()
-    child = await asyncio.create_subprocess_exec(
-        *(sys.executable, str(ROOT / "tests" / "bot" / "erase_child.py"), str(alone.folder), run.id, "7"),
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
-    assert await child.wait() == -signal.SIGKILL
+    child = Forked(main, str(alone.folder), run.id, "7", env=os.environ, out=alone.folder / "out")
+    assert await child.wait() == -signal.SIGKILL, child.read()
     (request,) = await alone.approvals.find(run_id=run.id)
     (key,) = [f"{request.id}:{request.digest.removeprefix('sha256:')[:32]}"]
     assert [one["number"] for one in records().pieces(key, left=True)] == list(range(8, 21))
@@ -220,10 +298,13 @@ def journal_of(bench: Bench) -> Journal:
     return Journal(bench.store, {"k1": KEY.encode()}, key="k1", clock=system_clock)
 
 
-async def certified(bench: Bench) -> str:
-    run = await cooling(bench.runtime, minutes=0)
-    assert await Alarms(bench.runtime).ring_due()
-    run = await bench.runtime.advance(run.id)
+async def certified(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return the certificate of a deletion that two people have agreed to in Slack; the bot is gone again."""
+    moved = MovedClock()
+    async with behind_the_bot(bench, monkeypatch, "erase", policies_of("erase"), clock=moved):
+        run = await cools(bench)
+        moved.pass_seconds(DAY)
+        await ended(bench, run, "20 of 20 pieces deleted")
     with pytest.raises(JournalError, match="there is no certificate"):
         await certificate(bench.runtime, journal_of(bench), run.id)
     assert await journal_of(bench).seal()
@@ -231,10 +312,10 @@ async def certified(bench: Bench) -> str:
 
 
 async def test_e6_the_certificate_is_proved_and_one_flipped_byte_is_found(
-    alone: Bench, cli: Cli, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("SIGNOFF_JOURNAL__KEYS", json.dumps({"k1": KEY}))
-    line = await certified(alone)
+    line = await certified(bench, monkeypatch)
     said = json.loads(line)
     assert said["approved_by"] == [ALICE, BOB]
     assert (said["result"]["customer"], said["result"]["orders"], said["result"]["pieces"]) == (
@@ -242,29 +323,29 @@ async def test_e6_the_certificate_is_proved_and_one_flipped_byte_is_found(
         700,
         20,
     )
-    file = alone.folder / "certificate.json"
+    file = bench.folder / "certificate.json"
 
     async def verified(text: str) -> int:
         file.write_text(text)
         return (await cli("audit", "verify", "--anchor", str(file))).code
 
     assert await verified(line) == 0
-    await check_certificate(alone.store, journal_of(alone), line)
+    await check_certificate(bench.store, journal_of(bench), line)
     # Of the certificate, every byte.
     for place in range(len(line)):
         if not line[place].isspace():
             with pytest.raises(JournalError):
-                await check_certificate(alone.store, journal_of(alone), flipped(line, place))
+                await check_certificate(bench.store, journal_of(bench), flipped(line, place))
     assert await verified(flipped(line, line.index(said["seal"]))) != 0
     # Of the journal: what the certificate rests on.
-    with sqlite3.connect(alone.database) as raw:
+    with sqlite3.connect(bench.database) as raw:
         ((event, data),) = raw.execute("SELECT event_id, data FROM events WHERE kind = 'grant.done'")
         raw.execute(
             "UPDATE events SET data = ? WHERE event_id = ?", (flipped(data, data.index("sha256:") + 9), event)
         )
     assert await verified(line) == 1
     with pytest.raises(JournalError, match="does not prove"):
-        await check_certificate(alone.store, journal_of(alone), line)
+        await check_certificate(bench.store, journal_of(bench), line)
 
 
 def flipped(text: str, place: int) -> str:
@@ -272,11 +353,12 @@ def flipped(text: str, place: int) -> str:
 
 
 async def test_e6_the_certificate_is_printed_and_checked_in_the_shell(
-    alone: Bench, cli: Cli, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    bench: Bench, cli: Cli, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     monkeypatch.setenv("SIGNOFF_JOURNAL__KEYS", json.dumps({"k1": KEY}))
-    line = await certified(alone)
+    line = await certified(bench, monkeypatch)
     run = json.loads(line)["run"]
+    capsys.readouterr()
     assert await erase.main(Namespace(config=None, what="certificate", run=run)) == 0
     assert capsys.readouterr().out == line + "\n"
     for said, code in ((line, 0), (flipped(line, line.index("700")), 1)):
@@ -284,12 +366,14 @@ async def test_e6_the_certificate_is_printed_and_checked_in_the_shell(
     assert "the journal does not prove that" in capsys.readouterr().out
 
 
-async def test_e6_a_result_that_somebody_changed_in_the_database_gets_no_certificate(alone: Bench):
-    line = await certified(alone)
+async def test_e6_a_result_that_somebody_changed_in_the_database_gets_no_certificate(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+):
+    line = await certified(bench, monkeypatch)
     said = json.loads(line)
     changed = {**said, "result": {**said["result"], "orders": 699}}
     with pytest.raises(JournalError, match="does not prove"):
-        await check_certificate(alone.store, journal_of(alone), json.dumps(changed))
+        await check_certificate(bench.store, journal_of(bench), json.dumps(changed))
     for no_certificate in ("", "[]", "{", "null", json.dumps({**said, "request": "req-0"})):
         with pytest.raises(JournalError):
-            await check_certificate(alone.store, journal_of(alone), no_certificate)
+            await check_certificate(bench.store, journal_of(bench), no_certificate)

@@ -12,6 +12,7 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
+from kit import lay_out
 from pydantic import BaseModel
 
 #: Where the other side keeps its public names. Ours has them all at the top.
@@ -71,9 +72,26 @@ class Lib:
     def saver(self, file: str = "checkpoints") -> AbstractAsyncContextManager[Any]:
         """A saver on a file of this run; the same file again is what a restarted process finds."""
         opened: AbstractAsyncContextManager[Any] = self.AsyncSqliteSaver.from_conn_string(
-            str(self._folder / f"{file}.db")
+            str(self.file(file))
         )
         return opened
+
+    def file(self, name: str) -> Path:
+        """Where the saver's file is, or is to be made."""
+        return self._folder / f"{name}.db"
+
+
+class Ours(Lib):
+    """Our side, on files that have their schema already."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(_OURS, folder)
+
+    def file(self, name: str) -> Path:
+        file = super().file(name)
+        if not file.exists():
+            lay_out(file)
+        return file
 
 
 def langgraph(folder: Path) -> Lib:
@@ -83,7 +101,7 @@ def langgraph(folder: Path) -> Lib:
 
 def graph_runtime(folder: Path) -> Lib:
     """The side that is judged."""
-    return Lib(_OURS, folder)
+    return Ours(folder)
 
 
 class Recorder:

@@ -7,7 +7,7 @@ import importlib
 from pathlib import Path
 from typing import Any
 
-from harness import PROGRAMS, Lib, Program
+from harness import PROGRAMS, Ours, Program
 
 import graph_runtime
 from graph_runtime import CompiledGraph, Run, Runtime, Store, open_store
@@ -16,11 +16,11 @@ for _path in sorted(Path(__file__).parent.glob("programs_*.py")):
     importlib.import_module(_path.stem)
 
 
-class Keeping(Lib):
+class Keeping(Ours):
     """Our side, keeping every graph that a program compiles."""
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(("graph_runtime",), folder)
+        super().__init__(folder)
         self.graphs: list[CompiledGraph] = []
 
     def __getattr__(self, name: str) -> Any:

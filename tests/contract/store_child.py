@@ -14,7 +14,7 @@ from graphs import review_then_publish
 from graph_runtime import Runtime, ThreadBusy, open_store
 
 
-async def main(database: str, what: str, name: str) -> None:
+async def work(database: str, what: str, name: str) -> None:
     async with open_store(database) as store:
         runtime = Runtime(store, [review_then_publish()], owner=name)
         got: list[str] = []
@@ -32,5 +32,9 @@ async def main(database: str, what: str, name: str) -> None:
         sys.stdout.write(json.dumps({"got": got, "deployment": store.deployment}))
 
 
+def main() -> None:
+    asyncio.run(work(*sys.argv[1:4]))
+
+
 if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:4]))
+    main()

@@ -13,14 +13,15 @@ from graphs import answer_only, begin, one_after_another, review_then_publish
 from kit import MakeRuntime, SettableClock
 from writes import event, event_ids
 
-from graph_runtime import Runtime, Store, StoreError, StoreUnavailable, Upkeep, open_store
+from graph_runtime import Runtime, StoreError, StoreUnavailable, Upkeep, open_store
 from graph_runtime.storage import Batch
 from graph_runtime.storage.sql import migrations
 
 
-async def test_the_file_is_the_owner_s_alone(store: Store, tmp_path: Path) -> None:
-    await store.commit(Batch("test", (event("e1"),)))
-    modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()}
+async def test_the_file_is_the_owner_s_alone(database: str, tmp_path: Path) -> None:
+    async with open_store(database) as store:
+        await store.commit(Batch("test", (event("e1"),)))
+        modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()}
     assert modes == {f"signoff.db{end}": 0o600 for end in ("", "-wal", "-shm", "-checkpoint")}
 
 
@@ -30,8 +31,9 @@ async def test_missing_folders_are_made(tmp_path: Path) -> None:
     assert (tmp_path / "a/b/c.db").exists()
 
 
-async def test_durable_means_durable(store: Store) -> None:
-    said = await store.check()
+async def test_durable_means_durable(database: str) -> None:
+    async with open_store(database) as store:
+        said = await store.check()
     assert said["durable"] == "yes (synchronous=FULL)"
     assert said["journal"] == "wal"
     assert said["intact"] == "ok"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import sys
 import time
 import traceback
 from collections.abc import AsyncIterator
@@ -14,8 +13,10 @@ from typing import Any
 
 import pytest
 from aside import aside, holding, impatient
+from forked import Forked
 from graphs import review_then_publish
 from kit import SettableClock
+from store_child import main
 from writes import event, event_ids, thread
 
 from graph_runtime import (
@@ -34,7 +35,6 @@ from graph_runtime.storage import Ask, Batch, Do
 from graph_runtime.storage.sql import migrations
 
 pytestmark = pytest.mark.databases("sqlite", "postgres")
-HERE = Path(__file__).parent
 
 
 @pytest.fixture(params=["one handle", "two handles"])
@@ -267,42 +267,32 @@ async def test_many_claimers_get_each_run_at_most_once(store: Store, second: Sto
 # -- several processes --------------------------------------------------------------------------------------------
 
 
-async def _children(database: str, what: str, number: int) -> list[Any]:
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("COV")}
-    environment["PYTHONPATH"] = os.pathsep.join(sys.path)
-
+async def _children(database: str, what: str, number: int, folder: Path) -> list[Any]:
     async def child(n: int) -> Any:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            str(HERE / "store_child.py"),
-            database,
-            what,
-            f"child {n}",
-            env=environment,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        out, err = await process.communicate()
-        assert process.returncode == 0, err.decode()
-        return json.loads(out)
+        out, err = folder / f"out-{n}", folder / f"err-{n}"
+        process = Forked(main, database, what, f"child {n}", env=os.environ, out=out, err=err)
+        assert await process.wait() == 0, err.read_text("utf-8")
+        return json.loads(process.read())
 
     return list(await asyncio.gather(*(child(n) for n in range(number))))
 
 
 @pytest.mark.processes
-async def test_processes_that_claim_at_once_share_the_runs_and_lose_none(store: Store, database: str) -> None:
+async def test_processes_that_claim_at_once_share_the_runs_and_lose_none(
+    store: Store, database: str, tmp_path: Path
+) -> None:
     runtime = Runtime(store, [review_then_publish()])
     started = [(await runtime.start("review", {"subject": "s"})).id for _ in range(30)]
-    got = await _children(database, "claim", 3)
+    got = await _children(database, "claim", 3, tmp_path)
     assert sorted(id_ for one in got for id_ in one["got"]) == sorted(started)
     runs = await runtime.runs(limit=100)
     assert {(run.status, run.epoch) for run in runs} == {("interrupted", 1)}
 
 
 @pytest.mark.processes
-async def test_processes_that_start_at_once_on_a_new_database_share_it(database: str) -> None:
+async def test_processes_that_start_at_once_on_a_new_database_share_it(database: str, tmp_path: Path) -> None:
     """Whoever comes first makes the schema; each thread gets one run whoever asks."""
-    got = await _children(database, "start", 4)
+    got = await _children(database, "start", 4, tmp_path)
     assert len({one["deployment"] for one in got}) == 1
     assert sorted(name for one in got for name in one["got"]) == sorted(f"case-{n}" for n in range(20))
     async with open_store(database) as store:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 from drawn import Program, programs, races
 from hypothesis import HealthCheck, given, settings
+from kit import NIGHTLY
 from trial import play
 
 #: New programs each night, and many; otherwise always the same few.
-NIGHTLY = bool(os.environ.get("SIGNOFF_NIGHTLY"))
 thoroughly = settings(
     max_examples=1_000 if NIGHTLY else 60,
     derandomize=not NIGHTLY,

@@ -55,7 +55,7 @@ async def deliver(outbox: Outbox) -> None:
         await outbox.landed(entry, Place("slack", "A1", "T1", "C1", entry.id))
 
 
-async def main(database: str, notes: Path, epoch: int, how: str) -> None:
+async def live(database: str, notes: Path, epoch: int, how: str) -> None:
     async with open_store(database) as store:
         # An hour between two lives of the program: every lease of the one before has lapsed.
         now = 1_767_603_600_000_000 + epoch * 3_600_000_000
@@ -110,5 +110,9 @@ async def main(database: str, notes: Path, epoch: int, how: str) -> None:
         )
 
 
+def main() -> None:
+    asyncio.run(live(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4]))
+
+
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4]))
+    main()

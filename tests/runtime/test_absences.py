@@ -524,3 +524,42 @@ async def test_a_run_that_was_not_woken_by_the_last_consent_is_woken_soon(
     clock.pass_seconds(1)
     assert await alarms.ring_released(), "the next look, a second later"
     assert await outcome(office) == ["paid"]
+
+
+# -- what a reader found ---------------------------------------------------------------------------------------
+
+
+async def test_who_consents_again_for_a_second_freeze_counts_once_for_the_first(
+    make_runtime: MakeRuntime, clock: SettableClock
+) -> None:
+    office = await frozen(make_runtime, "graph:pay")
+    await office.away("U_M", "U_L")
+    await office.bypass("U_L")
+    assert await code_of(office.bypass("U_M")) == "ALREADY_VOTED"
+    clock.pass_seconds(5)
+    await Alarms(office.runtime).freeze("action:pay", by="U_ANN", reason="another")
+    view = await office.bypass("U_M")
+    assert [(one.scope, one.person) for one in view.bypasses] == [("graph:pay", "U_L"), ("action:pay", "U_M")]
+
+
+async def test_who_acts_for_the_requester_may_take_it_back_and_confirm_it(make_runtime: MakeRuntime) -> None:
+    office = await office_of(
+        make_runtime, {"require": [{"requester": True}, {"name": "sre", "group": "G_SRE"}]}
+    )
+    await office.away("U_REQ", "U_D")
+    assert (await office.vote("U_D")).votes[-1].on_behalf_of == "U_REQ"
+    other = await office_of(make_runtime, TWO)
+    assert (await other.vote("U_D", "reject", reason="not needed any more")).request.status == "rejected"
+
+
+@pytest.mark.parametrize("giver", ["U_REQ", "U_A"])
+async def test_nobody_takes_a_veto_away_by_delegating_to_who_has_it(
+    make_runtime: MakeRuntime, giver: str
+) -> None:
+    office = await office_of(make_runtime, TWO)
+    if giver == "U_A":
+        await office.vote("U_A")
+    await office.away(giver, "U_C")
+    view = await office.vote("U_C", "reject", reason="this breaks the ledger")
+    assert view.request.status == "rejected"
+    assert view.votes[-1].on_behalf_of is None

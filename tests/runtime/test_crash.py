@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import signal
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
+from crash_child import main
+from forked import Forked
 
-CHILD = Path(__file__).parent / "crash_child.py"
 #: Every batch of the story, with how often it passes in an undisturbed life.
 BATCHES = {"start": 1, "claim": 3, "task": 2, "pause": 2, "decide": 2, "step": 1, "finish": 1, "receipt": 4}
 
@@ -22,24 +21,12 @@ async def live(
     folder: Path, epoch: int, fault: str = "", count: int = 1, how: str = "decide"
 ) -> tuple[int, Any]:
     """Run the program once; return how it ended and, when it lived, what it saw at the end."""
-    environment = {**os.environ, "SIGNOFF_FAULT": fault, "SIGNOFF_FAULT_COUNT": str(count)}
-    environment["PYTHONPATH"] = os.pathsep.join([str(CHILD.parent), *sys.path])
-    environment = {k: v for k, v in environment.items() if v and not k.startswith("COV")}
-    child = await asyncio.create_subprocess_exec(
-        sys.executable,
-        str(CHILD),
-        f"sqlite:///{folder}/signoff.db",
-        str(folder / "notes"),
-        str(epoch),
-        how,
-        env=environment,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    out, err = await child.communicate()
-    assert child.returncode is not None
-    assert child.returncode in {0, -signal.SIGKILL}, err.decode()
-    return child.returncode, json.loads(out) if child.returncode == 0 else None
+    words = (f"sqlite:///{folder}/signoff.db", str(folder / "notes"), str(epoch), how)
+    env = {"SIGNOFF_FAULT": fault, "SIGNOFF_FAULT_COUNT": str(count)}
+    out, err = folder / f"out-{epoch}", folder / f"err-{epoch}"
+    ended = await Forked(main, *words, env={**os.environ, **env}, out=out, err=err).wait()
+    assert ended in {0, -signal.SIGKILL}, err.read_text("utf-8")
+    return ended, json.loads(out.read_text("utf-8")) if ended == 0 else None
 
 
 def check(end: Any, notes: Path, *, most: int, how: str = "decide") -> None:

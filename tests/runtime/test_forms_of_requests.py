@@ -11,7 +11,7 @@ import pytest
 from graphs import Log, begin, one_after_another, values
 from kit import MakeRuntime
 from people import CLI, People, approvals_of, open_view, person, requests, ticket_of, view_of
-from pydantic import BaseModel, Field, ValidationInfo, model_validator
+from pydantic import BaseModel, Field, ValidationInfo, field_validator, model_validator
 
 from graph_runtime import Action, Approvals, CompiledGraph, Decision, Refused, RequestView, Runtime, approve
 
@@ -167,3 +167,32 @@ async def test_a_form_that_could_never_be_used_fails_its_node_and_nobody_is_aske
     assert run.error["type"] == "ValueRefused"
     assert why in run.error["message"]
     assert await approvals_of(runtime).find(run_id=run.id) == []
+
+
+class Hasty(BaseModel):
+    """A form that takes what it is asked first, and never again."""
+
+    amount: Decimal
+
+    @field_validator("amount")
+    @classmethod
+    def once(cls, amount: Decimal) -> Decimal:
+        if ASKED_BEFORE:
+            raise ValueError("too late")
+        ASKED_BEFORE.append(amount)
+        return min(amount, Decimal(15))
+
+
+ASKED_BEFORE: list[Decimal] = []
+
+
+async def test_a_form_is_asked_once_and_what_it_left_is_what_is_recorded(make_runtime: MakeRuntime) -> None:
+    ASKED_BEFORE.clear()
+    runtime = make_runtime(paying(Hasty), companions=[requests(p=POLICY)])
+    run = await begin(runtime)
+    approvals = approvals_of(runtime)
+    view = await open_view(approvals, run.id)
+    decided = await approvals.decide(
+        ticket_of(view, runtime.store), person("U_A"), "edit", place=CLI, edited={"amount": "19"}
+    )
+    assert decided.votes[-1].arguments == {**ASKED, "amount": Decimal(15)}

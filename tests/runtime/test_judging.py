@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kit import much
 
 from graph_runtime import Action, PolicyError, Reviewer, read_policies
 from graph_runtime.delegation import Delegation, check_new, held_by, in_force, pairs
@@ -419,7 +420,7 @@ def assignable(slots: Sequence[int], may: Sequence[frozenset[int]]) -> bool:
 
 
 @given(st.lists(st.integers(1, 2), min_size=1, max_size=3), st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=much(100, 300), deadline=None)
 def test_the_matching_fills_all_places_exactly_when_some_assignment_does(counts: list[int], data: Any):
     rules = st.frozensets(st.integers(0, len(counts) - 1))
     may = data.draw(st.lists(rules, max_size=5))
@@ -574,7 +575,7 @@ def cast(
 
 
 @given(BODIES, st.sampled_from(["forbid", "allow"]), st.integers(1, 2), MEMBERS, st.lists(STEPS, max_size=12))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=much(150, 400), deadline=None)
 def test_no_sequence_of_votes_delegations_edits_and_waiting_lets_an_insufficient_set_approve(
     body: Any, self_approval: str, deny: int, members: dict[str, set[str]], steps: list[Any]
 ):

@@ -223,6 +223,17 @@ async def test_a_wait_may_be_asked_for(house: House, clock: SettableClock) -> No
     assert (await house.claim()).attempts == 2
 
 
+async def test_the_bell_rings_when_the_turn_of_a_deferred_entry_comes(
+    house: House, clock: SettableClock
+) -> None:
+    await house.ask()
+    bell = house.runtime.outbox_bell
+    await bell.wait(0)  # what was rung for the question
+    await house.courier.defer(await house.claim(), clock.now + SECOND // 20)
+    async with asyncio.timeout(10):
+        await bell.wait(60)
+
+
 async def test_a_deferred_entry_was_not_tried(house: House, clock: SettableClock) -> None:
     await house.ask()
     await house.courier.defer(await house.claim(), clock.now + 5)

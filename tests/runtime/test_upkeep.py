@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 import sqlite3
 import stat
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from forked import Forked
 from graphs import Log, answer_only, begin, events, one_after_another, review_then_publish
 from kit import MakeRuntime
 from people import CLI, approvals_of, boss, deploy, open_view, requests, ticket_of
+from restore_child import main
 
 from graph_runtime import (
     InterruptClosed,
@@ -423,11 +425,9 @@ async def test_a_restore_that_is_killed_has_not_happened_and_can_be_done_again(
         deployment = runtime.store.deployment
     await upkeep.back_up(copy)
     before = place.read_bytes()
-    code = f"import asyncio, pathlib; from graph_runtime import Upkeep; asyncio.run(Upkeep('sqlite:///{place}').restore(pathlib.Path({str(copy)!r})))"
-    child = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", code, env={**os.environ, "SIGNOFF_FAULT": f"{side}:{batch}:kill"}
-    )
-    assert await child.wait() == -9
+    env = {**os.environ, "SIGNOFF_FAULT": f"{side}:{batch}:kill"}
+    child = Forked(main, str(place), str(copy), env=env, out=copy.with_name("out"))
+    assert await child.wait() == -signal.SIGKILL, child.read()
     assert place.read_bytes() == before
     async with using(place) as runtime:
         assert runtime.store.deployment == deployment

@@ -21,6 +21,7 @@ import pytest
 import rfc8785
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from kit import much
 
 import graph_runtime
 from graph_runtime import Action, Decision, Overwrite, ValueRefused
@@ -122,7 +123,7 @@ def types_of(value: Any) -> Any:
 
 
 @given(everything)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=much(100, 300), deadline=None)
 def test_every_value_comes_back_equal_and_of_the_same_types(value: Any) -> None:
     text = CODEC.encode(value)
     back = CODEC.decode(text)
@@ -133,7 +134,7 @@ def test_every_value_comes_back_equal_and_of_the_same_types(value: Any) -> None:
 
 
 @given(everything)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=much(50, 100), deadline=None)
 def test_what_is_stored_is_json_that_others_can_read(value: Any) -> None:
     text = CODEC.encode(value)
     json.loads(text, parse_constant=pytest.fail)
@@ -147,7 +148,7 @@ plain = st.recursive(
 
 
 @given(plain)
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=much(100, 500), deadline=None)
 @example({"\uffff": 1, "\U00010000": 2})
 @example({"a": '\x00\x1f\x7f\u2028"\\/', "b": [1.0, 1e21, -0.0]})
 def test_the_digest_is_that_of_rfc_8785_whichever_library_wrote_it(value: Any) -> None:
@@ -162,7 +163,7 @@ def test_the_digest_is_that_of_rfc_8785_whichever_library_wrote_it(value: Any) -
 
 
 @given(st.dictionaries(hashables, scalars, max_size=6), st.randoms())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=much(50, 100), deadline=None)
 def test_the_digest_does_not_depend_on_the_order_of_keys(value: dict[Any, Any], chance: Any) -> None:
     pairs = list(value.items())
     chance.shuffle(pairs)
@@ -172,7 +173,7 @@ def test_the_digest_does_not_depend_on_the_order_of_keys(value: dict[Any, Any], 
 
 
 @given(st.sets(hashables, max_size=8), st.randoms())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=much(50, 100), deadline=None)
 def test_neither_text_nor_digest_depends_on_the_order_of_a_set(value: set[Any], chance: Any) -> None:
     items = list(value)
     chance.shuffle(items)

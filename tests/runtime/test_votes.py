@@ -257,7 +257,30 @@ async def test_an_edit_is_approved_by_enough_and_the_graph_gets_what_was_approve
     decision = await desk.decision()
     assert decision.approved and decision.arguments == {"amount": Decimal("400.50"), "to": "pay"}
     assert (decision.digest, decision.tier, decision.by) == (second.digest, "asked", ("U_B", "U_A"))
-    assert "400.50" not in str(await events(store, request_id=desk.id)), "the journal holds no values"
+    lines = await events(store, request_id=desk.id)
+    assert "400.50" not in str(lines), "the journal holds no values"
+    told = [
+        (line.data.get("changed"), line.data.get("digest_before"), line.data["digest"]) for line in lines[1:]
+    ]
+    assert told == [
+        (None, None, first.digest),
+        (["amount"], first.digest, second.digest),
+        (None, None, second.digest),
+    ], "but of an edit what it changed, and the digests of before and after"
+
+
+async def test_an_edit_of_an_edit_is_told_from_what_the_first_one_left(
+    make_runtime: MakeRuntime, store: Store
+) -> None:
+    desk = await desk_of(make_runtime, REFUND, paying(700))
+    one = (await desk.vote("U_A", "edit", edited={"amount": Decimal(400)})).votes[-1]
+    two = (await desk.vote("U_B", "edit", edited={"amount": Decimal(300)})).votes[-1]
+    kinds = ("request.voted", "request.edited")
+    lines = [line for line in await events(store, request_id=desk.id) if line.kind in kinds]
+    assert [(line.data["changed"], line.data["digest_before"], line.data["digest"]) for line in lines] == [
+        (["amount"], desk.view.request.digest, one.digest),
+        (["amount"], one.digest, two.digest),
+    ]
 
 
 @pytest.mark.parametrize("edited", [{}, {"to": "me"}, {"amount": 9_000}, {"amount": object()}, None])

@@ -19,9 +19,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from forked import Forked
 from people import CLI, approvals_of, boss, person, requests, ticket_of
 from postgres import OwnServer
-from worker_child import program
+from worker_child import main, program
 
 from graph_runtime import (
     Approvals,
@@ -36,7 +37,6 @@ from graph_runtime import (
     open_store,
 )
 
-HERE = Path(__file__).parent
 #: Seconds of a worker's lease.
 LEASE = 2
 
@@ -52,27 +52,15 @@ class Workers:
     def __init__(self, database: str, notes: Path) -> None:
         self._database, self._notes = database, notes
         self._number = itertools.count(1)
-        self.all: dict[str, asyncio.subprocess.Process] = {}
+        self.all: dict[str, Forked] = {}
 
     async def start(self, *, seconds: float = 0.05) -> str:
         """Start one and return its name, once it is at work."""
         name = f"worker-{next(self._number)}"
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("COV")}
-        environment["PYTHONPATH"] = os.pathsep.join(sys.path)
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            str(HERE / "worker_child.py"),
-            self._database,
-            str(self._notes),
-            name,
-            str(LEASE),
-            str(seconds),
-            env=environment,
-            stdout=asyncio.subprocess.PIPE,
-        )
-        self.all[name] = process
-        assert process.stdout is not None
-        assert await process.stdout.readline() == b"ready\n"
+        words = (self._database, str(self._notes), name, str(LEASE), str(seconds))
+        out = self._notes.with_name(f"{name}-said")
+        process = self.all[name] = Forked(main, *words, env=os.environ, out=out)
+        await process.says("ready")
         return name
 
     def signal(self, name: str, number: signal.Signals) -> None:
@@ -83,7 +71,7 @@ class Workers:
         """End one as a power cut does."""
         process = self.all.pop(name)
         process.kill()
-        await process.communicate()
+        await process.wait()
 
     async def end(self) -> None:
         """Ask all of them for an ordered end; one that takes longer is killed."""
@@ -94,10 +82,10 @@ class Workers:
         for process in ending:
             try:
                 async with asyncio.timeout(20):
-                    await process.communicate()
+                    await process.wait()
             except TimeoutError:
                 process.kill()
-                await process.communicate()
+                await process.wait()
 
 
 class Web:

@@ -10,7 +10,6 @@ import logging
 import signal
 import sys
 from pathlib import Path
-from typing import Any
 
 import structlog
 from graphs import Log, one_after_another
@@ -54,7 +53,7 @@ def program(notes: Path, name: str = "web", seconds: float = 0.05) -> CompiledGr
     return one_after_another("scale", prepare=prepare, ask=ask, carry_out=carry_out)
 
 
-async def main(database: str, notes: Path, name: str, lease: int, seconds: float) -> None:
+async def work(database: str, notes: Path, name: str, lease: int, seconds: float) -> None:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     async with open_store(database) as store, open_queue(database, store) as queue:
@@ -84,8 +83,12 @@ async def main(database: str, notes: Path, name: str, lease: int, seconds: float
                 bell.ring()
 
 
-if __name__ == "__main__":
-    # Nobody reads what it logs, and a pipe that is full would stop it.
+def main() -> None:
+    # Nobody reads what it logs.
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    given: Any = sys.argv
-    asyncio.run(main(given[1], Path(given[2]), given[3], int(given[4]), float(given[5])))
+    given = sys.argv
+    asyncio.run(work(given[1], Path(given[2]), given[3], int(given[4]), float(given[5])))
+
+
+if __name__ == "__main__":
+    main()

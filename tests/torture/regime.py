@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from typing import TypeVar
 
+from kit import NIGHTLY
+
 T = TypeVar("T")
-#: Everything, for hours; without it, a sample, for minutes.
-NIGHTLY = bool(os.environ.get("SIGNOFF_NIGHTLY"))
-
-
-def much(sample: T, everything: T) -> T:
-    """Return what is done in this form of the regime."""
-    return everything if NIGHTLY else sample
 
 
 def sample(items: list[T], most: int) -> list[T]:

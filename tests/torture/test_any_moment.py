@@ -10,10 +10,11 @@ import time
 from pathlib import Path
 
 import pytest
+from kit import NIGHTLY, much
 from living import alive
 from nursery import Nursery, nursery
 from promises import broken, read_told
-from regime import NIGHTLY, much, say
+from regime import say
 from stories import end_busy, finish_busy
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(7_200 if NIGHTLY else 300)]

@@ -9,10 +9,11 @@ import time
 from pathlib import Path
 
 import pytest
+from kit import NIGHTLY, much
 from living import alive
 from nursery import nursery
 from promises import Told, broken, read_told
-from regime import NIGHTLY, much, say
+from regime import say
 
 from graph_runtime import Upkeep
 

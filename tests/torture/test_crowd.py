@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 from bot_bench import CHANNEL, GENERAL, OPERATOR, Bench, Spawn, environment, settings_file, settings_for
+from kit import NIGHTLY, much
 from promises import Told, broken
-from regime import NIGHTLY, much, say
+from regime import say
 
 from bot.sandbox import Sandbox, User
 from bot.wiring import open_runtime

@@ -16,8 +16,9 @@ from pathlib import Path
 
 import pytest
 from aside import aside
+from kit import NIGHTLY, much
 from nursery import WRITES, Nursery, calls, nursery, strace
-from regime import NIGHTLY, much, sample, say
+from regime import sample, say
 from stories import SIX
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(3_600 if NIGHTLY else 300)]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from kit import MakeRuntime
-from regime import much, say
+from kit import MakeRuntime, much
+from regime import say
 from test_votes import last_votes_at_once
 
 from graph_runtime import Store

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 from aside import aside
 from house import LEASE, flood, kill_under_load, stop_past_the_lease, take_the_database_away
+from kit import NIGHTLY, much
 from people import CLI, approvals_of, boss, person, requests, ticket_of
 from postgres import Databases, own_server
 from promises import broken
-from regime import NIGHTLY, much, say
+from regime import say
 from worker_child import program
 from writes import event
 

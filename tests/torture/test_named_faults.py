@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from kit import NIGHTLY
 from nursery import nursery
-from regime import NIGHTLY, say
+from regime import say
 from stories import STORIES
 
 PACKAGES = [Path(__file__).parents[2] / name for name in ("graph_runtime", "bot")]

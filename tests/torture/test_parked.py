@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 from house import house
+from kit import NIGHTLY, much
 from people import CLI, boss, ticket_of
 from promises import broken
-from regime import NIGHTLY, much, say
+from regime import say
 
 from graph_runtime import Outbox, Place
 

@@ -18,9 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from kit import NIGHTLY, much
 from living import World, alive
 from promises import Told, broken_in, read_told
-from regime import NIGHTLY, much, say
+from regime import say
 
 from graph_runtime import StoreError, Upkeep, open_store
 
