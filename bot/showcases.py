@@ -80,7 +80,7 @@ SHOWCASES: Mapping[str, Showcase] = {
         "Carol's refund of 700 EUR waits in #deploys. It takes one of @finance (you are Dave), then one of "
         "@finance-leads (Alice).",
         typed="/refund R-1043 320.00 damaged Max Meier",
-        key="{case_id}:{amount}",
+        key="{case_id}",
         policies="refund.toml",
         groups=(
             Group("S0FINANCE", "finance", "Finance", (DAVE, BOB)),

@@ -461,11 +461,14 @@ def replay_json(found: Replay) -> dict[str, Any]:
 _WHOLE = {"ID", "RUN", "REQUEST", "INTERRUPT", "ENTRY", "STATUS", "STEP", "BOUND TO", "TRIES"}
 
 
+_LEAST = {"WHO": 15, "WHY": 6, "TITLE": 12}
+
+
 def headed(*heads: str) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
     for head in heads:
         # A moment breaks between its day and its time at most, and no id of a person does.
-        least = 10 if head.endswith("(UTC)") else 15 if head == "WHO" else None
+        least = 10 if head.endswith("(UTC)") else _LEAST.get(head)
         table.add_column(head, no_wrap=head in _WHOLE, overflow="fold", min_width=least)
     return table
 
