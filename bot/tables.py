@@ -70,6 +70,11 @@ def minute(at: int | None) -> str:
     return moment(at)[:-3]
 
 
+def stacked(at: int | None) -> str:
+    """Return the same in two lines, for a table that is wide already."""
+    return minute(at).replace(" ", "\n")
+
+
 def runs(found: Sequence[Run]) -> RenderableType:
     """Return the runs as a table."""
     if not found:
@@ -110,10 +115,10 @@ def view(seen: RunView, requests: Sequence[RequestView], way: Way) -> Iterator[R
             table.add_row(q.interrupt.id, q.node, str(q.step), _status(q.status), *asked)
         yield table
     if requests:
-        table = headed("REQUEST", "TITLE", "POLICY", "STATUS", "BOUND TO", "DEADLINE (UTC)")
+        table = headed("REQUEST", "TITLE", "POLICY", "STATUS", "BOUND TO", "DEADLINE\n(UTC)")
         for one in requests:
             r, bound = one.request, one.bound_to.removeprefix("sha256:")[:8]
-            row = (plain(r.title, 80), r.policy_name, _status(r.status), bound, minute(r.deadline_at))
+            row = (plain(r.title, 80), r.policy_name, _status(r.status), bound, stacked(r.deadline_at))
             table.add_row(r.id, *row)
         yield table
     for one in requests:
@@ -459,17 +464,13 @@ def replay_json(found: Replay) -> dict[str, Any]:
 
 #: An id that is cut cannot be copied; the others are as narrow.
 _WHOLE = {"ID", "RUN", "REQUEST", "INTERRUPT", "ENTRY", "STATUS", "STEP", "BOUND TO", "TRIES"}
-
-
-_LEAST = {"WHO": 15, "WHY": 6, "TITLE": 12}
+_WHOLE |= {"WHO", "FROM (UTC)", "UNTIL (UTC)", "DEADLINE\n(UTC)"}
 
 
 def headed(*heads: str) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
     for head in heads:
-        # A moment breaks between its day and its time at most, and no id of a person does.
-        least = 10 if head.endswith("(UTC)") else _LEAST.get(head)
-        table.add_column(head, no_wrap=head in _WHOLE, overflow="fold", min_width=least)
+        table.add_column(head, no_wrap=head in _WHOLE, overflow="fold")
     return table
 
 

@@ -11,7 +11,7 @@ from rich.text import Text
 from graph_runtime import Delegation, Freeze, OutboxEntry
 
 from .redaction import mask
-from .tables import headed, minute, moment, short
+from .tables import headed, moment, short, stacked
 from .text import plain
 
 
@@ -75,9 +75,9 @@ def delegations(found: Sequence[Delegation]) -> RenderableType:
     shown = headed("ID", "WHO", "IN", "FROM (UTC)", "UNTIL (UTC)", "WHY")
     for one in found:
         scope = one.request_id or one.policy or "everything"
-        when = (minute(one.since), minute(one.until))
-        by = "" if one.made_by == one.person else f", by {one.made_by}"
-        who = f"{one.delegate} for {one.person}{by}"
+        when = (stacked(one.since), stacked(one.until))
+        by = "" if one.made_by == one.person else f",\nby {one.made_by}"
+        who = f"{one.delegate} for\n{one.person}{by}"
         shown.add_row(one.id, who, scope, *when, plain(mask(one.reason or ""), 300))
     return shown if found else Text("Nobody is away.")
 
