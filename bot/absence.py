@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from graph_runtime import Absences, Actor, Bypasses, Delegation, Place, Reviewer
+from graph_runtime import Absences, Actor, Approvals, Bypasses, Delegation, Place, Reviewer
 
 from .cards import date, passed
+from .named import request_named
 from .redaction import mask
 from .text import escaped, person
-from .typed import MistypedError, read_moment, read_person
+from .typed import MistypedError, read_moment, read_person, until_words
 
 HELP = """• `/signoff delegate @bob until 2026-12-05 [for POLICY] [reason]` let Bob decide in your place
 • `/signoff delegations` who is away, and who acts for them
@@ -28,12 +29,14 @@ class AbsenceCommands:
         self,
         absences: Absences,
         bypasses: Bypasses,
+        approvals: Approvals,
         *,
         policies: Collection[str],
         operators: Collection[str],
     ) -> None:
         self._absences = absences
         self._bypasses = bypasses
+        self._approvals = approvals
         self._policies = frozenset(policies)
         self._operators = frozenset(operators)
 
@@ -66,9 +69,10 @@ class AbsenceCommands:
             reviewer.id, to, until=until, by=reviewer.id, policy=policy, reason=" ".join(reason)
         )
         what = f" of `{escaped(policy, 60)}`" if policy else ""
+        how_long = until_words(made.until, date)
         return (
-            f":palm_tree: Until {date(made.until)} {person(to)} may decide{what} in your place, and the two "
-            f"of you count as one person. End it with `/signoff undelegate {made.id}`."
+            f":palm_tree: {person(to)} may decide{what} in your place {how_long}, and the "
+            f"two of you count as one person. End it with `/signoff undelegate {made.id}`."
         )
 
     async def _list(self) -> str:
@@ -92,8 +96,8 @@ class AbsenceCommands:
         whom, _, reason = more.strip().partition(" ")
         if not whom:
             raise MistypedError("Type `/signoff reassign REQUEST @bob [reason]`. Nothing was changed.")
-        to = read_person(whom)
-        made = await self._absences.reassign(request.strip("`"), Actor(reviewer.id), to, reason=reason)
+        to, named = read_person(whom), await request_named(self._approvals, request.strip("`"))
+        made = await self._absences.reassign(named, Actor(reviewer.id), to, reason=reason)
         return (
             f":busts_in_silhouette: {person(to)} may decide `{escaped(made.request_id, 80)}` in your place. "
             f"Take it back with `/signoff undelegate {made.id}`."
@@ -103,9 +107,8 @@ class AbsenceCommands:
         request, _, reason = rest.strip().partition(" ")
         if not request:
             raise MistypedError("Type `/signoff bypass REQUEST reason`. Nothing was recorded.")
-        view = await self._bypasses.consent(
-            request.strip("`"), Actor(reviewer.id), place=Place("slack"), reason=reason
-        )
+        named = await request_named(self._approvals, request.strip("`"))
+        view = await self._bypasses.consent(named, Actor(reviewer.id), place=Place("slack"), reason=reason)
         return f":snowflake: {passed(view)}"
 
 

@@ -145,6 +145,7 @@ def _listening_app(settings: Settings, house: House, whispers: Whispers) -> Asyn
     absences = AbsenceCommands(
         Absences(house.runtime, house.directory),
         Bypasses(house.runtime, house.directory),
+        house.approvals,
         policies=settings.policies,
         operators=settings.operators,
     )

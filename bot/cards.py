@@ -63,8 +63,10 @@ METADATA = "signoff_entry"
 # (undocumented; 9,000 is safe), chat.update's text 4,000.
 HEADER = 150
 _NAME = 60
+_CHANGED = " (changed, see below)"
 _VALUE = 400
 _REQUESTED = 100
+_EMPTY = "(empty)"
 _WHY = 300
 LINES = 16
 NAMES = 20
@@ -102,7 +104,7 @@ class Message:
 def card(view: RequestView, entry: OutboxEntry, deployment: str) -> Message:
     """Return the card of a request as it stands now: with buttons while it is open, else with the verdict."""
     request, case, standing = view.request, view.case, view.standing
-    title = title_of(request)
+    title = headline(view)
     facts = _facts(request, standing.arguments)
     blocks: list[Block] = [HeaderBlock(text=PlainTextObject(text=title, emoji=False))]
     if facts:
@@ -116,7 +118,7 @@ def card(view: RequestView, entry: OutboxEntry, deployment: str) -> Message:
         blocks += [_context([_BY_THEMSELVES])] if "to" in entry.payload else []
         given = [f"{person(o.person)} gave their place to {person(o.delegate)}" for o in reassigned(view)]
         blocks += [_context(given)] if given else []
-        blocks += [_context(_who_may(case)), *_buttons(view, case, deployment), _context([_trace(request)])]
+        blocks += [_context(_who_may(case)), *_buttons(view, case, deployment), _context([_trace(view)])]
         said = f"{progress} Approve or Reject" if progress else "Approve or Reject"
     else:
         said = _verdict(view)
@@ -134,7 +136,9 @@ def card(view: RequestView, entry: OutboxEntry, deployment: str) -> Message:
         blocks += [_context([f":snowflake: {freeze}"])] if freeze else []
         opens = _opens(view)
         blocks += [_context([f":clock3: Not before {date(opens)}, when its window opens"])] if opens else []
-        blocks.append(_context([_asked_by(request), state, _trace(request)]))
+        # What holds it up is said already.
+        held = freeze and view.run.status == "interrupted" and view.waits_until is None
+        blocks.append(_context([_asked_by(request), *([] if held else [state]), _trace(view)]))
     shown = ", ".join(f"{name}: {value}" for name, value in facts)
     fallback = escaped(f"{title}. {shown}", _FALLBACK - 700) + f" | {said}"
     return Message(fallback, tuple(blocks), metadata_of(entry, request))
@@ -176,7 +180,7 @@ _MARK = {
 _RUN_STATE = {
     "queued": "the run goes on",
     "running": "the run goes on",
-    "interrupted": "the run waits at its next question",
+    "interrupted": "the run waits",
     "completed": "the run completed",
     "failed": "the run failed",
     "cancelled": "the run was cancelled",
@@ -207,6 +211,14 @@ def title_of(request: ApprovalRequest) -> str:
     """Return what will be done, in one line that is never empty."""
     # A header must not be empty.
     return plain(request.title, HEADER) if request.title.strip() else "(no title)"
+
+
+def headline(view: RequestView) -> str:
+    """Return the title. Who edits changes what would be done, and not the words that were said of it."""
+    title, action, edited = title_of(view.request), view.request.action, view.standing.arguments
+    if edited is None or (action is not None and edited == action.arguments):
+        return title
+    return plain(title, HEADER - len(_CHANGED)) + _CHANGED
 
 
 def _is_cut(view: RequestView) -> bool:
@@ -262,20 +274,26 @@ def _is_moment(value: Any) -> bool:
 def fact(value: Any, requested: Any) -> str:
     """Return a value as it would be carried out, and what was asked for where that was another."""
     if value is requested or value == requested:
-        return plain(worded(value), _VALUE)
+        return plain(_said(value), _VALUE)
     # Both together take no more of the card than one.
     was = _was(requested)
-    return plain(worded(value), _VALUE - len(was)) + was
+    return plain(_said(value), _VALUE - len(was)) + was
 
 
 def _was(requested: Any) -> str:
-    return f" (requested {plain(worded(requested), _REQUESTED)})"
+    return f" (requested {plain(_said(requested), _REQUESTED)})"
+
+
+def _said(value: Any) -> str:
+    said = worded(value)
+    return said if said.strip() else _EMPTY
 
 
 def _who_may(case: Case) -> list[str]:
     request, stages = case.request, case.terms.stages
-    needs = ", then ".join(" and ".join(map(_need, stage)) for stage in stages)
-    barred = [p for p in (request.requester, *request.also) if p]
+    needs = ", then ".join(" and ".join(_need(rule, request) for rule in stage) for stage in stages)
+    confirms = any(rule.requester for stage in stages for rule in stage)
+    barred = [p for p in ("" if confirms else request.requester, *request.also) if p]
     if barred and case.policy.self_approval == "forbid":
         needs += ", not " + ", ".join(map(person, list(dict.fromkeys(barred))[:NAMES]))
     words = [_asked_by(request), f"needs {needs}"]
@@ -284,9 +302,9 @@ def _who_may(case: Case) -> list[str]:
     return words
 
 
-def _need(rule: Rule) -> str:
+def _need(rule: Rule, request: ApprovalRequest) -> str:
     if rule.requester:
-        return "who asked"
+        return f"{person(request.requester)}, who asked" if request.requester else "who asked"
     names = [*map(group, rule.refs), *map(person, rule.people)]
     if len(names) > NAMES:
         names[NAMES:] = [f"{len(names) - NAMES} more"]
@@ -372,9 +390,9 @@ def _asked_by(request: ApprovalRequest) -> str:
     return f"Asked by {person(request.requester)}" if request.requester else "Asked by a program"
 
 
-def _trace(request: ApprovalRequest) -> str:
+def _trace(view: RequestView) -> str:
     """Name the run, and the first digits of the digest that the decision is bound to."""
-    return f"{request.run_id} · bound to {request.digest.removeprefix('sha256:')[:8]}"
+    return f"{view.request.run_id} · bound to {view.bound_to.removeprefix('sha256:')[:8]}"
 
 
 def _buttons(view: RequestView, case: Case, deployment: str) -> list[Block]:
@@ -408,7 +426,7 @@ def lines(pairs: Iterable[tuple[str, str | datetime]]) -> Block:
             form = "{date_short_pretty} at {time_secs}" if value.second else "{date_short_pretty} at {time}"
             parts.append(_Date(timestamp=int(value.timestamp()), format=form, fallback=worded(value)))
         else:
-            parts.append(_Text(text=value or " "))
+            parts.append(_Text(text=value if value.strip() else _EMPTY))
     return RichTextBlock(elements=[RichTextSectionElement(elements=parts)])
 
 

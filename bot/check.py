@@ -42,6 +42,8 @@ class Finding:
     what: str
     good: bool
     said: str
+    #: Whether it works as it is, and may still not be what is wanted.
+    warns: bool = False
 
 
 async def check_all(config: str | None) -> list[Finding]:
@@ -67,6 +69,7 @@ async def _look(settings: Settings) -> AsyncIterator[Finding]:
     except ConfigError as error:
         yield Finding("graphs", good=False, said=str(error))
     yield Finding("policies", good=True, said=", ".join(settings.policies))
+    yield _look_at_operators(settings)
     try:
         async with open_store(settings.database, migrate=False) as store:
             facts = await store.check()
@@ -90,6 +93,14 @@ async def _look(settings: Settings) -> AsyncIterator[Finding]:
                 yield finding
         except (ClientError, OSError, TimeoutError) as error:
             yield Finding("slack", good=False, said=f"{settings.slack.api_url} did not answer: {error}")
+
+
+def _look_at_operators(settings: Settings) -> Finding:
+    found = list(dict.fromkeys(settings.operators))
+    if len(found) > 1:
+        return Finding("operators", good=True, said=", ".join(found))
+    said = f"only {found[0]}" if found else "none"
+    return Finding("operators", good=True, said=f"{said}: it takes two to end a freeze in Slack", warns=True)
 
 
 def _look_at_commands(settings: Settings, graphs: Sequence[CompiledGraph]) -> Finding:

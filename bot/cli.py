@@ -34,6 +34,7 @@ from .collector import collecting_seldom
 from .commands import MistypedError, read_input
 from .config import ConfigError, Role
 from .logs import set_up_logs
+from .named import need_slack, request_named, run_named
 from .redaction import Redaction
 from .terminal import (
     AsJson,
@@ -70,18 +71,20 @@ RunArgument = Annotated[str, typer.Argument(help="run id, as `signoff runs` list
 
 @app.command()
 def demo(
-    once: Annotated[bool, typer.Option("--once", help="play it with a scripted reviewer, then stop")] = False,
+    once: Annotated[bool, typer.Option("--once", help="play the deploy with a script, then stop")] = False,
     port: Annotated[int, typer.Option(help="port of the page; 0 takes a free one")] = 4390,
     example: Annotated[str, typer.Option(help="deploy, refund, access, erase or agent")] = "deploy",
 ) -> None:
-    """Approve a deploy in a local Slack in the browser: no account, no database server."""
+    """Decide an example in a local Slack in the browser: no account, no database server."""
     # Loaded here, because serving Slack needs neither the sandbox nor a browser.
     from .demo import DemoFailed, play, play_once  # noqa: PLC0415
     from .showcases import SHOWCASES  # noqa: PLC0415
 
-    if example not in SHOWCASES or (once and example != "deploy"):
-        wanted = "deploy" if once else ", ".join(SHOWCASES)
+    if example not in SHOWCASES:
+        wanted = ", ".join(SHOWCASES)
         raise typer.BadParameter(f"{wanted} was expected; nothing was started", param_hint="--example")
+    if once and example != "deploy":
+        raise typer.BadParameter("--once plays the deploy alone; nothing was started", param_hint="--example")
     set_up_logs("text", level=30)
     try:
         if once:
@@ -238,7 +241,7 @@ def show(
         settings = settings_of(config)
         redaction = Redaction(settings.redact)
         async with open_desk(settings) as desk:
-            seen = await desk.runtime.look(run)
+            seen = await desk.runtime.look(await run_named(desk.approvals, run))
             if mermaid:
                 # Plain print: a line that is wrapped is no Mermaid any more.
                 print(desk.runtime.draw_mermaid(seen), end="")
@@ -343,8 +346,9 @@ def decide(
                 f"nothing was recorded: the user {user!r} of this machine is nobody in Slack; add "
                 f'{user} = "U..." under [people] in the settings',
             )
+        need_slack(settings)
         async with open_house(settings) as house:
-            view = await house.approvals.view(request)
+            view = await house.approvals.view(await request_named(house.approvals, request))
             if view is None:
                 raise Refused("UNKNOWN_REQUEST", f"nothing was recorded: there is no request {request!r}")
             place = Place("cli", house.identity.app, house.identity.workspace, message=user)
@@ -370,7 +374,7 @@ def decide(
 @app.command()
 def cancel(
     run: RunArgument,
-    reason: Annotated[str | None, typer.Option(help="why; stands in the journal")] = None,
+    reason: Annotated[str | None, typer.Option(help="why; it is kept")] = None,
     config: Config = None,
 ) -> None:
     """End a run and withdraw what it asks."""

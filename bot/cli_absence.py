@@ -12,9 +12,12 @@ from graph_runtime.types import PersonId
 
 from . import tables_gate
 from .cli_gate import who_types
-from .tables import moment
+from .named import check_known, need_slack, request_named
+from .tables import minute
 from .terminal import AsJson, Config, open_desk, os_user, run_it, settings_of, show_it
-from .typed import MistypedError, read_moment, read_person
+from .typed import MistypedError, read_moment, read_person, until_words
+
+_ID = "a user id like U0BOB was expected."
 
 
 def delegate(
@@ -33,18 +36,22 @@ def delegate(
         from .wiring import open_house  # noqa: PLC0415 - only this asks Slack who somebody is
 
         settings = settings_of(config)
-        by, whose, delegate = who_types(settings), read_person(person), read_person(to)
+        by = who_types(settings)
+        whose, delegate = read_person(person, _ID), read_person(to, _ID)
         begins = None if since is None else read_moment(since, ends=False)
         ends = read_moment(until, ends=True)
         if policy is not None and policy not in settings.policies:
             raise MistypedError(f"nothing was delegated: there is no policy {policy!r}")
         if by != whose and by not in settings.operators:
             raise Refused("NOT_ALLOWED", "nothing was delegated: for others only operators may")
+        need_slack(settings)
         async with open_house(settings) as house:
+            await check_known(house.directory, whose, delegate)
             made = await Absences(house.runtime, house.directory).delegate(
                 whose, delegate, until=ends, by=by, since=begins, policy=policy, reason=reason
             )
-        said = f"{made.id}: {delegate} acts for {whose} until {moment(made.until)} UTC."
+        how_long = until_words(made.until, lambda at: f"{minute(at)} UTC")
+        said = f"{made.id}: {delegate} acts for {whose} {how_long}."
         show_it(tables_gate.delegation_json(made) if as_json else said)
 
     run_it(work())
@@ -92,11 +99,13 @@ def bypass(
 
         settings = settings_of(config)
         who, user = who_types(settings), os_user()
+        need_slack(settings)
         async with open_house(settings) as house:
+            named = await request_named(house.approvals, request)
             place = Place("cli", house.identity.app, house.identity.workspace, message=user)
             actor = Actor(PersonId(who), house.identity.workspace)
             view = await Bypasses(house.runtime, house.directory).consent(
-                request, actor, place=place, reason=reason
+                named, actor, place=place, reason=reason
             )
         left = holding(view.held_by, view.bypasses)
         given = f"{progress(left, view.bypasses)} of {view.bypasses[-1].needed}"

@@ -25,10 +25,12 @@ from graph_runtime import (
 )
 
 from .anchors import read_anchors, write_anchor
+from .commands import MistypedError
 from .config import ConfigError, Settings
 from .interchange import envelopes
 from .redaction import Redaction
 from .terminal import AsJson, Config, fail, open_desk, os_user, out, run_it, settings_of, show_it
+from .text import is_slack_id
 
 audit = typer.Typer(help="Look into the journal, and prove it.", no_args_is_help=True)
 
@@ -154,7 +156,9 @@ def export(
 
 @audit.command()
 def erase(
-    person: Annotated[str, typer.Argument(help="Slack user id of whoever said it")],
+    person: Annotated[
+        str, typer.Argument(help="Slack user id of whoever said it, or their name in [people]")
+    ],
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="only say what would be erased, and what not")
     ] = False,
@@ -168,26 +172,37 @@ def erase(
 
     async def work() -> None:
         settings = settings_of(config)
+        whose = _whose(settings, person)
         # What they did on the command line was written down under the name of this machine's user.
-        names = [person, *(f"cli:{user}" for user, id_ in settings.people.items() if id_ == person)]
+        names = [whose, *(f"cli:{user}" for user, id_ in settings.people.items() if id_ == whose)]
+        if whose != person:
+            out.print(f"{person} is {', '.join(names)}.", highlight=False, markup=False, soft_wrap=True)
         async with open_desk(settings) as desk:
             erasures = Erasures(desk.runtime.ground)
             found = Erasure()
             for name in names:
                 found += await erasures.count(name)
             if not dry_run and found.texts:
-                if (
-                    not yes
-                    and typer.prompt(f"{_many(found.texts, 'text')}. Type {person} to erase") != person
-                ):
+                if not yes and typer.prompt(f"{_many(found.texts, 'text')}. Type {whose} to erase") != whose:
                     fail("nothing was erased: another id was typed")
                 found = Erasure()
                 for name in names:
                     found += await erasures.erase(name, actor=f"cli:{os_user()}")
-        for line in _erased(person, found, dry_run=dry_run):
+        for line in _erased(whose, found, dry_run=dry_run):
             out.print(line, highlight=False, markup=False, soft_wrap=True)
 
     run_it(work())
+
+
+def _whose(settings: Settings, person: str) -> str:
+    """Return under which id somebody's words are kept. Raises :class:`MistypedError` for nobody's."""
+    if person.startswith("cli:") or is_slack_id(person, "UW"):
+        return person
+    if person in settings.people:
+        return settings.people[person]
+    raise MistypedError(
+        f"nothing was erased: {person!r} is no Slack user id like U0BOB, no cli:NAME, and no name in [people]"
+    )
 
 
 def _erased(person: str, found: Erasure, *, dry_run: bool) -> Iterator[str]:

@@ -11,6 +11,7 @@ from graph_runtime import Alarms, Refused
 
 from .commands import MistypedError
 from .config import Settings
+from .named import caution, check_scope
 from .redaction import Redaction
 from .tables_gate import freezes as freezes_table
 from .tables_gate import freezes_json
@@ -21,7 +22,7 @@ Scope = Annotated[str, typer.Argument(help="all, graph:NAME or action:NAME")]
 
 def freeze(
     scope: Scope,
-    reason: Annotated[str, typer.Option(help="why; stands in the journal")],
+    reason: Annotated[str, typer.Option(help="why; it is kept")],
     config: Config = None,
 ) -> None:
     """Carry nothing of the scope out from now on; what was approved waits."""
@@ -29,9 +30,11 @@ def freeze(
     async def work() -> None:
         settings = settings_of(config)
         async with open_desk(settings) as desk:
+            await check_scope(desk.runtime, scope)
             await Alarms(desk.runtime).freeze(scope, by=who_types(settings), reason=reason)
+            more = await caution(desk.runtime, desk.approvals, scope)
             out.print(
-                f"{scope} is frozen; 'signoff release {scope}' by two people ends it.",
+                f"{scope} is frozen; 'signoff release {scope}' by two people ends it.{more}",
                 highlight=False,
                 markup=False,
             )

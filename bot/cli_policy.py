@@ -20,6 +20,7 @@ from graph_runtime.types import GroupId, PersonId, Verdict
 
 from . import tables
 from .config import Settings
+from .named import check_known, request_named
 from .policies import load_policies
 from .policy_cases import load_cases, run_cases
 from .terminal import AsJson, Config, fail, open_desk, run_it, settings_of, show_it
@@ -45,7 +46,7 @@ def explain(request: RequestArgument, as_json: AsJson = False, config: Config = 
 
     async def work() -> None:
         async with open_desk(settings_of(config)) as desk:
-            view = _there(await desk.approvals.view(request), request)
+            view = _there(await desk.approvals.view(await request_named(desk.approvals, request)), request)
             events = await desk.runtime.events(run_id=view.run.id, limit=5_000)
             refused = [e for e in events if e.request_id == request and e.kind == "decision.refused"]
             if as_json:
@@ -82,7 +83,7 @@ def simulate(
     async def work() -> None:
         settings = settings_of(config)
         async with open_desk(settings) as desk:
-            view = _there(await desk.approvals.view(request), request)
+            view = _there(await desk.approvals.view(await request_named(desk.approvals, request)), request)
         people = {}
         if group is None:
             held = held_by(view.delegations, PersonId(user))
@@ -149,6 +150,7 @@ async def _asked(settings: Settings, view: RequestView, *users: str) -> dict[str
 
     async with open_house(settings) as house:
         actors = [Actor(PersonId(user), house.identity.workspace) for user in users]
+        await check_known(house.directory, *users[:1])
         return {actor.id: await house.directory.reviewer(actor, view.case.terms.refs) for actor in actors}
 
 
@@ -263,7 +265,7 @@ def _explained(view: RequestView) -> RenderableType:
         "at the deadline": f"timed_out, and the graph is told {case.policy.on_timeout}"
         if request.deadline_at
         else "",
-        "bound to": request.digest,
+        "bound to": view.bound_to,
     }
     table = Table.grid(padding=(0, 2))
     for name, value in rows.items():

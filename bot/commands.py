@@ -31,16 +31,18 @@ from graph_runtime import (
     StateSnapshot,
     Way,
 )
+from graph_runtime.waiting import FREEZE
 
 from . import absence
 from .absence import AbsenceCommands
 from .cards import date
+from .named import caution, check_scope, run_named
 from .redaction import Redaction, mask
 from .text import escaped, group, person, plain, straight
 from .typed import MistypedError, unwrapped
 
 HELP = """*/signoff* looks after runs:
-• `/signoff runs` the newest runs and what they wait for
+• `/signoff runs` the newest runs, and how each of them stands
 • `/signoff show RUN` where a run stands, and what it asks
 • `/signoff history RUN` its steps, newest first
 • `/signoff start GRAPH {"key": "value"}` start a run (operators)
@@ -88,7 +90,7 @@ class Commands:
                 case "runs":
                     return await self._runs()
                 case "show":
-                    return await self._show(_one(rest, "show RUN"))
+                    return await self._show(_one(rest, "show RUN"), reviewer)
                 case "history":
                     return await self._history(_one(rest, "history RUN"))
                 case "start":
@@ -121,11 +123,18 @@ class Commands:
         lines = [f"{_MARK[r.status]} `{r.id}` {escaped(r.graph, 60)}: {r.status}{_by(r)}" for r in runs]
         return _say("*Newest runs*\n" + "\n".join(lines))
 
-    async def _show(self, run_id: str) -> dict[str, Any]:
+    async def _show(self, given: str, reviewer: Reviewer) -> dict[str, Any]:
+        run_id = await run_named(self._approvals, given)
         view = await self._runtime.look(run_id)
         requests = await self._approvals.find(run_id=run_id, status="open")
         line = _way(await self._runtime.way(view, limit=_SHOWN))
         blocks: list[Block] = [_mrkdwn(_heading(view.run)), *line, _code(_position(view))]
+        if view.run.error and (reviewer.id == view.run.requester or reviewer.id in self._operators):
+            # Its words may hold what others are not shown: values of the state.
+            said = self._redaction.run(view.run).error or {}
+            blocks.insert(1, _mrkdwn(f":warning: {escaped(said.get('message', ''), 1_000)}"))
+        if frozen := _frozen_by(view):
+            blocks.append(_mrkdwn(frozen))
         if requests:
             views = [await self._approvals.view(request.id) for request in requests]
             asked = [_asked(self._redaction.view(view)) for view in views if view is not None]
@@ -149,8 +158,9 @@ class Commands:
         return _say(f":arrow_forward: Started `{run.id}` of {escaped(graph, 60)}.")
 
     async def _cancel(self, rest: str, reviewer: Reviewer) -> dict[str, Any]:
-        run_id, _, reason = rest.strip().partition(" ")
-        run = await self._runtime.get(_one(run_id, "cancel RUN [reason]"))
+        given, _, reason = rest.strip().partition(" ")
+        run_id = await run_named(self._approvals, _one(given, "cancel RUN [reason]"))
+        run = await self._runtime.get(run_id)
         if reviewer.id not in self._operators and reviewer.id != run.requester:
             raise Refused("NOT_ALLOWED", "Only its requester or an operator may cancel it. Nothing was done.")
         await self._runtime.cancel(
@@ -167,8 +177,11 @@ class Commands:
     async def _freeze(self, rest: str, reviewer: Reviewer) -> dict[str, Any]:
         self._may_freeze(reviewer)
         scope, _, reason = rest.strip().partition(" ")
-        await self._alarms.freeze(_scope(scope), by=reviewer.id, reason=reason.strip()[:500])
-        return _say(f":snowflake: `{escaped(scope, 80)}` is frozen: nothing of it is carried out.")
+        scope = _scope(scope)
+        await check_scope(self._runtime, scope)
+        await self._alarms.freeze(scope, by=reviewer.id, reason=reason.strip()[:500])
+        more = await caution(self._runtime, self._approvals, scope)
+        return _say(f":snowflake: `{escaped(scope, 80)}` is frozen: nothing of it is carried out.{more}")
 
     async def _release(self, scope: str, reviewer: Reviewer) -> dict[str, Any]:
         self._may_freeze(reviewer)
@@ -189,6 +202,17 @@ def _frozen(freeze: Freeze) -> str:
         f":snowflake: `{escaped(freeze.scope, 80)}` by {person(freeze.by)}, {date(freeze.since)}: "
         f"{escaped(freeze.reason, 300)}{agreed}"
     )
+
+
+def _frozen_by(view: RunView) -> str:
+    """Say which freezes a run waits for; empty where it waits for none."""
+    values = [question.interrupt.value for question in view.open]
+    waits = [value for value in values if isinstance(value, dict) and value.get("type") == FREEZE]
+    scopes = sorted({str(scope) for value in waits for scope in value.get("scopes", ())})
+    if not scopes:
+        return ""
+    named = ", ".join(f"`{escaped(scope, 80)}`" for scope in scopes)
+    return f":snowflake: It goes on when the freeze of {named} ends: `/signoff freezes`"
 
 
 def _scope(text: str) -> str:

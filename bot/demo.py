@@ -51,7 +51,8 @@ def demo_settings(slack: Sandbox, folder: Path, shown: Showcase) -> Settings:
         policies=shown.read_policies(),
         tool_policies=dict(shown.tool_policies),
         commands=shown.commands,
-        operators=[REQUESTER],
+        # It takes two of them to end a freeze.
+        operators=[REQUESTER, REVIEWER],
         slack={"channel": CHANNEL, "api_url": f"{slack.url}/api/"},
         http={"port": 0},
         # It goes with the database, so it is nobody's secret; elsewhere it comes from the environment.

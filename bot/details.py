@@ -113,7 +113,7 @@ class _Item:
         label = RichTextSectionElement(elements=[_Text(text=self.label, style=_bold)])
         if self.piece is None:
             return RichTextBlock(elements=[label])
-        text = plain(self.piece, len(self.piece)) or " "
+        text = plain(self.piece, len(self.piece)) or "(empty)"
         return RichTextBlock(elements=[label, RichTextPreformattedElement(elements=[_Text(text=text)])])
 
 

@@ -63,7 +63,7 @@ def reject_dialog(request: ApprovalRequest, origin: DialogOrigin, *, reason_requ
                 block_id=cards.REASON_BLOCK,
                 label=PlainTextObject(text="Why?"),
                 optional=not reason_required,
-                hint=PlainTextObject(text="The requester sees this, and it is kept in the journal."),
+                hint=PlainTextObject(text="The requester sees this, and it is kept."),
                 element=PlainTextInputElement(
                     action_id=cards.REASON_INPUT, multiline=True, max_length=cards.REASON, focus_on_load=True
                 ),

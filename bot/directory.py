@@ -15,6 +15,8 @@ from graph_runtime import SECOND, Actor, Clock, Reviewer
 from graph_runtime.policy import CHANNEL, ON_CALL
 from graph_runtime.types import GroupId, PersonId
 
+from .replies import error_code
+
 _log = structlog.get_logger("signoff.directory")
 #: How old an answer may be; events of changes make it younger.
 TTL = 60 * SECOND
@@ -22,6 +24,9 @@ TTL = 60 * SECOND
 ASK_SECONDS = 1.2
 #: Members of a channel come in pages; one with more than so many is no list of approvers.
 _PAGE, _PAGES = 1_000, 5
+
+#: Errors of users.info for an id that is nobody's. Source: Slack's page of users.info.
+_NOBODY = frozenset({"user_not_found", "users_not_found"})
 
 T = TypeVar("T")
 #: Members by group, and when Slack said so.
@@ -52,6 +57,8 @@ class SlackDirectory:
         self._groups: Kept = {}
         #: Who was in a group when a question was asked. A click asks anew, and is not judged by this.
         self._rosters: Kept = {}
+        #: Ids of which Slack said that they are nobody's.
+        self._nobody: set[str] = set()
         #: What Slack is asked at this moment, by the user or the group.
         self._asking: dict[str, asyncio.Future[Any]] = {}
 
@@ -87,6 +94,10 @@ class SlackDirectory:
             self._rosters[named] = (self._clock(), users)
         return frozenset(map(PersonId, users))
 
+    def is_nobody(self, user: str) -> bool:
+        """Say whether Slack said that it has no such user. Who decides is still only unknown, and refused."""
+        return user in self._nobody
+
     def forget_user(self, user: str) -> None:
         """Ask Slack anew about this user next time: their account has changed."""
         self._users.pop(user, None)
@@ -115,9 +126,10 @@ class SlackDirectory:
         return ("unknown", "") if found is None else found
 
     async def _find_user(self, user: str) -> tuple[Kind, str] | None:
-        answer = await self._ask(lambda: self._client.users_info(user=user), "users.info")
+        answer = await self._ask(lambda: self._client.users_info(user=user), "users.info", user)
         if answer is None:
             return None
+        self._nobody.discard(user)
         found = answer["user"]
         kind, name = self._kind(found), str(found.get("real_name") or found.get("name") or user)
         self._users[user] = (self._clock(), kind, name)
@@ -188,10 +200,12 @@ class SlackDirectory:
             waiting.set_result(found)
         return found
 
-    async def _ask(self, call: Callable[[], Awaitable[Any]], method: str) -> Any:
+    async def _ask(self, call: Callable[[], Awaitable[Any]], method: str, user: str = "") -> Any:
         try:
             async with asyncio.timeout(ASK_SECONDS):
                 return await call()
         except (TimeoutError, SlackApiError, SlackClientError, ClientError, OSError) as error:
+            if isinstance(error, SlackApiError) and user and error_code(error) in _NOBODY:
+                self._nobody.add(user)
             _log.warning("directory.unknown", method=method, error=type(error).__name__)
             return None

@@ -32,6 +32,8 @@ _MOST_DIGITS = 30
 _LARGEST = int("9" * _MOST_DIGITS) + 1
 _WHOLE = re.compile(rf"[+-]?[0-9]{{1,{_MOST_DIGITS}}}", re.ASCII)
 _NUMBER = re.compile(rf"{_WHOLE.pattern}(\.[0-9]{{1,{_MOST_DIGITS}}})?", re.ASCII)
+_NO_NUMBER = "Write a number with a point, such as 250.00."
+_EMPTIED = "Write something, or go back."
 #: A moment as Slack's picker has it: seconds since the epoch in ten digits.
 _SECONDS = re.compile(r"[0-9]{10}", re.ASCII)
 
@@ -43,6 +45,10 @@ class Field:
     about: FormField
     present: Any = None
     requested: Any = None
+    #: Why it may not be left empty, though its kind would allow that; empty where it may.
+    needed: str = ""
+    #: Whether it is a text that must stay a number.
+    is_decimal: bool = False
 
     @property
     def name(self) -> str:
@@ -68,7 +74,8 @@ class Field:
     @property
     def may_be_empty(self) -> bool:
         """Whether its input may be left empty: a text may, and what may be nothing; all else is something."""
-        return self.about.nullable or (self.about.kind == "text" and not self.about.shortest)
+        is_free = self.about.kind == "text" and not self.about.shortest
+        return not self.needed and (self.about.nullable or is_free)
 
     def read(self, typed: str) -> Any:
         """Return what was typed as a value of its kind, the present one when nothing was changed.
@@ -80,8 +87,14 @@ class Field:
         # Slack may send other line ends and trim the text, which nobody means as a change.
         if held and _lines(typed).strip() == _lines(began).strip():
             return self.present
+        if not typed.strip() and self.needed:
+            raise ValueError(self.needed)
         if not typed.strip() and self.about.nullable:
             return None
+        if self.is_decimal:
+            typed = typed.strip()
+            if not _NUMBER.fullmatch(typed):
+                raise ValueError(_NO_NUMBER)
         value = typed if kind == "text" else _value(self.about, typed.strip())
         # A picker knows no seconds.
         same = value == self.present or (kind == "moment" and began and int(typed) // 60 == int(began) // 60)
@@ -110,7 +123,7 @@ def offered(case: Case, standing: Standing) -> tuple[Field, ...]:
             continue
         room -= _size(about, begins)
         if room >= 0 and len(found) < MOST_FIELDS:
-            found.append(Field(about, value, action.arguments.get(name)))
+            found.append(_field(about, value, action.arguments.get(name), has_form=form is not None))
     return tuple(found)
 
 
@@ -194,7 +207,7 @@ def _value(about: FormField, typed: str) -> Any:
             return int(typed)
         case _:
             if not _NUMBER.fullmatch(typed):
-                raise ValueError("Write a number with a point, such as 250.00.")
+                raise ValueError(_NO_NUMBER)
             return Decimal(typed)
 
 
@@ -204,6 +217,14 @@ def _as_it_is(name: str, value: Any) -> FormField | None:
     kind = kinds.get(type(value))
     about = None if kind is None else FormField(name, kind, name)
     return None if about is None or shown(about, value) is None else about
+
+
+def _field(about: FormField, value: Any, requested: Any, *, has_form: bool) -> Field:
+    """Return a field of an edit: where no form says what may become of a text, that stays what it is."""
+    if has_form or not isinstance(value, str) or not value.strip():
+        return Field(about, value, requested)
+    is_decimal = _NUMBER.fullmatch(value.strip()) is not None
+    return Field(about, value, requested, needed=_EMPTIED, is_decimal=is_decimal)
 
 
 def _size(about: FormField, begins: str) -> int:

@@ -22,18 +22,20 @@ from slack_sdk.models.blocks import (
     PlainTextInputElement,
     PlainTextObject,
     StaticSelectElement,
+    UserSelectElement,
 )
 
-from graph_runtime.forms import LONGEST_CHOICE, bare, fields_of, sentences
+from graph_runtime.forms import LONGEST_CHOICE, FormField, bare, fields_of, sentences
 
 from .fields import LONGEST_TEXT, Field
 from .payloads import Submission
-from .text import plain, worded
+from .text import is_slack_id, plain, worded
 
 VALUE_INPUT = "value"
 #: A text longer than this is typed in several lines.
 _ONE_LINE = 80
 _LABEL, _HINT, _SENTENCE = 150, 500, 300
+_NEEDED = "This is needed."
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -63,7 +65,7 @@ def read(
     try:
         return model.model_validate(values, context=dict(context or {})), {}
     except ValidationError as error:
-        return None, at_blocks(fields, sentences(error, [field.name for field in fields]))
+        return None, at_blocks(fields, sentences(error, model, [field.name for field in fields]))
 
 
 def typed(fields: Sequence[Field], submission: Submission) -> tuple[dict[str, Any], dict[str, str]]:
@@ -111,7 +113,15 @@ def _fields(model: type[BaseModel], present: Mapping[str, Any] | None) -> list[F
         about.name: bare(given[about.name] if about.name in given else _default(model, about.name))
         for about in fields_of(model)
     }
-    return [Field(about, begins[about.name], begins[about.name]) for about in fields_of(model)]
+    return [
+        Field(about, begins[about.name], begins[about.name], needed=_NEEDED if _is_needed(about) else "")
+        for about in fields_of(model)
+    ]
+
+
+def _is_needed(about: FormField) -> bool:
+    """Say whether a text must be written: nothing stands for it where it is left empty."""
+    return about.kind == "text" and about.required and not about.nullable
 
 
 def _default(model: type[BaseModel], name: str) -> Any:
@@ -134,6 +144,8 @@ def _element(field: Field) -> InputInteractiveElement:
             return DateTimePickerElement(
                 action_id=VALUE_INPUT, initial_date_time=int(began) if began else None
             )
+    if about.person and (not began or is_slack_id(began, "UW")):
+        return UserSelectElement(action_id=VALUE_INPUT, initial_user=began or None)
     if field.is_number:
         return _number_input(field)
     # What it is now may be beyond what it may be.

@@ -24,10 +24,12 @@ from slack_sdk.models.blocks import (
 from slack_sdk.models.views import View
 from slack_sdk.web.async_client import AsyncWebClient
 
-from graph_runtime import Actor, Reviewer, Run, Runtime, SignoffError, ValueRefused
+from graph_runtime import Actor, Approvals, Reviewer, Run, Runtime, SignoffError, ValueRefused
+from graph_runtime.forms import bare
+from graph_runtime.requests import POLICY
 
 from . import forms
-from .cards import lines
+from .cards import lines, title_of
 from .commands import MistypedError
 from .dialogs import notice_dialog
 from .directory import SlackDirectory
@@ -41,6 +43,7 @@ _log = structlog.get_logger("signoff.launchpad")
 DIALOG = "signoff_launch_dialog"
 _MEMBERS = ":no_entry: Only full members of this workspace may use this. Nothing was done."
 _GONE = ":no_entry: This dialog could not be read, or its command is gone. Nothing was started."
+_NOTHING = "Nothing started"
 _ECHOED = 2_900
 _VALUE = 300
 _NAMES = 20
@@ -73,6 +76,7 @@ class Launchpad:
         redaction: Redaction,
     ) -> None:
         self._runtime = runtime
+        self._approvals = Approvals(runtime, directory)
         self._directory = directory
         self._identity = identity
         self._redaction = redaction
@@ -101,15 +105,15 @@ class Launchpad:
             sent = Submission.model_validate(body)
             launch = self._launches[LaunchOrigin.model_validate_json(sent.view.private_metadata).command]
         except (ValidationError, KeyError):
-            await ack(response_action="update", view=notice_dialog(_GONE, "Nothing started"))
+            await ack(response_action="update", view=notice_dialog(_GONE, _NOTHING))
             return
         if sent.api_app_id != self._identity.app:
-            await ack(response_action="update", view=notice_dialog(_GONE, "Nothing started"))
+            await ack(response_action="update", view=notice_dialog(_GONE, _NOTHING))
             return
         reviewer = await self._directory.reviewer(sent.actor, launch.terms.groups)
         refusal = _may_use(launch, reviewer)
         if refusal is not None:
-            await ack(response_action="update", view=notice_dialog(refusal, "Nothing started"))
+            await ack(response_action="update", view=notice_dialog(refusal, _NOTHING))
             return
         arguments, wrong = forms.read(launch.model, sent)
         if arguments is None:
@@ -184,13 +188,45 @@ class Launchpad:
             allow_empty=True,
         )
         if not begun.opened:
-            return _again(begun.run, key or ""), [], "Nothing started"
+            said = _again(begun.run, key or "", await self._came_to(begun.run))
+            other = await self._otherwise(begun.run, launch, arguments)
+            return said + (" It was asked for with other arguments:" if other else ""), other, _NOTHING
         shown = [
             (plain(name, 60), plain(worded(value), _VALUE))
             for name, value in self._redaction.values(arguments.model_dump(exclude_none=True)).items()
         ]
-        said = f":arrow_forward: Started `{begun.run.id}` of {escaped(launch.terms.graph, 60)}."
+        said = (
+            f":arrow_forward: Started `{begun.run.id}` of {escaped(launch.terms.graph, 60)}. "
+            f"`/signoff show {begun.run.id}` says how it goes."
+        )
         return said, shown, "Started"
+
+    async def _came_to(self, run: Run) -> str:
+        """Say what became of the newest request of a run; empty while it is open, or without one."""
+        found = await self._approvals.find(run_id=run.id)
+        view = await self._approvals.view(found[-1].id) if found else None
+        if view is None or view.request.status in {"open", "superseded"}:
+            return ""
+        request = self._redaction.view(view).request
+        by = ", ".join("the policy" if who == POLICY else person(who) for who in view.deciders)
+        became = request.status.replace("_", " ") + (f" by {by}" if by else "")
+        return f" “{escaped(title_of(request), 150)}” was {became}."
+
+    async def _otherwise(self, run: Run, launch: Launch, arguments: BaseModel) -> list[tuple[str, str]]:
+        """Return the arguments that the run was started with and that are others now."""
+        try:
+            steps = await self._runtime.history(run.id, before=0, limit=1)
+        except SignoffError:
+            return []  # its graph is another one by now, so what it was given cannot be read
+        given = (steps[0].tasks[0].result if steps and steps[0].tasks else None) or {}
+        typed = arguments.model_dump(exclude_none=True)
+        names = [*launch.model.model_fields, *launch.model.model_computed_fields]
+        other = [name for name in names if bare(given.get(name)) != bare(typed.get(name))]
+        was, now = (self._redaction.values({n: one.get(n) for n in other}) for one in (given, typed))
+        return [
+            (plain(n, 60), f"{plain(worded(was[n]), _VALUE)} (now {plain(worded(now[n]), _VALUE)})")
+            for n in other[:_NAMES]
+        ]
 
 
 def _dialog(launch: Launch) -> View:
@@ -223,12 +259,12 @@ def _may_use(launch: Launch, reviewer: Reviewer) -> str | None:
     return f":no_entry: `{launch.command}` is for {' and '.join(names)}. Nothing was started."
 
 
-def _again(run: Run, key: str) -> str:
+def _again(run: Run, key: str, came_to: str) -> str:
     stands = "waiting for an answer" if run.status == "interrupted" else run.status.replace("_", " ")
     by = f", asked for by {person(run.requester)}" if run.requester else ""
     return (
         f":leftwards_arrow_with_hook: Nothing new was started: `{run.id}` of {escaped(run.graph, 60)} "
-        f"is there for {escaped(mask(key), 100)} already{by}, and is {stands}."
+        f"is there for {escaped(mask(key), 100)} already{by}, and is {stands}.{came_to}"
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from slack_sdk.models.blocks import Block
 
 from graph_runtime import OutboxEntry, RequestView, Seat
+from graph_runtime.requests import POLICY
 
 from .cards import (
     EACH,
@@ -19,12 +20,12 @@ from .cards import (
     Message,
     date,
     fact,
+    headline,
     lines,
     metadata_of,
     mrkdwn,
     reassigned,
     seat_of,
-    title_of,
     voice_of,
     voices,
 )
@@ -101,8 +102,13 @@ def private(view: RequestView, entry: OutboxEntry) -> Message:
     """Return what who asked is told by themselves of how it ended: by whom, what was changed, and why."""
     request, status = view.request, entry.payload["status"]
     place = _in_channel(view)
-    what = f"“{escaped(title_of(request), HEADER)}”{place}"
-    text = _TOLD[status].format(what=what, by=voices(view, view.deciders[:NAMES]))
+    what = f"“{escaped(headline(view), HEADER)}”{place}"
+    by = voices(view, view.deciders[:NAMES])
+    if entry.payload.get("by") == POLICY:
+        tier = view.case.terms.tier
+        by = f"the policy `{escaped(request.policy_name, 60)}`"
+        by += f", by its tier `{escaped(tier, 60)}`: nobody was asked" if tier else ": nobody was asked"
+    text = _TOLD[status].format(what=what, by=by)
     blocks: list[Block] = [mrkdwn(text)]
     if status == "edited" and request.action is not None:
         first, last = request.action.arguments, view.standing.arguments or {}

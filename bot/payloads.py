@@ -114,7 +114,7 @@ class Submission(_Payload):
         moment = held.get("selected_date_time")
         if type(moment) is int:
             return str(moment)
-        found = held.get("selected_date") if value is None else value
+        found = held.get("selected_date") or held.get("selected_user") if value is None else value
         return found if isinstance(found, str) else ""
 
 

@@ -65,6 +65,16 @@ def moment(at: int | None) -> str:
     return "" if at is None else datetime.fromtimestamp(at / SECOND, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
+def minute(at: int | None) -> str:
+    """Return a moment in UTC without its seconds."""
+    return moment(at)[:-3]
+
+
+def stacked(at: int | None) -> str:
+    """Return the same in two lines, for a table that is wide already."""
+    return minute(at).replace(" ", "\n")
+
+
 def runs(found: Sequence[Run]) -> RenderableType:
     """Return the runs as a table."""
     if not found:
@@ -101,16 +111,15 @@ def view(seen: RunView, requests: Sequence[RequestView], way: Way) -> Iterator[R
     if seen.questions:
         table = headed("INTERRUPT", "NODE", "STEP", "STATUS", "ASKED (UTC)", "ANSWERED BY")
         for q in seen.questions:
-            asked = (moment(q.asked_at), q.answered_by or "")
+            asked = (minute(q.asked_at), q.answered_by or "")
             table.add_row(q.interrupt.id, q.node, str(q.step), _status(q.status), *asked)
         yield table
     if requests:
-        table = headed("REQUEST", "TITLE", "POLICY", "STATUS", "BOUND TO", "DEADLINE (UTC)")
-        for r in (one.request for one in requests):
-            bound = r.digest.removeprefix("sha256:")[:12]
-            table.add_row(
-                r.id, plain(r.title, 80), r.policy_name, _status(r.status), bound, moment(r.deadline_at)
-            )
+        table = headed("REQUEST", "TITLE", "POLICY", "STATUS", "BOUND TO", "DEADLINE\n(UTC)")
+        for one in requests:
+            r, bound = one.request, one.bound_to.removeprefix("sha256:")[:8]
+            row = (plain(r.title, 80), r.policy_name, _status(r.status), bound, stacked(r.deadline_at))
+            table.add_row(r.id, *row)
         yield table
     for one in requests:
         if one.request.status == "open":
@@ -161,9 +170,9 @@ def _asked(seen: RequestView) -> RenderableType:
         "voted": ", ".join(f"{voter(vote)} {vote.verdict}" for vote in seen.votes),
         "may not approve": ", ".join(barred) if case.policy.self_approval == "forbid" else "",
         "action": "" if request.action is None else request.action.name,
-        **({} if request.action is None else request.action.arguments),
-        **request.facts,
     }
+    shown = {**({} if request.action is None else request.action.arguments), **request.facts}
+    rows |= {name: "(empty)" if value == "" else value for name, value in shown.items()}
     table = Table.grid(padding=(0, 2))
     for name, value in rows.items():
         if value not in ("", None):
@@ -280,6 +289,7 @@ def checks(found: Sequence[Finding]) -> RenderableType:
     table = Table.grid(padding=(0, 2))
     for one in found:
         mark = Text("ok", style="green") if one.good else Text("WRONG", style="bold red")
+        mark = Text("note", style="yellow") if one.good and one.warns else mark
         table.add_row(mark, Text(one.what, style="bold"), Text(one.said))
     return table
 
@@ -452,13 +462,15 @@ def replay_json(found: Replay) -> dict[str, Any]:
     }
 
 
+#: An id that is cut cannot be copied; the others are as narrow.
+_WHOLE = {"ID", "RUN", "REQUEST", "INTERRUPT", "ENTRY", "STATUS", "STEP", "BOUND TO", "TRIES"}
+_WHOLE |= {"WHO", "FROM (UTC)", "UNTIL (UTC)", "DEADLINE\n(UTC)"}
+
+
 def headed(*heads: str) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
     for head in heads:
-        # An id that is cut cannot be copied.
-        table.add_column(
-            head, no_wrap=head in {"ID", "RUN", "REQUEST", "INTERRUPT", "ENTRY"}, overflow="fold"
-        )
+        table.add_column(head, no_wrap=head in _WHOLE, overflow="fold")
     return table
 
 

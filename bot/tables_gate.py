@@ -11,7 +11,7 @@ from rich.text import Text
 from graph_runtime import Delegation, Freeze, OutboxEntry
 
 from .redaction import mask
-from .tables import headed, moment, short
+from .tables import headed, moment, short, stacked
 from .text import plain
 
 
@@ -72,13 +72,13 @@ def _told(entry: OutboxEntry) -> str:
 
 def delegations(found: Sequence[Delegation]) -> RenderableType:
     """Return who is away, and who acts for them."""
-    shown = headed("ID", "WHO", "FOR", "IN", "FROM (UTC)", "UNTIL (UTC)", "BY", "WHY")
+    shown = headed("ID", "WHO", "IN", "FROM (UTC)", "UNTIL (UTC)", "WHY")
     for one in found:
         scope = one.request_id or one.policy or "everything"
-        when = (moment(one.since), moment(one.until))
-        shown.add_row(
-            one.id, one.delegate, one.person, scope, *when, one.made_by, plain(mask(one.reason or ""), 300)
-        )
+        when = (stacked(one.since), stacked(one.until))
+        by = "" if one.made_by == one.person else f",\nby {one.made_by}"
+        who = f"{one.delegate} for\n{one.person}{by}"
+        shown.add_row(one.id, who, scope, *when, plain(mask(one.reason or ""), 300))
     return shown if found else Text("Nobody is away.")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 
 from .text import is_slack_id
@@ -16,12 +17,12 @@ class MistypedError(Exception):
     """What was typed is no command; the text says what to type."""
 
 
-def read_person(text: str) -> str:
+def read_person(text: str, say: str = "name a person, like @bob, and choose them from the list.") -> str:
     """Return the id of who is mentioned. Raises :class:`MistypedError`."""
     found = _MENTION.fullmatch(text.strip())
     who = found[1] if found else text.strip()
     if not is_slack_id(who, "UW"):
-        raise MistypedError("Nothing was changed: name a person, like @bob, and choose them from the list.")
+        raise MistypedError(f"Nothing was changed: {say}")
     return who
 
 
@@ -42,6 +43,15 @@ def read_moment(text: str, *, ends: bool) -> int:
         raise MistypedError(
             f"Nothing was changed: {text[:40]!r} is no day; write it like 2026-12-05 or 2026-12-05T14:00."
         ) from None
+
+
+def until_words(until: int, show: Callable[[int], str]) -> str:
+    """Return an end like ``through Dec 5 (UTC)`` where it is that of a day, else as ``show`` shows it."""
+    moment = datetime.fromtimestamp(until / 1_000_000, UTC)
+    if (moment.hour, moment.minute, moment.second, moment.microsecond) != (0, 0, 0, 0):
+        return f"until {show(until)}"
+    day = moment - timedelta(days=1)
+    return f"through {day:%b} {day.day}, {day.year} (UTC)"
 
 
 def unwrapped(text: str) -> str:

@@ -46,7 +46,10 @@ class Arguments(BaseModel):
     service: str = Field(description="what is deployed, such as payments", pattern=r"^[a-z][a-z0-9-]{0,39}$")
     commit: str = Field(description="7 to 40 hex digits of the commit", pattern=r"^[0-9a-f]{7,40}$")
     author: str | None = Field(
-        default=None, description="who wrote it, and so may not approve it", pattern=r"^[UW][A-Z0-9]+$"
+        default=None,
+        description="who wrote it, such as @bob, and so may not approve it",
+        pattern=r"^[UW][A-Z0-9]+$",
+        json_schema_extra={"person": True},
     )
 
 

@@ -29,7 +29,7 @@ class Closing:
 
 
 async def closing(
-    runtime: Runtime, view: RequestView, decision: Decision, by: PersonId | None, *, told: bool = True
+    runtime: Runtime, view: RequestView, decision: Decision, by: PersonId | None, *, has_card: bool = True
 ) -> Closing:
     """Return what every closing writes: run, request, answer, card and thread, in that order of locks.
 
@@ -44,8 +44,11 @@ async def closing(
         "now": now,
     }
     said: dict[str, Any] = {"what": "request", "status": decision.outcome, "by": by}
-    lines = [said] if told else []
-    if told and request.requester and request.requester != by:
+    # Without a card there is no thread below it.
+    lines = [said] if has_card else []
+    # An agent's calls that run by themselves are many, and nobody waits for them.
+    silent = not has_card and request.shape is not None and decision.approved
+    if request.requester and request.requester != by and not silent:
         # Who asked is told by themselves too, unless it was they who closed it.
         lines.append({**said, "what": "told", "to": request.requester})
     after = (

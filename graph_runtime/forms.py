@@ -65,6 +65,8 @@ class FormField:
     longest: int | None = None
     #: None: as its text is.
     multiline: bool | None = None
+    #: Whether it is somebody's user id, to be chosen among people.
+    person: bool = False
 
 
 @functools.cache
@@ -158,7 +160,7 @@ def read_edit(
     try:
         valid = model.model_validate(copied(given), context=context)
     except ValidationError as error:
-        raise _wrong(sentences(error, names)) from None
+        raise _wrong(sentences(error, model, names)) from None
     except Exception as error:  # noqa: BLE001 - a fault of the author's, whatever it is, and still no yes
         # Its words may hold what was typed, so they are not logged.
         *_, at = traceback.extract_tb(error.__traceback__)
@@ -173,12 +175,18 @@ def read_edit(
     return {**present, **{name: value for name, value in values.items() if value != present[name]}}
 
 
-def sentences(error: ValidationError, names: Collection[str]) -> dict[str, str]:
+def sentences(error: ValidationError, model: type[BaseModel], names: Collection[str]) -> dict[str, str]:
     """Return a short sentence for each field that pydantic refused; one about the whole is under ``""``."""
     said: dict[str, str] = {}
     for one in error.errors(include_url=False, include_input=False):
         name = str(one["loc"][0]) if one["loc"] else ""
-        said.setdefault(name if name in names else "", _sentence(one["type"], one["msg"], one.get("ctx", {})))
+        field = model.model_fields.get(name)
+        if one["type"] == "string_pattern_mismatch" and field is not None and field.description:
+            # What the author says of it is for people, and a pattern is not.
+            sentence = f"This must be {field.description.strip().rstrip('.')}."[:_SAID]
+        else:
+            sentence = _sentence(one["type"], one["msg"], one.get("ctx", {}))
+        said.setdefault(name if name in names else "", sentence)
     return said
 
 
@@ -275,6 +283,7 @@ def _field(name: str, field: FieldInfo) -> FormField:
         shortest=limit("min_length"),
         longest=limit("max_length"),
         multiline=multiline if isinstance(multiline, bool) else None,
+        person=kind == "text" and extra.get("person") is True,
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from . import records
 from .clock import SECOND
+from .errors import Conflict
 from .plainjson import write_json
 from .runtime import Runtime
 from .storage import Ask, Batch, Do, Params
@@ -230,8 +231,11 @@ class Outbox:
         event = records.put_event(
             self._runtime.new_id("evt"), "outbox.taken_up", now, actor=actor, entry=entry_id or "all"
         )
-        taken = Do("take_up_parked", {"entry_id": entry_id, "now": now})
-        rows, _ = await self._store.commit(Batch("tell again", (taken, event)))
+        taken = Do("take_up_parked", {"entry_id": entry_id, "now": now}, guard="some were given up")
+        try:
+            rows, _ = await self._store.commit(Batch("tell again", (taken, event)))
+        except Conflict:
+            return 0
         self._runtime.outbox_bell.ring()
         return len(rows)
 

@@ -83,8 +83,7 @@ class Overdue:
         said = {"tier": terms.tier, "rule": terms.why, **why.told}
         event = note(self._runtime, request, standing.outcome, now, actor=POLICY, line=why.line, **said)
         decision = decision_of(case, standing, terms.why, now)
-        # It has no card, so nothing is told in a thread below one.
-        closed = await closing(self._runtime, view, decision, POLICY, told=False)
+        closed = await closing(self._runtime, view, decision, POLICY, has_card=False)
         writes = (*closed.writes, *put_vote(self._runtime, view, vote, why), *counted, event)
         return Batch("policy", writes), closed.wakes
 

@@ -144,6 +144,13 @@ class RequestView:
         return judge(self.case)
 
     @property
+    def bound_to(self) -> str:
+        """What an approval is bound to now: what was asked for, or what the last edit made of it."""
+        # As it was cast: what is shown may be masked by then, and would make another digest.
+        edits = [vote for vote in self.votes if vote.verdict == "edit"]
+        return edits[-1].digest if edits else self.request.digest
+
+    @property
     def deciders(self) -> tuple[PersonId, ...]:
         """Whose votes closed it; everybody who voted when no vote is one for what it came to."""
         verdicts = {

@@ -179,7 +179,7 @@ class Doors:
         names = {f"@{user.name}": f"<@{user.id}|{user.name}>" for user in space.users.values()}
         names |= {f"#{c.name}": f"<#{c.id}|{c.name}>" for c in space.channels.values() if not c.is_im}
         safe = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-        return re.sub(r"(?<!\S)[@#][\w.-]+", lambda found: names.get(found[0], found[0]), safe)
+        return re.sub(r"(?:(?<!\S)|(?<==))[@#][\w.-]+", lambda found: names.get(found[0], found[0]), safe)
 
     def event(self, event: Json) -> Json:
         """The event_callback payload around an inner event."""

@@ -148,12 +148,17 @@ async def test_an_operator_makes_and_ends_a_delegation_of_others(
     for words, said in (
         ((ALICE, BOB, "--until", UNTIL, "--policy", "pair"), "is for the same at the same time"),
         ((ALICE, OPERATOR, "--until", UNTIL), "nobody gives themself another's place"),
-        ((ALICE, "dave", "--until", UNTIL), "name a person"),
+        ((ALICE, "dave", "--until", UNTIL), "a user id like U0BOB was expected"),
+        ((ALICE, "U0ANN", "--until", UNTIL), "Slack knows no U0ANN"),
         ((ALICE, DAVE, "--until", UNTIL, "--policy", "none"), "there is no policy"),
         ((ALICE, DAVE, "--from", "soon", "--until", UNTIL), "is no day"),
     ):
         refused = await cli("delegate", *words)
         assert refused.code in {1, 2} and said in refused.err
+    known.setenv("SLACK_BOT_TOKEN", "")
+    refused = await cli("delegate", ALICE, DAVE, "--until", UNTIL)
+    assert "nothing was changed; missing: SLACK_BOT_TOKEN" in refused.err
+    known.setenv("SLACK_BOT_TOKEN", bench.slack.bot_token)
     known.setenv("SIGNOFF_PEOPLE", json.dumps({os_user(): CAROL}))
     assert "only operators may" in (await cli("delegate", BOB, DAVE, "--until", UNTIL)).err
     assert "only the two, or an operator" in (await cli("undelegate", made.json["delegation_id"])).err

@@ -170,16 +170,54 @@ def test_an_edit_shows_what_it_is_now_who_changed_it_and_what_it_was():
         "U0BOB", "edit", None, "sha256:1", AT, "slack", frozenset({"S0SRE"}), 0, 1, {"service": "*<x|y>*"}
     )
     message = cards.card(view(request(policy=SEVERAL), votes=(edit,)), entry(), "d")
-    _, facts, who, line, *_ = taken(message)
+    header, facts, who, line, *_, trace = taken(message)
     assert [e["text"] for e in facts["elements"][0]["elements"]] == [
         "service  ",
         "*<x|y>* (requested payments)",
     ]
+    assert header["text"]["text"] == "Deploy payments (changed, see below)"
+    assert trace["elements"][0]["text"] == "run-1 · bound to 1", "and not to what was asked for"
     assert who["elements"][0]["text"] == ":pencil2: Changed by <@U0BOB>"
     assert line["text"]["text"].startswith("*1 of 3 approved*")
     closed = request(status="edited", closed_at=AT, policy=SEVERAL)
     message = cards.card(view(closed, votes=(edit, vote("approve"))), entry(), "d")
     assert "*Approved with changes* by <@U0BOB>" in message.text
+
+
+def test_a_title_of_full_length_still_says_that_it_was_changed():
+    edit = Vote("U0BOB", "edit", None, "sha256:1", AT, "slack", frozenset({"S0SRE"}), 0, 1, {"service": ""})
+    header, facts, *_ = taken(
+        cards.card(view(request(title="x" * 150, policy=SEVERAL), votes=(edit,)), entry(), "d")
+    )
+    assert len(header["text"]["text"]) <= 150
+    assert header["text"]["text"].endswith("(150 characters) (changed, see below)")
+    assert facts["elements"][0]["elements"][1]["text"] == "(empty) (requested payments)"
+    back = dataclasses.replace(edit, arguments={"service": "payments"})
+    header, *_ = taken(cards.card(view(request(policy=SEVERAL), votes=(back,)), entry(), "d"))
+    assert header["text"]["text"] == "Deploy payments"
+
+
+def test_who_asked_and_confirms_is_named_and_not_left_out():
+    own = request(policy={"require": [{"requester": True}]}, also=("U0BOB",))
+    shown = json.dumps(taken(cards.card(view(own), entry(), "d")))
+    assert "needs one of <@U0CAROL>" not in shown
+    assert "needs <@U0CAROL>, who asked, not <@U0BOB>" in shown
+
+
+def test_a_card_says_once_what_its_run_waits_for():
+    held = request(
+        status="approved",
+        closed_at=AT,
+        policy={"groups": ["S0SRE"], "freeze_bypass": {"group": "S0OWN", "count": 2}},
+    )
+    waits = view(held, votes=(vote("approve"),))
+    assert "U0CAROL> · the run waits · run-1" in json.dumps(
+        taken(cards.card(waits, entry(), "d")), ensure_ascii=False
+    )
+    frozen = dataclasses.replace(waits, held_by={"graph:deploy": AT})
+    shown = json.dumps(taken(cards.card(frozen, entry(), "d")), ensure_ascii=False)
+    assert "Frozen, bypass 0 of 2" in shown
+    assert "the run waits" not in shown
 
 
 def test_a_moment_is_a_date_in_each_reader_s_zone_and_one_that_such_a_date_would_cut_is_its_text():

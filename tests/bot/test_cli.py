@@ -147,7 +147,7 @@ async def test_show_says_all_that_an_operator_needs_before_answering(bench: Benc
         request.id,
         "Deploy payments",
         "prod-deploy",
-        request.digest.removeprefix("sha256:")[:12],
+        request.digest.removeprefix("sha256:")[:8],
         "[bold]high[/bold] [/nothing]",
     ):
         assert part in shown.out
@@ -571,6 +571,13 @@ async def test_check_of_good_settings_says_ok_everywhere(bench: Bench, cli: Cli)
         "socket mode",
     ):
         assert what in found.out
+
+
+async def test_check_notes_that_nobody_could_end_a_freeze(bench: Bench, cli: Cli, monkeypatch):
+    note = f"note   operators          only {OPERATOR}: it takes two to end a freeze in Slack"
+    assert " ".join(note.split()) in " ".join((await cli("check")).out.split())
+    monkeypatch.setenv("SIGNOFF_OPERATORS", json.dumps([OPERATOR, ALICE]))
+    assert f"operators {OPERATOR}, {ALICE}" in " ".join((await cli("check")).out.split())
 
 
 Broken = Callable[[Bench, pytest.MonkeyPatch], None]

@@ -8,6 +8,7 @@ import pytest
 from bot_bench import ALICE, BOB, CAROL, CHANNEL, DAVE, EXTERNAL, GONE, GUEST, OPERATOR, Bench, in_both_modes
 
 from bot.sandbox import Fault
+from graph_runtime import Alarms
 
 
 @in_both_modes
@@ -100,14 +101,17 @@ async def test_show_of_a_long_and_wide_run_draws_what_is_near_it_and_names_are_t
     assert len(json.dumps(bot.slack.ephemerals(DAVE)[-1].blocks)) < 4_000
 
 
-async def test_show_of_a_failed_run_names_the_kind_of_error_only(bot: Bench):
+async def test_show_of_a_failed_run_says_why_to_who_asked_and_its_kind_to_others(bot: Bench):
     run = await bot.start("failing")
     await bot.click(await bot.card(run))
     await bot.rests(run, "failed")
     answer = await bot.slash(f"show {run.id}")
     assert way_in(bot, OPERATOR) == ("ask_then_fail ✓ → fail ✗", ["fail ✗"])
     assert "failed (RuntimeError)" in answer
-    assert "the provider refused" not in answer
+    assert "the provider refused" in answer
+    answer = await bot.slash(f"show {run.id}", user=DAVE)
+    assert "failed (RuntimeError)" in answer
+    assert "the provider refused" not in answer, "its words may hold values of the state"
 
 
 async def test_history_lists_the_steps_with_their_routes(bot: Bench):
@@ -250,10 +254,23 @@ async def test_nobody_else_may_freeze(bot: Bench, text: str, said: str):
     assert "Nothing is frozen" in await bot.slash("freezes", user=DAVE)
 
 
+async def test_a_freeze_of_an_action_that_nothing_asks_for_says_so(bot: Bench):
+    asked = "No recent request names that action; check the spelling."
+    assert asked in await bot.slash("freeze action:deploy incident", user=OPERATOR)
+    run = await bot.start()
+    await bot.card(run)
+    assert "`action:deploy`" in await bot.slash("freezes", user=OPERATOR)
+    assert asked not in await bot.slash("freeze graph:deploy incident", user=OPERATOR)
+    await bot.slash("release action:deploy", user=OPERATOR)
+    await Alarms(bot.runtime).release("action:deploy", by=ALICE)
+    assert asked not in await bot.slash("freeze action:deploy incident", user=OPERATOR)
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
         ("freeze", "Type one scope"),
+        ("freeze graph:nope why", "Nothing was frozen: there is no graph nope; there are agent, deploy, "),
         ("freeze all", "say why"),
         ("freeze everything why", "was expected"),
         ("release", "Type one scope"),

@@ -303,6 +303,20 @@ def test_what_cannot_be_typed_as_it_is_is_not_offered(value: Any):
     assert [field.name for field in offered(shown.case, shown.standing)] == ["other"]
 
 
+def test_without_a_form_a_text_is_not_emptied_and_a_number_stays_one():
+    shown = seen({"amount": "320.00", "to": "Printers Ltd", "note": ""})
+    amount, to, note = offered(shown.case, shown.standing)
+    assert [field.may_be_empty for field in (amount, to, note)] == [False, False, True]
+    for field in (amount, to):
+        for typed in ("", "  "):
+            with pytest.raises(ValueError, match="Write something, or go back"):
+                field.read(typed)
+    for typed in ("abc", "1e3", "NaN", "3,20"):
+        with pytest.raises(ValueError, match="Write a number with a point"):
+            amount.read(typed)
+    assert (amount.read(" 300.50 "), to.read("abc"), note.read("7")) == ("300.50", "abc", "7")
+
+
 @given(
     status=st.sampled_from(["approved", "edited", "rejected", "responded", "timed_out", "withdrawn"]),
     said=st.lists(st.tuples(st.sampled_from(["edit", "reject", "respond"]), st.text()), max_size=6),

@@ -194,6 +194,7 @@ async def test_when_nobody_is_reached_the_last_card_is_parked_and_told_after_all
     assert (parked["status"], parked["why"]) == ("parked", error)
     assert parked["entry"] in (await cli("outbox", "list")).out
     assert (await cli("outbox", "retry", "out-none")).code == 1
+    assert await post.bench.events("outbox.taken_up") == [], "nothing was"
     assert (await cli("outbox", "retry")).out.startswith("1 will be told")
     await settled(post)
     assert len((await post.view(run)).cards) == 1

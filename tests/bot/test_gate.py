@@ -41,6 +41,7 @@ async def test_a_freeze_is_listed_and_ended_by_two_people(bench: Bench, cli: Cli
     ("words", "code", "said"),
     [
         (["freeze", "all", "--reason", " "], 1, "say why"),
+        (["freeze", "graph:nope", "--reason", "why"], 1, "there is no graph nope; there are agent, deploy"),
         (["freeze", "everything", "--reason", "why"], 1, "graph:NAME or action:NAME was expected"),
         (["freeze", "all"], 2, "--reason"),
         (["release", "all"], 1, "all is not frozen"),

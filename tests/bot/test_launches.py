@@ -128,11 +128,24 @@ async def test_typed_twice_it_is_the_same_run_and_that_is_said(bot: Bench):
     (run,) = await bot.runtime.runs()
     await bot.card(run)
     answer = await type_(bot, "/deploy commit=4f2c9e1 payments", user=DAVE)
+    assert "other arguments" not in answer
     assert f"Nothing new was started: `{run.id}` of deploy is there for payments:4f2c9e1 already" in answer
     assert f"asked for by <@{CAROL}>, and is waiting for an answer." in answer
     assert len(await bot.runtime.runs()) == 1
     assert "Started" in await type_(bot, "/deploy payments 4f2c9e2", user=DAVE)
     assert len(await bot.runtime.runs()) == 2
+
+
+async def test_typed_again_it_says_what_is_other_now_and_what_became_of_the_first(bot: Bench):
+    await type_(bot, "/deploy payments 4f2c9e1")
+    (run,) = await bot.runtime.runs()
+    await bot.reject(await bot.card(run), "not today")
+    await bot.rests(run, "completed")
+    answer = await type_(bot, "/deploy payments 4f2c9e1 author=@bob", user=DAVE)
+    assert f"and is completed. “Deploy payments 4f2c9e1 to production” was rejected by <@{ALICE}>." in answer
+    assert "It was asked for with other arguments:" in answer
+    assert f"author  \nnone (now {BOB})" in answer
+    assert "commit  " not in answer
 
 
 async def test_typed_by_many_at_once_it_is_one_run(bot: Bench):
@@ -255,7 +268,8 @@ async def test_a_command_alone_asks_in_a_dialog_whose_errors_stand_at_their_fiel
     await bot.slack.submit(user=CAROL, view_id=dialog.id, values=filled(**wanted | {"duration": "4h"}))
     (run,) = await bot.runtime.runs()
     (told,) = bot.slack.modals(CAROL)
-    assert f":arrow_forward: Started `{run.id}` of access." in texts(told.blocks)
+    said = f"Started `{run.id}` of access. `/signoff show {run.id}` says how it goes."
+    assert f":arrow_forward: {said}" in texts(told.blocks)
     assert (run.requester, (await values(bot))["duration"]) == (CAROL, "4h")
 
 
@@ -266,12 +280,18 @@ async def test_a_dialog_that_is_closed_starts_nothing_and_one_that_is_submitted_
     assert await bot.runtime.runs() == []
     await bot.slack.slash(user=CAROL, channel=CHANNEL, command="/deploy", text="")
     (first,) = bot.slack.modals(CAROL)
-    given = filled(service="payments", commit="4f2c9e1", author="")
+    given = filled(service="payments", commit="4f2c9e1", author=BOB)
+    shown = {block["block_id"]: block for block in first.blocks if block["type"] == "input"}
+    assert [block["optional"] for block in shown.values()] == [False, False, True]
+    assert shown["edit:author"]["element"]["type"] == "users_select"
+    wrong = await bot.slack.submit(user=CAROL, view_id=first.id, values=given | filled(commit="X"))
+    assert wrong.response is not None
+    assert wrong.response["errors"] == {"edit:commit": "This must be 7 to 40 hex digits of the commit."}
     await bot.slack.submit(user=CAROL, view_id=first.id, values=given)
     await bot.slack.slash(user=DAVE, channel=CHANNEL, command="/deploy", text="")
     (other,) = bot.slack.modals(DAVE)
     await bot.slack.submit(user=DAVE, view_id=other.id, values=given)
-    assert len(await bot.runtime.runs()) == 1
+    assert (await values(bot))["author"] == BOB
     assert "Nothing new was started" in "".join(texts(bot.slack.modals(DAVE)[0].blocks))
 
 

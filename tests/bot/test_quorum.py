@@ -257,6 +257,11 @@ async def test_what_the_policy_decides_by_itself_has_no_card(bot: Bench):
     assert bot.slack.messages(CHANNEL) == []
     (line,) = await bot.events("request.approved")
     assert (line.actor, line.data["tier"]) == ("policy", "small")
+    (told,) = bot.slack.messages(CAROL)
+    assert words_of(told).startswith(
+        ":white_check_mark: “Deploy payments” was approved by the policy `small`, by its tier `small`: "
+        "nobody was asked."
+    )
 
 
 async def test_forty_hands_on_a_card_of_three_make_one_decision(bot: Bench):

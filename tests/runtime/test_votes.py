@@ -329,7 +329,8 @@ async def test_an_answer_instead_and_a_withdrawal_are_told_to_the_graph(make_run
 async def test_b1_what_a_policy_decides_by_itself_asks_nobody_and_stands_in_the_journal(
     make_runtime: MakeRuntime, store: Store
 ) -> None:
-    for amount, status, tier in ((Decimal("50.00"), "approved", "auto"), (5001, "rejected", "never")):
+    cases = ((Decimal("50.00"), "approved", "auto"), (5001, "rejected", "never"))
+    for number, (amount, status, tier) in enumerate(cases, 1):
         desk = await desk_of(make_runtime, REFUND, paying(amount))
         assert desk.view.request.deadline_at is None
         assert await desk.refused("U_A") == "NOT_APPROVER"
@@ -340,7 +341,8 @@ async def test_b1_what_a_policy_decides_by_itself_asks_nobody_and_stands_in_the_
         (line,) = await events(store, request_id=desk.id, kind=f"request.{status}")
         assert (line.actor, line.data["tier"]) == ("policy", tier) and "amount" in line.data["rule"]
         (outbox,) = await store.read(Ask("count_outbox"))
-        assert outbox == [], "nobody is told of it"
+        told = [(row["status"], row["count"]) for row in outbox]
+        assert told == [("pending", number)], "who asked is told, and there is no card"
 
 
 async def test_a_run_whose_policy_would_decide_can_still_be_cancelled_first(

@@ -21,7 +21,7 @@ const NAMES = {
   arrows_counterclockwise: "🔄", repeat: "🔁", rewind: "⏪", fast_forward: "⏩", heavy_plus_sign: "➕", heavy_minus_sign: "➖",
   one: "1️⃣", two: "2️⃣", three: "3️⃣", snowflake: "❄️", ice_cube: "🧊", ghost: "👻", zzz: "💤", coffee: "☕", ticket: "🎫",
   label: "🏷️", pushpin: "📌", round_pushpin: "📍", triangular_flag_on_post: "🚩", checkered_flag: "🏁", scales: "⚖️", test_tube: "🧪",
-  globe_with_meridians: "🌐", cloud: "☁️", new: "🆕", ok: "🆗", sos: "🆘", seedling: "🌱", sleeping: "😴", wilted_flower: "🥀",
+  palm_tree: "🌴", mailbox_with_mail: "📬", globe_with_meridians: "🌐", cloud: "☁️", new: "🆕", ok: "🆗", sos: "🆘", seedling: "🌱", sleeping: "😴", wilted_flower: "🥀",
 };
 
 const SHORTCODE = /:([a-z0-9_+'-]+):(?::skin-tone-[2-6]:)?/g;
