@@ -16,7 +16,7 @@ demo: $(VENV)/run ## approve a deploy in a local Slack in the browser (ARGS=--on
 setup: $(VENV)/dev ## make the virtual environment with everything for working on signoff
 
 test: $(VENV)/dev ## run all tests (about 5 minutes)
-	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+	$(BIN)/python -m pytest -n 3 --dist worksteal $(ARGS)
 
 nightly: $(VENV)/dev ## the tests of random graphs with 2,000 new examples each (SIGNOFF_NIGHTLY=1, also for .ci/run)
 	SIGNOFF_NIGHTLY=1 $(BIN)/python -m pytest tests/properties $(ARGS)

@@ -10,7 +10,7 @@ from trial import play
 
 #: New programs each night, and many; otherwise always the same few.
 thoroughly = settings(
-    max_examples=1_000 if NIGHTLY else 60,
+    max_examples=1_000 if NIGHTLY else 40,
     derandomize=not NIGHTLY,
     print_blob=True,
     deadline=None,
