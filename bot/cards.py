@@ -318,10 +318,12 @@ def voices(view: RequestView, people: Iterable[str]) -> str:
 
 
 def voice_of(who: str, whose: str | None) -> str:
+    """Return who acted, and for whom when that is somebody else."""
     return person(who) + (f" for {person(whose)}" if whose else "")
 
 
 def reassigned(view: RequestView) -> list[Delegation]:
+    """Return which places in this request were given to somebody else."""
     return [one for one in view.delegations if one.request_id is not None]
 
 
@@ -372,6 +374,7 @@ def _progress(view: RequestView) -> str:
 
 
 def seat_of(seat: Seat) -> str:
+    """Return how far one rule is filled, in a few words."""
     mark = ":white_check_mark: " if seat.filled == seat.count else ""
     who = escaped(seat.name, 60) or " or ".join([*map(group, seat.groups), *map(person, seat.people)][:NAMES])
     return f"{mark}{seat.filled} of {seat.count} {who}"
@@ -435,10 +438,12 @@ def _context(words: Sequence[str]) -> Block:
 
 
 def mrkdwn(text: str) -> Block:
+    """Return a block of words that are safe already."""
     return SectionBlock(text=MarkdownTextObject(text=text, verbatim=True))
 
 
 def metadata_of(entry: OutboxEntry, request: ApprovalRequest) -> dict[str, Any]:
+    """Return what marks a message as that of an entry."""
     # Readable by everyone in the workspace: ids only.
     return {
         "event_type": METADATA,

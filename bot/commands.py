@@ -52,6 +52,7 @@ HELP = """*/signoff* looks after runs:
 • `/signoff freezes` what is frozen
 """
 HELP += f"{absence.HELP}\n• `/signoff help` this list"
+MEMBERS = ":no_entry: Only full members of this workspace may use this. Nothing was done."
 _SHOWN = 15
 #: Of a way: stages before and after the one where a run stands, and nodes of each.
 _BEFORE, _AFTER, _BESIDE = 4, 2, 4
@@ -82,11 +83,11 @@ class Commands:
         """Return the private answer to what was typed, as arguments of ``ack``. Bad input is answered too."""
         word, _, rest = unwrapped(text).strip().partition(" ")
         if reviewer.kind != "member":
-            return _say(":no_entry: Only full members of this workspace may use this. Nothing was done.")
+            return say(MEMBERS)
         try:
             match word.lower():
                 case "" | "help":
-                    return _say(HELP)
+                    return say(HELP)
                 case "runs":
                     return await self._runs()
                 case "show":
@@ -104,24 +105,24 @@ class Commands:
                 case "release":
                     return await self._release(_scope(rest), reviewer)
                 case known if known in absence.WORDS:
-                    return _say(await self._absences.answer(known, rest, reviewer))
+                    return say(await self._absences.answer(known, rest, reviewer))
                 case _:
-                    return _say(f":grey_question: There is no `{escaped(word, 40)}`.\n{HELP}")
+                    return say(f":grey_question: There is no `{escaped(word, 40)}`.\n{HELP}")
         except (MistypedError, Refused) as error:
-            return _say(f":no_entry: {escaped(mask(str(error)), 500)}")
+            return say(f":no_entry: {escaped(mask(str(error)), 500)}")
         except ValidationError as error:
             places = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-            return _say(f":no_entry: Nothing was started; the input is wrong: {escaped(mask(places), 500)}")
+            return say(f":no_entry: Nothing was started; the input is wrong: {escaped(mask(places), 500)}")
         except SignoffError as error:
             said = mask(str(error))
-            return _say(f":no_entry: {escaped(said[:1].upper() + said[1:], 500)}")
+            return say(f":no_entry: {escaped(said[:1].upper() + said[1:], 500)}")
 
     async def _runs(self) -> dict[str, Any]:
         runs = await self._runtime.runs(limit=_SHOWN)
         if not runs:
-            return _say("There are no runs yet. Start one: `/signoff start GRAPH {...}`")
+            return say("There are no runs yet. Start one: `/signoff start GRAPH {...}`")
         lines = [f"{_MARK[r.status]} `{r.id}` {escaped(r.graph, 60)}: {r.status}{_by(r)}" for r in runs]
-        return _say("*Newest runs*\n" + "\n".join(lines))
+        return say("*Newest runs*\n" + "\n".join(lines))
 
     async def _show(self, given: str, reviewer: Reviewer) -> dict[str, Any]:
         run_id = await run_named(self._approvals, given)
@@ -155,7 +156,7 @@ class Commands:
             raise Refused("NOT_ALLOWED", "Only operators may start runs here. Nothing was started.")
         given = read_input(body)
         run = await self._runtime.start(graph, given, requester=reviewer.id)
-        return _say(f":arrow_forward: Started `{run.id}` of {escaped(graph, 60)}.")
+        return say(f":arrow_forward: Started `{run.id}` of {escaped(graph, 60)}.")
 
     async def _cancel(self, rest: str, reviewer: Reviewer) -> dict[str, Any]:
         given, _, reason = rest.strip().partition(" ")
@@ -166,13 +167,13 @@ class Commands:
         await self._runtime.cancel(
             run.thread_id, run.id, actor=reviewer.id, reason=reason.strip()[:500] or None
         )
-        return _say(f":heavy_multiplication_x: Cancelled `{run.id}`; what it asked was withdrawn.")
+        return say(f":heavy_multiplication_x: Cancelled `{run.id}`; what it asked was withdrawn.")
 
     async def _freezes(self) -> dict[str, Any]:
         found = await self._alarms.freezes()
         if not found:
-            return _say("Nothing is frozen.")
-        return _say("\n".join(_frozen(self._redaction.freeze(one)) for one in found))
+            return say("Nothing is frozen.")
+        return say("\n".join(_frozen(self._redaction.freeze(one)) for one in found))
 
     async def _freeze(self, rest: str, reviewer: Reviewer) -> dict[str, Any]:
         self._may_freeze(reviewer)
@@ -181,15 +182,15 @@ class Commands:
         await check_scope(self._runtime, scope)
         await self._alarms.freeze(scope, by=reviewer.id, reason=reason.strip()[:500])
         more = await caution(self._runtime, self._approvals, scope)
-        return _say(f":snowflake: `{escaped(scope, 80)}` is frozen: nothing of it is carried out.{more}")
+        return say(f":snowflake: `{escaped(scope, 80)}` is frozen: nothing of it is carried out.{more}")
 
     async def _release(self, scope: str, reviewer: Reviewer) -> dict[str, Any]:
         self._may_freeze(reviewer)
         left = await self._alarms.release(scope, by=reviewer.id)
         if left is not None:
             what = escaped(scope, 80)
-            return _say(f":snowflake: You agreed; one more operator ends the freeze of `{what}`.")
-        return _say(f":arrow_forward: `{escaped(scope, 80)}` is not frozen any more; what waited goes on.")
+            return say(f":snowflake: You agreed; one more operator ends the freeze of `{what}`.")
+        return say(f":arrow_forward: `{escaped(scope, 80)}` is not frozen any more; what waited goes on.")
 
     def _may_freeze(self, reviewer: Reviewer) -> None:
         if reviewer.id not in self._operators:
@@ -331,12 +332,13 @@ def _code(text: str) -> Block:
     )
 
 
-def _say(text: str) -> dict[str, Any]:
-    return _blocks(text, [_mrkdwn(text)])
+def say(text: str, *more: Block) -> dict[str, Any]:
+    """Return a private answer, as arguments of ``ack``."""
+    return _blocks(text, [_mrkdwn(text), *more])
 
 
 def _blocks(text: str, blocks: Sequence[Block]) -> dict[str, Any]:
     return {"response_type": "ephemeral", "text": text[:3_000], "blocks": [b.to_dict() for b in blocks]}
 
 
-__all__ = ["HELP", "Commands", "MistypedError", "read_input"]
+__all__ = ["HELP", "MEMBERS", "Commands", "MistypedError", "read_input", "say"]

@@ -29,7 +29,14 @@ from graph_runtime import (
 )
 
 from . import cards, lines
-from .fallback import CHANNEL_LOST, UNREACHABLE, Fallback, alarm_message
+from .fallback import (
+    CHANNEL_LOST,
+    MESSAGE_LOST,
+    UNCHANGEABLE,
+    UNREACHABLE,
+    Fallback,
+    alarm_message,
+)
 from .identity import Identity
 from .redaction import Redaction
 from .replies import error_code, seconds_to_wait
@@ -38,32 +45,30 @@ from .text import is_slack_id
 _log = structlog.get_logger("signoff.courier")
 #: Errors that trying again cannot mend; an operator must. Source: Slack's pages of chat.postMessage and
 #: chat.update. What a card does when its place is lost stands in ``fallback.py``.
-PERMANENT = CHANNEL_LOST | {
-    "account_inactive",
-    "cant_update_message",
-    "edit_window_closed",
-    "invalid_auth",
-    "invalid_blocks",
-    "message_not_found",
-    "metadata_too_large",
-    "missing_scope",
-    "msg_blocks_too_long",
-    "msg_too_long",
-    "no_permission",
-    "no_text",
-    "not_authed",
-    "team_access_not_granted",
-    "token_expired",
-    "token_revoked",
-}
+PERMANENT = (
+    CHANNEL_LOST
+    | MESSAGE_LOST
+    | {
+        "account_inactive",
+        "invalid_auth",
+        "invalid_blocks",
+        "metadata_too_large",
+        "missing_scope",
+        "msg_blocks_too_long",
+        "msg_too_long",
+        "no_permission",
+        "no_text",
+        "not_authed",
+        "team_access_not_granted",
+        "token_expired",
+        "token_revoked",
+    }
+)
 #: Slack shows about one message per second and channel, and may silently drop the rest.
 CHANNEL_PACE = 1 * SECOND
 #: How far back before the request was opened a lost message is looked for, for clocks that differ.
 SKEW_SECONDS = 60
 _PAGES = 5
-#: Errors of a message that may not be changed any more; a line is deleted then. Source: Slack's page of
-#: chat.update.
-UNCHANGEABLE = frozenset({"cant_update_message", "edit_window_closed"})
 #: How often an entry that fails for a reason of our own is tried before an operator is told.
 _TRIES = 5
 
@@ -187,7 +192,7 @@ class Courier:
         else:
             # Without a card there is nothing to stand below; one that comes after all shows it by itself.
             places = [(card.channel, card.message) for card in view.cards.values()]
-        found, message, lost = None, lines.trail(view, entry), ""
+        found, message, lost = None, _line(entry, view), ""
         for number, (channel, thread) in enumerate(places):
             there = None
             try:
@@ -225,8 +230,7 @@ class Courier:
         _log.info("line.redrawn", request_id=entry.request_id)
 
     async def _draw_anew(self, entry: OutboxEntry, view: RequestView, place: Place) -> None:
-        draw = lines.private if entry.payload["what"] == "told" else lines.trail
-        arguments = draw(view, entry).arguments()
+        arguments = _line(entry, view).arguments()
         try:
             await self._client.chat_update(channel=place.channel, ts=place.message, **arguments)
         except SlackApiError as error:
@@ -239,8 +243,7 @@ class Courier:
     async def _stands(self, entry: OutboxEntry, view: RequestView, found: Place | None) -> None:
         """Note where a line stands. One that was found may show words that were erased since."""
         if found is not None and entry.wanted > 1 and _may_have_landed(entry):
-            draw = lines.private if entry.payload["what"] == "told" else lines.trail
-            arguments = draw(view, entry).arguments()
+            arguments = _line(entry, view).arguments()
             await self._client.chat_update(channel=found.channel, ts=found.message, **arguments)
         await self._outbox.landed(entry, found)
 
@@ -249,7 +252,7 @@ class Courier:
         to, found = str(entry.payload["to"]), None
         if is_slack_id(to, "UW"):
             try:
-                found = await self._tell(entry, view, to, lines.private(view, entry))
+                found = await self._tell(entry, view, to, _line(entry, view))
                 if found is None:
                     return
             except SlackApiError as error:
@@ -342,7 +345,7 @@ class Courier:
         code, seconds = error_code(error), seconds_to_wait(error)
         if seconds is not None:
             await self._outbox.retry(entry, "ratelimited", wait=int(seconds * SECOND))
-        elif code in PERMANENT | CHANNEL_LOST | UNREACHABLE:
+        elif code in PERMANENT | UNREACHABLE:
             await self._fallback.park(entry, code, str(entry.payload.get("channel", "")))
         else:
             await self._outbox.retry(entry, code)
@@ -350,6 +353,12 @@ class Courier:
 
     def _place(self, channel: str, ts: str) -> Place:
         return Place("slack", self._identity.app, self._identity.workspace, channel, ts)
+
+
+def _line(entry: OutboxEntry, view: RequestView) -> cards.Message:
+    """Return what an entry says that is no card: to one person alone, or to all below the card."""
+    draw = lines.private if entry.payload["what"] == "told" else lines.trail
+    return draw(view, entry)
 
 
 def _may_have_landed(entry: OutboxEntry) -> bool:

@@ -21,8 +21,10 @@ from .directory import SlackDirectory
 from .text import escaped, is_slack_id, person
 
 _log = structlog.get_logger("signoff.fallback")
-#: The message is gone, or not ours to edit: a new one may be posted beside it. Source: Slack's chat.update.
-MESSAGE_LOST = frozenset({"cant_update_message", "edit_window_closed", "message_not_found"})
+#: The message stands, and may not be changed any more. Source: Slack's page of chat.update.
+UNCHANGEABLE = frozenset({"cant_update_message", "edit_window_closed"})
+#: It is gone, or not ours to edit: a new one may be posted beside it.
+MESSAGE_LOST = UNCHANGEABLE | {"message_not_found"}
 #: Nothing can be shown in this channel. Source: Slack's pages of chat.postMessage and chat.update.
 CHANNEL_LOST = frozenset(
     {
@@ -98,7 +100,7 @@ class Fallback:
             return False
         _log.warning("card.lost", entry_id=entry.id, request_id=view.request.id, error=code, channel=channel)
         where = "private" if to else channel
-        if view.request.status != "open" and code in MESSAGE_LOST - {"message_not_found"}:
+        if view.request.status != "open" and code in UNCHANGEABLE:
             # It still stands, as it was: the line below it tells how it ended, and a click on it as well.
             await self._outbox.landed(entry, None)
         elif view.request.status != "open":

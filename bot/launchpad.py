@@ -14,7 +14,6 @@ from pydantic import BaseModel, ValidationError
 from slack_sdk.errors import SlackApiError, SlackObjectFormationError
 from slack_sdk.models.blocks import (
     Block,
-    MarkdownTextObject,
     PlainTextObject,
     RichTextBlock,
     RichTextElementParts,
@@ -30,7 +29,7 @@ from graph_runtime.requests import POLICY
 
 from . import forms
 from .cards import lines, title_of
-from .commands import MistypedError
+from .commands import MEMBERS, MistypedError, say
 from .dialogs import notice_dialog
 from .directory import SlackDirectory
 from .identity import Identity
@@ -41,7 +40,6 @@ from .text import escaped, group, person, plain, worded
 
 _log = structlog.get_logger("signoff.launchpad")
 DIALOG = "signoff_launch_dialog"
-_MEMBERS = ":no_entry: Only full members of this workspace may use this. Nothing was done."
 _GONE = ":no_entry: This dialog could not be read, or its command is gone. Nothing was started."
 _NOTHING = "Nothing started"
 _ECHOED = 2_900
@@ -103,11 +101,11 @@ class Launchpad:
         """Start a run with what was filled in; an error shows at its field."""
         try:
             sent = Submission.model_validate(body)
-            launch = self._launches[LaunchOrigin.model_validate_json(sent.view.private_metadata).command]
-        except (ValidationError, KeyError):
-            await ack(response_action="update", view=notice_dialog(_GONE, _NOTHING))
-            return
-        if sent.api_app_id != self._identity.app:
+            named = LaunchOrigin.model_validate_json(sent.view.private_metadata).command
+        except ValidationError:
+            sent, named = None, ""
+        launch = self._launches.get(named)
+        if sent is None or launch is None or sent.api_app_id != self._identity.app:
             await ack(response_action="update", view=notice_dialog(_GONE, _NOTHING))
             return
         reviewer = await self._directory.reviewer(sent.actor, launch.terms.groups)
@@ -152,12 +150,12 @@ class Launchpad:
         launch = self._launches[command]
         reviewer = await self._directory.reviewer(actor, launch.terms.groups)
         if reviewer.kind != "member":
-            return _say(_MEMBERS)
+            return say(MEMBERS)
         if text.strip().lower() == "help":
             return _help(launch)
         refusal = _may_use(launch, reviewer)
         if refusal is not None:
-            return _say(refusal)
+            return say(refusal)
         if not text.strip() and launch.needs_some:
             return _help(launch)
         try:
@@ -167,13 +165,13 @@ class Launchpad:
                 f":no_entry: Nothing was started: {escaped(mask(str(error)), 900)}. Type `{launch.usage}`"
             )
             # It is gone from the box by now, and is wanted to be mended.
-            return _say(sentence, *([_typed(launch, text)] if text.strip() else []))
+            return say(sentence, *([_typed(launch, text)] if text.strip() else []))
         except SignoffError as error:
-            return _say(f":no_entry: {escaped(str(error)[:1].upper() + str(error)[1:], 500)}")
+            return say(f":no_entry: {escaped(str(error)[:1].upper() + str(error)[1:], 500)}")
 
     async def _start(self, launch: Launch, text: str, reviewer: Reviewer) -> dict[str, Any]:
         said, shown, _ = await self._begun(launch, read_arguments(launch.model, text), reviewer)
-        return _say(said, *([lines(shown)] if shown else []))
+        return say(said, *([lines(shown)] if shown else []))
 
     async def _begun(
         self, launch: Launch, arguments: BaseModel, reviewer: Reviewer
@@ -246,7 +244,7 @@ def _dialog(launch: Launch) -> View:
 def _may_use(launch: Launch, reviewer: Reviewer) -> str | None:
     """Say why this person may not use the command; None when they may."""
     if reviewer.kind != "member":
-        return _MEMBERS
+        return MEMBERS
     people, groups = launch.terms.people, launch.terms.groups
     if (not people and not groups) or reviewer.id in people or reviewer.groups:
         return None
@@ -274,16 +272,10 @@ def _help(launch: Launch) -> dict[str, Any]:
         ["An argument can be named, as in `name=value`; double quotes hold words together."] if told else []
     )
     said = [f"`{launch.usage}` {escaped(launch.about, 200)}", *told, *named]
-    return _say("\n".join(said))
+    return say("\n".join(said))
 
 
 def _typed(launch: Launch, text: str) -> Block:
     typed = plain(f"{launch.command} {mask(as_typed(text.strip()))}", _ECHOED)
     part = RichTextElementParts.Text(text=typed)
     return RichTextBlock(elements=[RichTextPreformattedElement(elements=[part])])
-
-
-def _say(text: str, *more: Block) -> dict[str, Any]:
-    shown = text[:3_000]
-    blocks = [SectionBlock(text=MarkdownTextObject(text=shown, verbatim=True)), *more]
-    return {"response_type": "ephemeral", "text": shown, "blocks": [block.to_dict() for block in blocks]}

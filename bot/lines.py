@@ -142,15 +142,12 @@ _ON_THE_WAY = {
 def _reason_of(view: RequestView, payload: Mapping[str, Any]) -> str | None:
     """Return why somebody gave their place away, or lets it through a freeze."""
     by, what = payload.get("by"), payload["what"]
+    found: list[str | None] = []
     if what == "reassign":
-        return next(
-            (o.reason for o in reassigned(view) if (o.person, o.delegate) == (by, payload["to"])), None
-        )
-    return (
-        next((o.reason for o in reversed(view.bypasses) if o.person == by), None)
-        if what == "bypass"
-        else None
-    )
+        found = [one.reason for one in reassigned(view) if (one.person, one.delegate) == (by, payload["to"])]
+    if what == "bypass":
+        found = [one.reason for one in reversed(view.bypasses) if one.person == by]
+    return found[0] if found else None
 
 
 def _on_the_way(view: RequestView, payload: Mapping[str, Any]) -> str:

@@ -9,16 +9,17 @@ import asyncio
 from typing import Any
 
 from . import records
+from .ballots import said_with
 from .clock import SECOND
 from .closings import trail
 from .delegation import LONGEST_DAYS, Delegation, check_new
 from .errors import Conflict, Refused
 from .judging import Case, Directory, check_kind, judge
-from .lookup import asks_of, read_view
+from .lookup import find_view
 from .runtime import Runtime
 from .shown import RequestView
 from .storage import Ask, Batch, Do, Params
-from .texts import Spoken, spoken
+from .texts import Spoken
 from .tickets import check_open
 from .types import Actor, DelegationId, PersonId, Reviewer
 
@@ -152,15 +153,8 @@ class Absences:
             refusal = check_new(new, [records.read_delegation(row) for row in rows], now)
             if refusal is not None:
                 raise refusal
-            before, request = counted[0]["value"], None if view is None else view.request
-            why = spoken(
-                self._runtime.new_id("evt"),
-                by,
-                said,
-                now,
-                thread_id=None if request is None else request.thread_id,
-                request_id=None if request is None else request.id,
-            )
+            before = counted[0]["value"]
+            why = said_with(self._runtime, None if view is None else view.request, by, said, now)
             count: Params = {"before": before, "after": str(int(before) + 1)}
             writes = (
                 # Of two at once, which might make a circle together, the second one is looked at again.
@@ -205,7 +199,7 @@ class Absences:
         )
 
     async def _view(self, request_id: str) -> RequestView | None:
-        return read_view(await self._store.read(*asks_of(request_id, self._runtime.clock())))
+        return await find_view(self._store, request_id, self._runtime.clock())
 
 
 def check_giving(case: Case, who: Reviewer, to: PersonId) -> Refused | None:

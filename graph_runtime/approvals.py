@@ -28,7 +28,7 @@ from .judging import (
     may_decide,
     with_vote,
 )
-from .lookup import asks_of, read_view
+from .lookup import asks_of, find_view, read_view
 from .overdue import Overdue
 from .runtime import Runtime
 from .shown import RequestView
@@ -142,7 +142,7 @@ class Approvals:
             event = note(
                 self._runtime,
                 view.request,
-                "details_shown",
+                "request.details_shown",
                 self._runtime.clock(),
                 actor=reviewer.id,
                 digest=digest,
@@ -180,7 +180,7 @@ class Approvals:
 
     async def view(self, request_id: str) -> RequestView | None:
         """Return the request with its run, votes and cards from one snapshot, or None when there is none."""
-        return read_view(await self._store.read(*asks_of(request_id, self._runtime.clock())))
+        return await find_view(self._store, request_id, self._runtime.clock())
 
     async def find(
         self, *, run_id: str = "", status: RequestStatus | None = None, limit: int = 50
@@ -245,7 +245,10 @@ class Approvals:
                 surface=place.surface,
                 standing=before,
             )
-            after, why = judge(with_vote(case, vote)), said_with(self._runtime, view, vote)
+            after, why = (
+                judge(with_vote(case, vote)),
+                said_with(self._runtime, view.request, vote.reviewer, vote.reason, now),
+            )
             if after.outcome == "open":
                 event = self._event(view, "voted", vote, after, place, why)
                 writes = (*self._vote(view, vote, after, why), event)
@@ -295,14 +298,13 @@ class Approvals:
     def _event(
         self, view: RequestView, what: str, vote: Vote, after: Standing, place: Place, why: Spoken
     ) -> Do:
-        return records.put_event(
-            why.line,
+        return note(
+            self._runtime,
+            view.request,
             f"request.{what}",
             vote.at,
             actor=vote.reviewer,
-            thread_id=view.request.thread_id,
-            run_id=view.request.run_id,
-            request_id=view.request.id,
+            line=why.line,
             digest=vote.digest,
             surface=place.surface,
             channel=place.channel,

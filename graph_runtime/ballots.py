@@ -38,16 +38,17 @@ def decision_of(case: Case, after: Standing, reason: str | None, now: int) -> De
     return replace(decision, opens_at=case.policy.opens_at(now)) if decision.approved else decision
 
 
-def said_with(runtime: Runtime, view: RequestView, vote: Vote) -> Spoken:
-    """Return the line of the journal that a vote gets, with its reason beside it."""
-    request = view.request
+def said_with(
+    runtime: Runtime, request: ApprovalRequest | None, person: str, words: str | None, now: int
+) -> Spoken:
+    """Return a new line of the journal with what somebody says beside it, of a request where it is of one."""
     return spoken(
         runtime.new_id("evt"),
-        vote.reviewer,
-        vote.reason,
-        vote.at,
-        thread_id=request.thread_id,
-        request_id=request.id,
+        person,
+        words,
+        now,
+        thread_id=None if request is None else request.thread_id,
+        request_id=None if request is None else request.id,
     )
 
 
@@ -79,16 +80,16 @@ def put_vote(runtime: Runtime, view: RequestView, vote: Vote, why: Spoken) -> tu
 def note(
     runtime: Runtime,
     request: ApprovalRequest,
-    what: str,
+    kind: str,
     now: int,
     actor: str | None = None,
     line: str | None = None,
-    **data: str | None,
+    **data: Any,
 ) -> Do:
-    """Return the line of the journal that says what became of a request."""
+    """Return a line of the journal about a request."""
     return records.put_event(
         line or runtime.new_id("evt"),
-        f"request.{what}",
+        kind,
         now,
         actor=actor,
         thread_id=request.thread_id,

@@ -7,18 +7,18 @@ from typing import Any
 
 from . import records
 from .alarms import Alarms
+from .ballots import note, said_with
 from .bypass import joined, may_bypass, new_for, progress
 from .closings import trail
 from .delegation import Delegation
 from .errors import Conflict, Refused
 from .judging import Directory
-from .lookup import asks_of, read_view
+from .lookup import find_view
 from .plainjson import write_json
 from .runtime import Runtime
 from .shown import RequestView
 from .standins import Asked, hold
 from .storage import Batch, Do, Params
-from .texts import spoken
 from .types import Actor, PersonId, Place, Reviewer
 
 _REASON = 500
@@ -82,14 +82,7 @@ class Bypasses:
         seen = joined(view.case.as_now(who, behalf), view.bypasses)
         mine = [one for one in view.bypasses if seen.one(one.person) == seen.one(who.id)]
         fresh = new_for(view.held_by, mine)
-        why = spoken(
-            self._runtime.new_id("evt"),
-            who.id,
-            reason,
-            now,
-            thread_id=request.thread_id,
-            request_id=request.id,
-        )
+        why = said_with(self._runtime, request, who.id, reason, now)
         common: Params = {
             "request_id": request.id,
             "person": who.id,
@@ -121,7 +114,17 @@ class Bypasses:
             *why.writes,
             Do("redraw_card", {"request_id": request.id, "now": now}),
             trail(self._runtime, request, told, now),
-            self._event(kind, view, who.id, place, now, line=why.line, **data, **why.told),
+            note(
+                self._runtime,
+                request,
+                kind,
+                now,
+                actor=who.id,
+                line=why.line,
+                surface=place.surface,
+                **data,
+                **why.told,
+            ),
         )
 
     def _one_with(self, view: RequestView, who: Reviewer, behalf: Reviewer | None) -> frozenset[PersonId]:
@@ -130,37 +133,19 @@ class Bypasses:
         return frozenset(one for one in people if now.one(one) == now.one(who.id) and one != who.id)
 
     async def _refuse(self, refusal: Refused, view: RequestView, actor: Actor, place: Place) -> None:
-        event = self._event(
-            "freeze.bypass_refused", view, actor.id, place, self._runtime.clock(), code=refusal.code
+        event = note(
+            self._runtime,
+            view.request,
+            "freeze.bypass_refused",
+            self._runtime.clock(),
+            actor=actor.id,
+            surface=place.surface,
+            code=refusal.code,
         )
         await self._store.commit(Batch("refuse", (event,)))
 
-    def _event(
-        self,
-        kind: str,
-        view: RequestView,
-        actor: str,
-        place: Place,
-        now: int,
-        *,
-        line: str | None = None,
-        **data: Any,
-    ) -> Do:
-        request = view.request
-        return records.put_event(
-            line or self._runtime.new_id("evt"),
-            kind,
-            now,
-            actor=actor,
-            thread_id=request.thread_id,
-            run_id=request.run_id,
-            request_id=request.id,
-            surface=place.surface,
-            **data,
-        )
-
     async def _view(self, request_id: str) -> RequestView | None:
-        return read_view(await self._store.read(*asks_of(request_id, self._runtime.clock())))
+        return await find_view(self._store, request_id, self._runtime.clock())
 
 
 def _allowed(view: RequestView, reason: str | None) -> Callable[[Reviewer, Reviewer | None], Refused | None]:

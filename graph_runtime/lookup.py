@@ -8,7 +8,7 @@ from . import records
 from .bypass import scopes_of
 from .delegation import in_force
 from .shown import RequestView
-from .storage import Ask, Params, Row
+from .storage import Ask, Params, Row, Store
 
 
 def asks_of(request_id: str, now: int) -> tuple[Ask, ...]:
@@ -24,6 +24,11 @@ def asks_of(request_id: str, now: int) -> tuple[Ask, ...]:
         Ask("find_bypasses", params),
         Ask("get_execution", params),
     )
+
+
+async def find_view(store: Store, request_id: str, now: int) -> RequestView | None:
+    """Return the request with all of that from one snapshot, or None when there is none."""
+    return read_view(await store.read(*asks_of(request_id, now)))
 
 
 def read_view(rows: Sequence[Sequence[Row]]) -> RequestView | None:

@@ -11,7 +11,7 @@ from .ballots import commit_or_lose, decision_of, note, put_vote, said_with
 from .closings import closing, trail
 from .errors import Conflict
 from .judging import Case, Directory, Standing
-from .lookup import asks_of, read_view
+from .lookup import find_view
 from .requests import POLICY, due_of, put_card
 from .runtime import Runtime
 from .shown import RequestView
@@ -62,7 +62,7 @@ class Overdue:
                     tier=case.terms.tier,
                     on_timeout=case.policy.on_timeout,
                 )
-                event = note(self._runtime, request, "timed_out", now)
+                event = note(self._runtime, request, "request.timed_out", now)
                 closed = await closing(self._runtime, view, decision, None)
                 batch, wakes = Batch("expire", (*closed.writes, event)), closed.wakes
             won = await commit_or_lose(self._runtime, batch, view.run, wakes=wakes) is not None
@@ -79,9 +79,11 @@ class Overdue:
             return Batch("next tier", self._next_tier(view, case, now)), False
         standing = Standing("approved" if approves else "rejected", by=(POLICY,))
         vote = Vote(POLICY, "approve" if approves else "reject", terms.why, request.digest, now, "policy")
-        why = said_with(self._runtime, view, vote)
+        why = said_with(self._runtime, request, vote.reviewer, vote.reason, now)
         said = {"tier": terms.tier, "rule": terms.why, **why.told}
-        event = note(self._runtime, request, standing.outcome, now, actor=POLICY, line=why.line, **said)
+        event = note(
+            self._runtime, request, f"request.{standing.outcome}", now, actor=POLICY, line=why.line, **said
+        )
         decision = decision_of(case, standing, terms.why, now)
         closed = await closing(self._runtime, view, decision, POLICY, has_card=False)
         writes = (*closed.writes, *put_vote(self._runtime, view, vote, why), *counted, event)
@@ -104,7 +106,15 @@ class Overdue:
             Do("drop_due", {"request_id": request.id}),
             *(Do("put_due", {"kind": kind, "request_id": request.id, "due_at": at}) for kind, at in due),
             *((put_card(self._runtime.new_id("out"), request.id, now),) if asks else ()),
-            note(self._runtime, request, "limited", now, actor=POLICY, tier=case.terms.tier, next=terms.tier),
+            note(
+                self._runtime,
+                request,
+                "request.limited",
+                now,
+                actor=POLICY,
+                tier=case.terms.tier,
+                next=terms.tier,
+            ),
         )
 
     async def _remind(self, request_id: str, kind: str) -> None:
@@ -123,7 +133,7 @@ class Overdue:
             said = [{"what": "escalate", "status": "open", "by": None, "to": to, "instead": away}]
             said += [{**said[0], "channel": escalation.notify}] if escalation.notify else []
         taken = Do("take_due", {"request_id": request_id, "kind": kind}, guard="line due")
-        event = note(self._runtime, request, "escalated" if escalation else "reminded", now)
+        event = note(self._runtime, request, f"request.{'escalated' if escalation else 'reminded'}", now)
         # Somebody else told it when it was not there any more.
         with contextlib.suppress(Conflict):
             lines = (trail(self._runtime, request, one, now) for one in said)
@@ -134,7 +144,7 @@ class Overdue:
 
     async def _due(self, request_id: str) -> RequestView | None:
         """Return a request for which something is due; None when it is closed, or its run waits."""
-        view = read_view(await self._store.read(*asks_of(request_id, self._runtime.clock())))
+        view = await find_view(self._store, request_id, self._runtime.clock())
         if view is None or view.request.status != "open":
             await self._store.commit(Batch("drop due", (Do("drop_due", {"request_id": request_id}),)))
             return None
