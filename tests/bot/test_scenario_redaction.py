@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import AsyncIterator
 from decimal import Decimal
@@ -101,7 +102,8 @@ async def test_b13_a_card_number_in_a_note_is_masked_everywhere_and_runs_whole(
         *capfd.readouterr(),
     ]
     for shown in (said, *outputs):
-        assert "4111" not in shown.replace(" ", "")
+        # A moment in microseconds may hold any digits.
+        assert "4111" not in re.sub(r"\b17\d{14}\b", "", shown.replace(" ", ""))
     # What is bound, and what the run has, is what was typed.
     seen = await bot.request(run)
     (one,) = seen.votes
